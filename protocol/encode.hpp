@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "protocol/types.hpp"
+
+namespace pgleash::protocol {
+
+/// The fields of an ErrorResponse that pgleash writes itself. Empty ones are left out.
+/// libpq shows an error on an idle connection by its text alone, so the message says everything that matters.
+/// Source: "Frontend/Backend Protocol", Error and Notice Message Fields.
+struct ErrorFields {
+  std::string_view severity = "FATAL";  ///< sent as both S and V
+  std::string_view sqlstate;            ///< five characters
+  std::string_view message;
+  std::string_view detail;
+  std::string_view hint;
+};
+
+/// Each returns the whole message as it goes over the wire. Embedded NULs in texts are dropped.
+[[nodiscard]] std::string error_response(const ErrorFields& fields);
+[[nodiscard]] std::string terminate();                        ///< `X`
+[[nodiscard]] std::string copy_fail(std::string_view reason);  ///< `f`
+[[nodiscard]] std::string cancel_request(const CancelKey& key);
+
+}  // namespace pgleash::protocol

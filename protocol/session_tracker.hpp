@@ -1,0 +1,118 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "protocol/request_queue.hpp"
+#include "protocol/statement_texts.hpp"
+#include "protocol/types.hpp"
+
+namespace pgleash::protocol {
+
+/// What a session is doing, derived from the bytes that crossed the proxy (FACTS.md 3.5).
+enum class SessionState : std::uint8_t {
+  starting,             ///< no ReadyForQuery yet
+  idle,                 ///< nothing outstanding, no transaction
+  idle_in_transaction,  ///< nothing outstanding, transaction open
+  aborted,              ///< nothing outstanding, transaction failed
+  busy,                 ///< the server owes an answer (simple query, or extended with Sync or Flush behind)
+  fastpath,             ///< FunctionCall outstanding
+  pipeline_flushed,     ///< extended messages without Sync, all answered, the last was Flush: waits for the client for sure
+  pipeline_open,        ///< extended messages without Sync or Flush behind: the server may work or wait, the sample tells
+  pipeline_failed,      ///< an extended message failed and no Sync came: the server discards until it does
+  copy_in,              ///< the server wants CopyData
+  copy_out,             ///< the server sends CopyData
+  copy_both,            ///< replication stream
+  closing,              ///< Terminate, FATAL or an unframeable stream: the end is near
+};
+
+[[nodiscard]] std::string_view name(SessionState state) noexcept;  ///< "idle in transaction", as pg_stat_activity spells it where it can
+
+/// Counters of what may be judged. A verdict keeps the mark it saw; any difference in the judged counter, or in one
+/// listed after it, means that the judged activity is over and nothing may be ended because of it.
+struct ActivityMark {
+  std::uint32_t state = 0;        ///< each message from the frontend, each change of state
+  std::uint32_t request = 0;      ///< each request begun or ended, each statement completed inside one
+  std::uint32_t transaction = 0;  ///< each transaction begun or ended
+  bool operator==(const ActivityMark&) const = default;
+};
+
+/// One session's state as a plain value: copied into SessionView for the watchdog.
+struct SessionFacts {
+  SessionState state = SessionState::starting;
+  TransactionStatus transaction = TransactionStatus::idle;
+  ActivityMark mark;
+  bool half_message = false;        ///< a frontend message is forwarded in part
+  bool degraded = false;            ///< an anomaly since the last unambiguous point: never kill in-band on a derived state
+  bool listening = false;           ///< LISTEN active, by command tag
+  bool dump_transaction = false;    ///< transaction is READ ONLY with REPEATABLE READ or SERIALIZABLE, confirmed by its command tag
+  bool commit_outstanding = false;  ///< an unanswered request ends a transaction, or may (text unknown)
+  bool superuser_at_login = false;  ///< is_superuser of the login's ParameterStatus
+  bool challenged = false;          ///< the server asked for a password, SASL or other proof in this login
+  StatementTraits statement;        ///< of the last forwarded statement
+  std::uint32_t outstanding = 0;    ///< requests forwarded that will end in ReadyForQuery and have not
+  std::uint32_t anomalies = 0;
+  Instant state_since{};
+  Instant request_since{};          ///< start of the running statement: request begun, or the statement before it completed
+  Instant transaction_since{};      ///< meaningless while transaction is idle and nothing is outstanding
+  Instant last_frontend_byte{};
+  Instant last_backend_byte{};
+  std::uint64_t frontend_bytes = 0;
+  std::uint64_t backend_bytes = 0;
+  std::uint64_t request_bytes = 0;  ///< sent by the server since the request began
+  std::uint64_t request_rows = 0;   ///< DataRow and CopyData since the request began
+};
+
+/// What a chunk brought; more than one may be set.
+struct Changes {
+  bool state : 1 = false;
+  bool session_up : 1 = false;             ///< the first ReadyForQuery
+  bool unchallenged_login : 1 = false;     ///< AuthenticationOk without any challenge before it
+  bool terminate : 1 = false;              ///< the frontend's Terminate was seen
+  bool fatal : 1 = false;                  ///< FATAL or PANIC from the server
+  bool unframeable : 1 = false;            ///< a length below 4: see SessionTracker::on_frontend
+};
+
+/// Receives what a session keeps beside its state. Called from within on_frontend / on_backend; views die on return.
+class TrackerEvents {
+ public:
+  virtual ~TrackerEvents() = default;
+  virtual void backend_key(BackendPid pid, Bytes secret) = 0;
+  virtual void parameter_status(std::string_view name, std::string_view value) = 0;
+  virtual void server_error(std::string_view severity, std::string_view sqlstate) = 0;
+  virtual void negotiated_minor(std::int32_t newest_minor) = 0;
+};
+
+/// Follows one session's byte stream from both sides and tells what state it is in.
+/// Begin with the bytes behind the startup packet. Call from one thread, in the order the bytes crossed the proxy;
+/// any chunking is fine. A message body is never held; only K, S, E, R, C, v and the first StatementTexts::max_text
+/// bytes of Q and P are read, and copied only when a chunk ends inside them.
+/// Never fails a session: on bytes it cannot frame it turns `closing` and reports `unframeable`; on an answer it did
+/// not expect it counts an anomaly and is `degraded` until the next unambiguous point.
+/// Allocates nothing while messages arrive whole and texts are known.
+/// Source: "Frontend/Backend Protocol", Message Flow: Extended Query, COPY Operations, Function Call, Asynchronous Operations.
+class SessionTracker {
+ public:
+  /// `texts` is the worker's table and outlives the tracker.
+  explicit SessionTracker(StatementTexts& texts, Instant now);
+
+  /// `unframeable`: the frontend sent a length below 4. PostgreSQL closes without a message; so should the caller.
+  Changes on_frontend(Bytes bytes, Instant now, TrackerEvents& events);
+  Changes on_backend(Bytes bytes, Instant now, TrackerEvents& events);
+
+  [[nodiscard]] const SessionFacts& facts() const noexcept { return facts_; }
+  /// True when everything seen of that direction ends at a message boundary: only there may an own message follow.
+  [[nodiscard]] bool at_boundary(Direction direction) const noexcept;
+  /// True while the queue of outstanding messages is at its cap: read no more from the frontend until it drained.
+  [[nodiscard]] bool queue_full() const noexcept;
+  [[nodiscard]] const StatementTexts::Ref& last_statement() const noexcept;
+  [[nodiscard]] const StatementTexts::Ref& first_of_transaction() const noexcept;
+
+ private:
+  SessionFacts facts_;
+  // implementation
+};
+
+}  // namespace pgleash::protocol

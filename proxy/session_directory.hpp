@@ -1,0 +1,28 @@
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <optional>
+#include <vector>
+
+#include "proxy/kill_order.hpp"
+#include "proxy/session_view.hpp"
+
+namespace pgleash::proxy {
+
+template <class T>
+using Task = boost::asio::awaitable<T>;
+
+/// The watchdog's way to the sessions of one server: asks their threads, awaits values. Implemented by the proxy;
+/// call from the control thread.
+class SessionDirectory {
+ public:
+  virtual ~SessionDirectory() = default;
+  /// All sessions of `server`, as each worker saw them when asked.
+  virtual Task<std::vector<SessionView>> views(std::string server) = 0;
+  /// Empty when the session is gone.
+  virtual Task<std::optional<StatementEvidence>> evidence(SessionId session) = 0;
+  /// Carries the order out on the session's thread. Ends within the order's deadline.
+  virtual Task<KillReport> carry_out(KillOrder order) = 0;
+};
+
+}  // namespace pgleash::proxy

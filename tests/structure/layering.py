@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""Rejects an #include that the layering forbids (docs/internals.md). Usage: layering.py SOURCE_DIR"""
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(sys.argv[1])
+FOLDERS = ("protocol", "config", "proxy", "watchdog", "metrics", "app")
+# What each folder may include of the others, beside itself.
+MAY = {
+    "protocol": (),
+    "config": (),
+    "proxy": ("protocol/", "config/"),
+    "watchdog": ("protocol/", "config/", "proxy/session_view.hpp", "proxy/kill_order.hpp", "proxy/session_directory.hpp"),
+    "metrics": ("protocol/", "config/", "proxy/session_view.hpp", "proxy/kill_order.hpp", "proxy/counters.hpp",
+                "watchdog/"),
+    "app": ("protocol/", "config/", "proxy/", "watchdog/", "metrics/"),
+}
+# Third-party headers a folder may see. `headers` for those that must stay out of its .hpp files.
+THIRD = {
+    "protocol": (),
+    "config": (),
+    "proxy": ("boost/", "openssl/", "fmt/"),
+    "watchdog": ("boost/", "libpq-fe.h", "fmt/", "re2/", "pg_query.h", "openssl/"),
+    "metrics": ("boost/", "prometheus/", "fmt/"),
+    "app": ("boost/", "spdlog/", "fmt/", "CLI/", "prometheus/"),
+}
+ONLY_CPP = {"config": ("toml++/", "re2/", "fmt/"), "proxy": ("re2/",)}
+# The pure files of watchdog decide and do nothing else: no socket, no thread, no libpq, no clock.
+PURE = {"activity", "snapshot", "rule_engine", "exemptions", "verdict", "termination_plan", "evidence", "brake",
+        "message", "status", "confirmation"}
+PURE_THIRD = ("fmt/", "re2/", "pg_query.h")
+POSIX = re.compile(r"^(sys/|netinet/|arpa/|unistd\.h|fcntl\.h|poll\.h|signal\.h|errno\.h|linux/|netdb\.h|pwd\.h|glob\.h)")
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
+
+faults = []
+for folder in FOLDERS:
+    for path in sorted((ROOT / folder).glob("*.?pp")):
+        pure = folder in ("protocol", "config") or (folder == "watchdog" and path.stem in PURE)
+        for quote, name in INCLUDE.findall(path.read_text()):
+            where = f"{path.relative_to(ROOT)}: #include {name}"
+            if quote == '"':
+                if not name.startswith((folder + "/", *MAY[folder])):
+                    faults.append(f"{where}: {folder} may not see it")
+                continue
+            if "/" not in name and not name.endswith(".h"):
+                if pure and name in ("thread", "mutex", "future", "condition_variable", "iostream"):
+                    faults.append(f"{where}: a pure file has no {name}")
+                continue
+            allowed = THIRD[folder] if folder != "watchdog" or path.stem not in PURE else PURE_THIRD
+            if path.suffix == ".cpp":
+                allowed = allowed + ONLY_CPP.get(folder, ())
+            if POSIX.match(name):
+                if pure and not (folder == "config" and path.suffix == ".cpp"):
+                    faults.append(f"{where}: a pure file makes no system call")
+            elif not name.startswith(allowed) if allowed else True:
+                faults.append(f"{where}: {folder} may not use it")
+
+if faults:
+    print("\n".join(faults))
+    sys.exit(f"{len(faults)} forbidden include(s)")
+print("layering: every include is allowed")

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/config.hpp"
+#include "config/diagnostic.hpp"
+#include "watchdog/snapshot.hpp"
+#include "watchdog/verdict.hpp"
+
+namespace pgleash::watchdog {
+
+/// What one evaluation found, per rule, for metrics; in the order of the rules.
+struct RuleStatus {
+  std::string rule;
+  std::uint64_t matching = 0;      ///< sessions over the limit now
+  std::uint64_t warned_total = 0;  ///< activities that passed `warn`
+  std::uint64_t paused = 0;        ///< sessions that could not be judged for want of data
+};
+
+struct Evaluation {
+  std::vector<Verdict> verdicts;  ///< new ones only: one per session, judged activity and rule, however many ticks match
+  std::vector<Verdict> warnings;  ///< passed `warn` for the first time; no action
+};
+
+/// Rules compiled once, evaluated on each tick. Pure but for the memory of what was already judged: no I/O, no clock.
+/// Include patterns that match nobody select nobody; `except` always wins; an exempt session still gives a verdict,
+/// with its exemption named.
+class RuleEngine {
+ public:
+  /// Faulty patterns are reported with their positions; the engine is null then.
+  [[nodiscard]] static std::unique_ptr<RuleEngine> compile(const std::vector<config::Rule>& rules,
+                                                           const config::Protect& protect,
+                                                           std::vector<config::Diagnostic>& diagnostics);
+  virtual ~RuleEngine() = default;
+  [[nodiscard]] virtual Evaluation evaluate(const Snapshot& snapshot) = 0;
+  /// Lets an activity be judged again, after an outcome that did nothing (deferred).
+  virtual void forget(const Verdict& verdict) = 0;
+  [[nodiscard]] virtual const std::vector<RuleStatus>& status() const noexcept = 0;
+  /// How often evaluate() should run: min(1 s, shortest limit or warn / 4), never under 25 ms.
+  [[nodiscard]] virtual Duration judging_interval() const noexcept = 0;
+};
+
+}  // namespace pgleash::watchdog
