@@ -5,7 +5,6 @@
 #include <memory>
 #include <string_view>
 
-#include "protocol/request_queue.hpp"
 #include "protocol/statement_texts.hpp"
 #include "protocol/types.hpp"
 
