@@ -42,6 +42,7 @@ struct Process {
   Duration drain_delay = 5s;
   Duration drain_timeout = 25s;
   LogFormat log_format = LogFormat::automatic;
+  bool operator==(const Process&) const = default;
 };
 
 /// TCP keepalive and TCP_USER_TIMEOUT of one leg.
@@ -50,6 +51,7 @@ struct Keepalive {
   Duration interval;
   unsigned count;
   Duration user_timeout;
+  bool operator==(const Keepalive&) const = default;
 };
 
 /// One address to listen on, or to connect to: an IP literal or host name with a port, or the directory of a Unix socket
@@ -67,6 +69,7 @@ struct Network {
   bool v6 = false;
   std::uint8_t prefix = 0;
   std::string text;  ///< as written
+  bool operator==(const Network&) const = default;
 };
 
 struct Listener {
@@ -80,6 +83,7 @@ struct Listener {
   OnClientGone on_client_gone = OnClientGone::cancel;
   Duration client_gone_grace = 500ms;
   Keepalive keepalive{60s, 10s, 3, 90s};
+  bool operator==(const Listener&) const = default;
 };
 
 struct Monitor {
@@ -89,6 +93,7 @@ struct Monitor {
   std::string password_file;             ///< empty: libpq's own sources (PGPASSWORD, passfile)
   Duration poll_interval = 2s;
   Duration statement_timeout = 5s;
+  bool operator==(const Monitor&) const = default;
 };
 
 struct Server {
@@ -97,18 +102,21 @@ struct Server {
   Duration connect_timeout = 5s;
   Keepalive keepalive{30s, 10s, 3, 60s};
   Monitor monitor;
+  bool operator==(const Server&) const = default;
 };
 
 struct Enforcement {
   Mode mode = Mode::observe;             ///< the first of the two locks
   Duration hold_after_start = 2min;      ///< delays acts in enforce mode, labels would-acts in observe mode
   Duration evidence_max_age = 30s;
+  bool operator==(const Enforcement&) const = default;
 };
 
 struct ProtectEntry {
   std::string application;               ///< anchored RE2
   std::vector<std::string> users;        ///< anchored RE2; never empty: a name alone never exempts
   SourcePosition position;
+  bool operator==(const ProtectEntry&) const = default;
 };
 
 struct Protect {
@@ -116,6 +124,7 @@ struct Protect {
   std::vector<Network> clients;
   bool superusers = true;
   std::vector<ProtectEntry> entries;
+  bool operator==(const Protect&) const = default;
 };
 
 /// Keys are AND, values of one key are OR. Patterns are anchored RE2. An empty list means that the key was not given.
@@ -127,6 +136,7 @@ struct Match {
   [[nodiscard]] bool empty() const noexcept {
     return applications.empty() && users.empty() && databases.empty() && clients.empty();
   }
+  bool operator==(const Match&) const = default;
 };
 
 struct Rule {
@@ -141,6 +151,7 @@ struct Rule {
   Match match;
   Match except;
   SourcePosition position;
+  bool operator==(const Rule&) const = default;
 };
 
 struct Audit {
@@ -148,15 +159,18 @@ struct Audit {
   std::string file;
   bool fsync_each = true;
   StatementTextPolicy statement_text = StatementTextPolicy::fingerprint;
+  bool operator==(const Audit&) const = default;
 };
 
 struct Metrics {
   std::optional<Address> listen = Address{"127.0.0.1", 9732, false};
   unsigned max_applications = 50;
+  bool operator==(const Metrics&) const = default;
 };
 
 struct Identity {
   std::vector<Pattern> driver_defaults;  ///< default: PostgreSQL JDBC Driver, vertx-pg-client, postgres.js
+  bool operator==(const Identity&) const = default;
 };
 
 struct Config {
@@ -170,6 +184,7 @@ struct Config {
   Identity identity;
   Audit audit;
   Metrics metrics;
+  bool operator==(const Config&) const = default;
 };
 
 /// The rules of a configuration without rules; all of them observe.

@@ -1,10 +1,11 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <memory>
 #include <string_view>
 
+#include "protocol/frame_scanner.hpp"
+#include "protocol/message_flow.hpp"
+#include "protocol/prepared_texts.hpp"
 #include "protocol/statement_texts.hpp"
 #include "protocol/types.hpp"
 
@@ -31,10 +32,11 @@ enum class SessionState : std::uint8_t {
 
 /// Counters of what may be judged. A verdict keeps the mark it saw; any difference in the judged counter, or in one
 /// listed after it, means that the judged activity is over and nothing may be ended because of it.
+/// The times beside them in SessionFacts tell since when each judged activity lasts.
 struct ActivityMark {
   std::uint32_t state = 0;        ///< each message from the frontend, each change of state
-  std::uint32_t request = 0;      ///< each request begun or ended, each statement completed inside one
-  std::uint32_t transaction = 0;  ///< each transaction begun or ended
+  std::uint32_t request = 0;      ///< each request begun or ended, each statement completed or failed inside one
+  std::uint32_t transaction = 0;  ///< each transaction begun or ended, those of single statements too
   bool operator==(const ActivityMark&) const = default;
 };
 
@@ -47,13 +49,13 @@ struct SessionFacts {
   bool degraded = false;            ///< an anomaly since the last unambiguous point: never kill in-band on a derived state
   bool listening = false;           ///< LISTEN active, by command tag
   bool dump_transaction = false;    ///< transaction is READ ONLY with REPEATABLE READ or SERIALIZABLE, confirmed by its command tag
-  bool commit_outstanding = false;  ///< an unanswered request ends a transaction, or may (text unknown)
+  bool commit_outstanding = false;  ///< an unanswered statement ends a transaction, or may (nothing of its text is known)
   bool superuser_at_login = false;  ///< is_superuser of the login's ParameterStatus
   bool challenged = false;          ///< the server asked for a password, SASL or other proof in this login
   StatementTraits statement;        ///< of the last forwarded statement
   std::uint32_t outstanding = 0;    ///< requests forwarded that will end in ReadyForQuery and have not
   std::uint32_t anomalies = 0;
-  Instant state_since{};
+  Instant state_since{};            ///< when mark.state last moved: in COPY IN or an open pipeline, the client's last message
   Instant request_since{};          ///< start of the running statement: request begun, or the statement before it completed
   Instant transaction_since{};      ///< meaningless while transaction is idle and nothing is outstanding
   Instant last_frontend_byte{};
@@ -62,6 +64,8 @@ struct SessionFacts {
   std::uint64_t backend_bytes = 0;
   std::uint64_t request_bytes = 0;  ///< sent by the server since the request began
   std::uint64_t request_rows = 0;   ///< DataRow and CopyData since the request began
+
+  bool operator==(const SessionFacts&) const = default;
 };
 
 /// What a chunk brought; more than one may be set.
@@ -72,6 +76,8 @@ struct Changes {
   bool terminate : 1 = false;              ///< the frontend's Terminate was seen
   bool fatal : 1 = false;                  ///< FATAL or PANIC from the server
   bool unframeable : 1 = false;            ///< a length below 4: see SessionTracker::on_frontend
+
+  bool operator==(const Changes&) const = default;
 };
 
 /// Receives what a session keeps beside its state. Called from within on_frontend / on_backend; views die on return.
@@ -86,10 +92,10 @@ class TrackerEvents {
 
 /// Follows one session's byte stream from both sides and tells what state it is in.
 /// Begin with the bytes behind the startup packet. Call from one thread, in the order the bytes crossed the proxy;
-/// any chunking is fine. A message body is never held; only K, S, E, R, C, v and the first StatementTexts::max_text
-/// bytes of Q and P are read, and copied only when a chunk ends inside them.
+/// any chunking is fine. A message body is never held; only the first bytes are read, of K, S, E, R, C, v, Z from the
+/// server and of Q, P, B, E, C from the client (texts, names), and copied only when a chunk ends inside them.
 /// Never fails a session: on bytes it cannot frame it turns `closing` and reports `unframeable`; on an answer it did
-/// not expect it counts an anomaly and is `degraded` until the next unambiguous point.
+/// not expect it counts an anomaly and is `degraded` until a whole request went through without another one.
 /// Allocates nothing while messages arrive whole and texts are known.
 /// Source: "Frontend/Backend Protocol", Message Flow: Extended Query, COPY Operations, Function Call, Asynchronous Operations.
 class SessionTracker {
@@ -110,8 +116,38 @@ class SessionTracker {
   [[nodiscard]] const StatementTexts::Ref& first_of_transaction() const noexcept;
 
  private:
+  struct FrontendMessages;
+  struct BackendMessages;
+  using Flag = Outstanding::Flag;
+  using Kind = Outstanding::Kind;
+
+  [[nodiscard]] SessionState derive_state() const noexcept;
+  bool refresh_state(Instant now) noexcept;
+  void touch_state(Instant now) noexcept;
+  void refresh_counts() noexcept;
+  void begin_request(Instant now) noexcept;
+  void start_clock(Instant now, std::uint64_t backend_offset) noexcept;
+  void run_statement(Kind kind, const StatementTexts::Ref& text, StatementTraits traits, bool known);
+  void end_transaction() noexcept;
+  void anomaly() noexcept;
+
   SessionFacts facts_;
-  // implementation
+  StatementTexts* texts_;
+  std::uint64_t request_offset_ = 0;  // of the server's stream, where the request's answers begin
+  FrameScanner frontend_;
+  FrameScanner backend_;
+  MessageFlow flow_;
+  PreparedTexts prepared_;
+  StatementTexts::Ref unnamed_portal_;
+  StatementTexts::Ref named_portal_;  // of the last Bind to a named portal
+  StatementTexts::Ref last_statement_;
+  StatementTexts::Ref first_of_transaction_;
+  bool up_ = false;                 // the first ReadyForQuery came
+  bool closing_ = false;
+  bool first_to_come_ = true;       // the next statement is the transaction's first
+  bool transaction_ended_ = false;  // by a command tag of the running request
+  bool unlisten_to_come_ = false;   // UNLISTEN * ran, and counts when its transaction commits
+  bool clean_request_ = false;      // no anomaly since the outstanding requests began
 };
 
 }  // namespace pgleash::protocol

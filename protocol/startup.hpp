@@ -10,8 +10,8 @@
 
 namespace pgleash::protocol {
 
-/// Longest first message a server accepts, its length word included (FACTS: 10,004 and one more is dropped silently).
-inline constexpr std::uint32_t max_startup_size = 10'000;
+/// Longest first message a server accepts, its length word included: one byte more is dropped silently.
+inline constexpr std::uint32_t max_startup_size = 10'004;
 /// Name/value pairs a startup packet may carry here; PostgreSQL has no limit of its own beside the size.
 inline constexpr std::size_t max_startup_parameters = 256;
 
@@ -45,5 +45,9 @@ using FirstMessage = std::variant<SslRequest, GssEncRequest, CancelRequest, Star
 /// PostgreSQL would send: 0A000 for an unsupported major version, 08P01 for a malformed packet, 28000 for no user.
 /// Source: "Frontend/Backend Protocol", Message Formats: StartupMessage, CancelRequest, SSLRequest, GSSENCRequest.
 [[nodiscard]] Result<FirstMessage> parse_first_message(Bytes message);
+
+/// The bytes to answer such an error with before closing: an ErrorResponse, in the form of protocol 2.0 where the
+/// packet asked for that or less; empty when a server would close without a word.
+[[nodiscard]] std::string startup_refusal(Bytes message, const ProtocolError& error);
 
 }  // namespace pgleash::protocol

@@ -15,6 +15,10 @@ struct StatementTraits {
   bool maintenance : 1 = false;        ///< VACUUM, ANALYZE, CREATE INDEX, REINDEX, CLUSTER, REFRESH, ALTER, COPY, CALL
   bool dump_snapshot : 1 = false;      ///< BEGIN / START / SET TRANSACTION asking for READ ONLY with REPEATABLE READ or SERIALIZABLE
   bool unknown : 1 = false;            ///< text cut off or not seen: any of the above may hold
+  bool savepoint_rollback : 1 = false; ///< each ROLLBACK in it goes back to a savepoint, which its command tag does not tell
+  bool unlistens_all : 1 = false;      ///< each UNLISTEN in it is UNLISTEN *, which its command tag does not tell
+
+  bool operator==(const StatementTraits&) const = default;
 };
 
 [[nodiscard]] StatementTraits read_traits(std::string_view text, bool truncated) noexcept;

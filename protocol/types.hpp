@@ -37,6 +37,7 @@ class CancelKey {
   static constexpr std::size_t max_secret_size = 256;
 
   CancelKey() = default;
+  /// A secret longer than max_secret_size is not kept: the key is not present then.
   CancelKey(BackendPid pid, Bytes secret);
   CancelKey(const CancelKey&) = default;
   CancelKey& operator=(const CancelKey& other);

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -36,6 +37,7 @@ struct Snapshot {
   std::string server;
   std::vector<SessionEntry> sessions;
   std::vector<ActivityRow> direct;       ///< client backends that are not ours
+  bool monitor_configured = true;        ///< false: what only the server knows is not waited for
   bool monitor_up = false;
   std::optional<Duration> sample_age;    ///< absent: no sample yet
   std::uint32_t max_connections = 0;
@@ -45,19 +47,29 @@ struct Snapshot {
 
 /// Joins views and sample into snapshots; remembers each session's backend_start at its first match.
 /// Pure but for that memory; one per server; control thread.
+///
+/// A witness that contradicts the other, or a remembered backend whose pid now belongs to somebody else, is a conflict
+/// for the rest of the session. Only a sample that may be older than the login is given another chance: it can show the
+/// pid's former owner.
 class SnapshotJoin {
  public:
-  explicit SnapshotJoin(std::string server);
+  explicit SnapshotJoin(std::string server, bool monitor_configured = true);
   /// `sample` may be null (no monitor, none yet). Forgets sessions that are not in `views`.
   [[nodiscard]] Snapshot join(Instant now, std::vector<proxy::SessionView> views, const ActivitySample* sample,
                               bool monitor_up);
 
  private:
   struct Known {
-    BackendId backend;
+    std::optional<BackendId> backend;
+    std::optional<Instant> up;  ///< when a join first saw the login completed
     bool conflict = false;
+    bool superuser = false;
   };
+  struct Rows;
+  [[nodiscard]] Mapping match(SessionEntry& entry, Known& known, bool shared_pid, Rows& rows) const;
+
   std::string server_;
+  bool monitor_configured_;
   std::unordered_map<std::uint64_t, Known> known_;
 };
 

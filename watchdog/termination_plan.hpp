@@ -1,8 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <string>
 
 #include "proxy/kill_order.hpp"
 #include "watchdog/verdict.hpp"
@@ -18,14 +18,20 @@ enum class BackendSight : std::uint8_t {
 };
 
 /// The ladder of one verdict as a state machine: observation in, step out. No I/O, no clock but the `now` it is given.
-/// Its test table is PRODUCT.md's kill ladder.
+///
+///   carry_out ── look … look ── guarded_sql (once) ── look … look ── finish
+///
+/// Ask next(), do what it says, tell what came of it, ask again. Asking twice gives the same step; an observation that
+/// was not asked for is ignored. Looks follow after 10, 20, 50, 100, 200, 500, 500 … ms, for `grace` after the step began, once at
+/// least; a cancel that escalates begins again as a terminate. Every path ends in exactly one outcome.
+/// A verdict that must not act (action observe, or exempt) is finished from the start.
 class TerminationPlan {
  public:
   enum class Kind : std::uint8_t { carry_out, look, guarded_sql, wait, finish };
   struct Step {
     Kind kind = Kind::finish;
     proxy::KillAction action = proxy::KillAction::terminate;  ///< of carry_out
-    Duration wait{};                                          ///< of wait: before asking again
+    Duration wait{};                                          ///< of wait: before calling next() again
     Outcome outcome = Outcome::error;                         ///< of finish
   };
   /// What guarded SQL answered.
@@ -39,7 +45,30 @@ class TerminationPlan {
   void answered(SqlResult result, Instant now);
 
  private:
-  // implementation
+  enum class Phase : std::uint8_t { carrying_out, verifying, asking_sql, finished };
+
+  void finish(Outcome outcome) noexcept;
+  void carried_out(const proxy::KillReport& report, Instant now);
+  void not_carried_out(const proxy::KillReport& report);
+  void verify(Instant until, Instant now);
+  void look_again(Instant now);
+  void escalate() noexcept;
+  void grace_is_over();
+
+  Duration grace_;
+  proxy::KillAction action_ = proxy::KillAction::terminate;
+  bool can_see_;                 ///< somebody may be asked about (pid, backend_start)
+  bool may_escalate_ = false;    ///< the cancel may be followed by a terminate
+  bool may_ask_sql_;             ///< guarded SQL was not used yet and has a backend to guard
+  bool acted_ = false;           ///< something was done: what follows is no longer "by itself"
+  bool last_look_ = false;       ///< whatever the next look shows is the end
+  Phase phase_ = Phase::carrying_out;
+  Outcome outcome_ = Outcome::error;
+  std::optional<BackendSight> sight_;  ///< of the newest look
+  std::optional<Instant> begun_;       ///< when the running in-band step was first handed out
+  Instant look_due_{};
+  Instant look_until_{};
+  std::size_t looks_ = 0;
 };
 
 }  // namespace pgleash::watchdog

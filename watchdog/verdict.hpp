@@ -18,6 +18,19 @@ struct VerdictId {
   bool operator==(const VerdictId&) const = default;
 };
 
+/// Where incident ids come from. The caller seeds it with 64 random bits, once per process and rule engine: that makes
+/// ids unique across restarts and instances; the count below the seed makes them unique within one, and keeps the
+/// incidents of one run side by side when sorted. Crockford's base 32: no I, L, O, U, so an id survives being read aloud.
+class VerdictIds {
+ public:
+  explicit VerdictIds(std::uint64_t seed) noexcept : seed_(seed) {}
+  [[nodiscard]] VerdictId next();
+
+ private:
+  std::uint64_t seed_;
+  std::uint64_t count_ = 0;
+};
+
 /// What became of a verdict: exactly one each (PRODUCT.md A11).
 enum class Outcome : std::uint8_t {
   observed, exempted, deferred, recovered, confirmed, already_gone, survived, unverified, denied, error,
@@ -30,6 +43,14 @@ enum class Exemption : std::uint8_t {
   protected_entry, unknown,
 };
 [[nodiscard]] std::string_view name(Exemption exemption) noexcept;
+
+/// Which of a session's activities a kind of rule judges.
+[[nodiscard]] proxy::JudgedCounter judged_counter(config::RuleKind kind) noexcept;
+
+/// The code PostgreSQL itself uses for that reason, so that drivers and pools do what they would do without us. Never
+/// 57P01: it makes Npgsql drop its whole pool.
+[[nodiscard]] std::string_view native_sqlstate(config::RuleKind kind, config::Action action,
+                                               const protocol::SessionFacts& facts) noexcept;
 
 /// One rule's judgement of one session's one activity.
 struct Verdict {

@@ -1,0 +1,234 @@
+#include "app/application.hpp"
+
+#include <pwd.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <random>
+#include <stdexcept>
+
+#include "config/loader.hpp"
+#include "proxy/clock.hpp"
+
+#ifndef PGLEASH_REVISION
+#define PGLEASH_REVISION "unknown"
+#endif
+
+namespace pgleash::app {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
+/// Descriptors beside the sessions': listeners, monitor, pages, logs, cancel requests.
+constexpr rlim_t other_descriptors = 256;
+
+bool is_remote(const config::Address& address) {
+  return !address.is_unix && address.host != "localhost" && address.host != "::1" && address.host.rfind("127.", 0) != 0;
+}
+
+void refuse_the_servers_own_user(const config::Config& config) {
+  const passwd* user = ::getpwuid(::geteuid());
+  if (user == nullptr || std::string_view{user->pw_name} != "postgres") return;
+  for (const config::Listener& listener : config.listeners)
+    if (std::any_of(listener.listen.begin(), listener.listen.end(), is_remote))
+      throw std::runtime_error("pgleash must not run as the OS user postgres with a listener that others can reach: "
+                               "\"local … peer\" lines of pg_hba.conf would let them in as superuser. Run it as a user of "
+                               "its own, or listen on 127.0.0.1 or a Unix socket only");
+}
+
+watchdog::VerdictIds fresh_ids() {
+  std::random_device random;
+  return watchdog::VerdictIds{(std::uint64_t{random()} << 32U) | random()};
+}
+
+}  // namespace
+
+Application::Application(config::Config config)
+    : config_(std::make_shared<const config::Config>(std::move(config))),
+      build_{PGLEASH_VERSION, PGLEASH_REVISION},
+      started_(proxy::wall_now()),
+      log_(config_->process.log_format),
+      events_(log_),
+      signals_(context_, SIGTERM, SIGINT, SIGHUP),
+      wake_(context_),
+      proxy_((refuse_the_servers_own_user(*config_), *config_), events_),
+      pages_(*this),
+      http_(context_, [this](std::string_view target) { return pages_.get(target, proxy::monotonic_now()); }, events_) {
+  signals_.add(SIGUSR1);
+  ::signal(SIGPIPE, SIG_IGN);
+  raise_descriptor_limit();
+  if (config_->audit.sink != config::AuditSink::off) {
+    std::string problem;
+    audit_ = watchdog::AuditLog::open(config_->audit, problem);
+    if (!audit_) throw std::runtime_error("audit log: " + problem);
+  }
+  if (config_->metrics.listen) http_.listen(*config_->metrics.listen);
+  for (const config::Server& server : config_->servers) {
+    std::vector<config::Diagnostic> faults;
+    auto engine = watchdog::RuleEngine::compile(config_->rules, config_->protect, faults, fresh_ids(),
+                                                config_->enforcement.evidence_max_age);
+    if (!engine) throw std::runtime_error(faults.empty() ? "rules cannot be compiled" : config::render(faults.front(), false));
+    watchdogs_.push_back(std::make_unique<watchdog::Watchdog>(context_, *config_, server, std::move(engine), proxy_,
+                                                              audit_.get(), events_));
+  }
+}
+
+Application::~Application() = default;
+
+void Application::raise_descriptor_limit() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  const rlim_t wanted = rlim_t{2} * config_->process.max_sessions + other_descriptors;
+  if (limit.rlim_max < wanted)
+    log_.write(Level::warning, "process.descriptor_limit",
+               {{"limit", static_cast<std::uint64_t>(limit.rlim_max)}, {"wanted", static_cast<std::uint64_t>(wanted)},
+                {"fits_sessions", static_cast<std::uint64_t>(limit.rlim_max > other_descriptors ? (limit.rlim_max - other_descriptors) / 2 : 0)},
+                {"max_sessions", config_->process.max_sessions},
+                {"why", "the hard limit on open files does not hold max_sessions; raise LimitNOFILE or lower max_sessions"}});
+}
+
+// ---------------------------------------------------------------- life
+
+int Application::run() {
+  proxy_.start();
+  for (const auto& watchdog : watchdogs_) watchdog->start();
+  on_signal();
+  int status = 0;
+  asio::co_spawn(context_, live(), [this, &status](const std::exception_ptr& failure) {
+    if (!failure) return;
+    status = 1;
+    try {
+      std::rethrow_exception(failure);
+    } catch (const std::exception& e) {
+      events_.failure("control", e.what());
+    }
+    signals_.cancel();
+  });
+  // A handler that throws must not take the sessions down: report it and go on.
+  for (;;) {
+    try {
+      context_.run();
+      break;
+    } catch (const std::exception& e) {
+      events_.failure("control", e.what());
+    }
+  }
+  log_.write(Level::info, "process.stopped", {{"status", status}});
+  return status;
+}
+
+void Application::on_signal() {
+  signals_.async_wait([this](const boost::system::error_code& error, int signal) {
+    if (error) return;
+    switch (signal) {
+      case SIGHUP:
+        log_.write(Level::warning, "config.reload_refused",
+                   {{"why", "this version takes a changed configuration at a restart only; nothing was changed"}});
+        break;
+      case SIGUSR1:
+        if (audit_)
+          asio::co_spawn(context_, audit_->reopen(), [this](const std::exception_ptr& failure, bool done) {
+            const bool good = !failure && done;
+            log_.write(good ? Level::info : Level::error, good ? "audit.reopened" : "audit.reopen_failed", {});
+          });
+        break;
+      default:
+        ++stop_signals_;
+        interrupted_ = signal == SIGINT;
+        wake_.cancel();
+        break;
+    }
+    on_signal();
+  });
+}
+
+watchdog::Task<void> Application::live() {
+  log_.write(Level::info, "process.started",
+             {{"version", build_.version}, {"revision", build_.revision}, {"mode", config::name(config_->enforcement.mode)},
+              {"workers", static_cast<std::uint64_t>(proxy_.workers().size())}});
+  while (stop_signals_ == 0) {
+    wake_.expires_at(asio::steady_timer::time_point::max());
+    (void)co_await wake_.async_wait(as_result);
+  }
+  co_await wind_down(!interrupted_);
+}
+
+watchdog::Task<void> Application::wind_down(bool patient) {
+  log_.write(Level::info, "process.draining", {{"sessions", proxy_.total_live()}});
+  if (patient) {
+    // Unready, but still accepting: load balancers notice before anybody is turned away.
+    wake_.expires_after(config_->process.drain_delay);
+    (void)co_await wake_.async_wait(as_result);
+  }
+  bool hurried = stop_signals_ > 1;
+  proxy_.drain(hurried ? Duration::zero() : Duration{config_->process.drain_timeout});
+  while (!proxy_.drained()) {
+    wake_.expires_after(20ms);
+    (void)co_await wake_.async_wait(as_result);
+    if (stop_signals_ > 1 && !std::exchange(hurried, true)) proxy_.drain(Duration::zero());
+  }
+  for (const auto& watchdog : watchdogs_) co_await watchdog->stop();
+  co_await http_.stop();
+  proxy_.finish();
+  signals_.cancel();
+}
+
+// ---------------------------------------------------------------- what the pages show
+
+metrics::ReloadFacts Application::reloads() const {
+  metrics::ReloadFacts facts;
+  facts.last_success = started_;
+  return facts;
+}
+
+std::vector<std::shared_ptr<const watchdog::WatchdogStatus>> Application::statuses() const {
+  std::vector<std::shared_ptr<const watchdog::WatchdogStatus>> all;
+  for (const auto& watchdog : watchdogs_) all.push_back(watchdog->status());
+  return all;
+}
+
+std::vector<metrics::WorkerCounters<proxy::ListenerCounters>> Application::listeners() const {
+  std::vector<metrics::WorkerCounters<proxy::ListenerCounters>> all;
+  for (std::size_t i = 0; i < config_->listeners.size(); ++i) {
+    auto& one = all.emplace_back();
+    one.name = config_->listeners[i].name;
+    for (const auto& worker : proxy_.workers()) one.workers.push_back(&worker->listener_counters()[i]);
+  }
+  return all;
+}
+
+std::vector<metrics::WorkerCounters<proxy::ServerCounters>> Application::servers() const {
+  std::vector<metrics::WorkerCounters<proxy::ServerCounters>> all;
+  for (std::size_t i = 0; i < config_->servers.size(); ++i) {
+    auto& one = all.emplace_back();
+    one.name = config_->servers[i].name;
+    for (const auto& worker : proxy_.workers()) one.workers.push_back(&worker->server_counters()[i]);
+  }
+  return all;
+}
+
+std::vector<metrics::Heartbeat> Application::heartbeats() const {
+  std::vector<metrics::Heartbeat> all;
+  for (std::size_t i = 0; i < proxy_.workers().size(); ++i)
+    all.push_back({"worker " + std::to_string(i), proxy_.workers()[i]->heartbeat()});
+  return all;
+}
+
+metrics::Readiness Application::readiness() const {
+  metrics::Readiness ready;
+  ready.accepting = stop_signals_ == 0 && proxy_.accepting();
+  if (!ready.accepting) ready.why_not = "draining";
+  return ready;
+}
+
+}  // namespace pgleash::app

@@ -1,0 +1,123 @@
+#include "app/event_log.hpp"
+
+namespace pgleash::app {
+namespace {
+
+double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+void add_who(std::vector<Field>& fields, const proxy::SessionIdentity& who) {
+  fields.emplace_back("server", who.server);
+  fields.emplace_back("listener", who.listener);
+  fields.emplace_back("user", who.user);
+  fields.emplace_back("database", who.database);
+  fields.emplace_back("application", who.application);
+  fields.emplace_back("client_addr", who.client.address);
+  fields.emplace_back("client_port", who.client.port);
+  if (who.pid) fields.emplace_back("pid", static_cast<std::int32_t>(*who.pid));
+}
+
+std::vector<Field> about(const watchdog::Verdict& verdict) {
+  std::vector<Field> fields;
+  fields.emplace_back("incident", verdict.id.text);
+  fields.emplace_back("rule", verdict.rule);
+  fields.emplace_back("kind", config::name(verdict.kind));
+  fields.emplace_back("action", config::name(verdict.action));
+  fields.emplace_back("measured_seconds", seconds(verdict.measured));
+  fields.emplace_back("limit_seconds", seconds(verdict.limit));
+  fields.emplace_back("session", number(verdict.session.view.id));
+  fields.emplace_back("state", protocol::name(verdict.session.view.facts.state));
+  add_who(fields, *verdict.session.view.who);
+  return fields;
+}
+
+}  // namespace
+
+void EventLog::listening(std::string_view listener, std::string_view address) {
+  log_.write(Level::info, "listener.listening", {{"listener", listener}, {"address", address}});
+}
+
+void EventLog::accept_paused(std::string_view listener, std::string_view why) {
+  if (why.empty()) {
+    log_.write(Level::info, "listener.accepting_again", {{"listener", listener}});
+  } else {
+    log_.write(Level::error, "listener.accept_paused", {{"listener", listener}, {"why", why}});
+  }
+}
+
+void EventLog::refused(std::string_view listener, const proxy::Endpoint& client, proxy::AcceptResult result,
+                       std::string_view why) {
+  log_.write(Level::warning, "connection.refused",
+             {{"listener", listener}, {"client_addr", client.address}, {"client_port", client.port},
+              {"result", proxy::name(result)}, {"why", why}});
+}
+
+void EventLog::session_opened(proxy::SessionId id, const proxy::SessionIdentity& who) {
+  std::vector<Field> fields{{"session", number(id)}};
+  add_who(fields, who);
+  log_.write(Level::info, "session.opened", fields);
+}
+
+void EventLog::session_closed(const proxy::SessionIdentity& who, const proxy::SessionEnd& end) {
+  std::vector<Field> fields{{"session", number(end.id)}, {"cause", proxy::name(end.cause)}, {"state", end.state},
+                            {"lasted_seconds", seconds(end.lasted)}, {"bytes_to_server", end.bytes_to_backend},
+                            {"bytes_to_client", end.bytes_to_frontend}};
+  if (end.anomalies != 0) fields.emplace_back("anomalies", end.anomalies);
+  if (!end.detail.empty()) fields.emplace_back("detail", end.detail);
+  add_who(fields, who);
+  log_.write(Level::info, "session.closed", fields);
+}
+
+void EventLog::client_gone(proxy::SessionId id, const proxy::SessionIdentity& who, bool acted) {
+  std::vector<Field> fields{{"session", number(id)}, {"acted", acted}};
+  add_who(fields, who);
+  log_.write(Level::warning, "session.client_gone", fields);
+}
+
+void EventLog::monitor(std::string_view server, bool up, std::string_view problem) {
+  std::vector<Field> fields{{"server", server}};
+  if (!problem.empty()) fields.emplace_back("problem", problem);
+  if (up) {
+    log_.write(problem.empty() ? Level::info : Level::warning, "monitor.up", fields);
+  } else {
+    log_.write(Level::error, "monitor.down", fields);
+  }
+}
+
+void EventLog::warned(std::string_view /*server*/, const watchdog::Verdict& verdict) {
+  log_.write(Level::warning, "rule.warned", about(verdict));
+}
+
+void EventLog::judged(std::string_view /*server*/, const watchdog::Verdict& verdict, bool acting) {
+  auto fields = about(verdict);
+  fields.emplace_back("acting", acting);
+  log_.write(Level::warning, "verdict.issued", fields);
+}
+
+void EventLog::finished(std::string_view /*server*/, const watchdog::Verdict& verdict,
+                        const watchdog::TerminationRecord& record) {
+  std::vector<Field> fields{{"incident", verdict.id.text}, {"rule", verdict.rule},
+                            {"session", number(verdict.session.view.id)}, {"outcome", watchdog::name(record.outcome)},
+                            {"step", proxy::name(record.step)}, {"client_told", record.client_told},
+                            {"took_seconds", seconds(record.took)}};
+  if (!record.why.empty()) fields.emplace_back("why", record.why);
+  const bool bad = record.outcome == watchdog::Outcome::survived || record.outcome == watchdog::Outcome::denied ||
+                   record.outcome == watchdog::Outcome::unverified || record.outcome == watchdog::Outcome::error;
+  log_.write(bad ? Level::error : Level::info, "termination.finished", fields);
+}
+
+void EventLog::resolved(std::string_view /*server*/, const watchdog::Verdict& verdict, Duration after) {
+  log_.write(Level::info, "termination.resolved",
+             {{"incident", verdict.id.text}, {"rule", verdict.rule}, {"after_seconds", seconds(after)}});
+}
+
+void EventLog::accept_failed(std::string_view address, std::string_view why) {
+  log_.write(Level::error, "http.accept_failed", {{"address", address}, {"why", why}});
+}
+
+void EventLog::page_failed(std::string_view why) { log_.write(Level::error, "http.page_failed", {{"why", why}}); }
+
+void EventLog::failure(std::string_view where, std::string_view what) {
+  log_.write(Level::error, "internal.failure", {{"where", where}, {"what", what}});
+}
+
+}  // namespace pgleash::app

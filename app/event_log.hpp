@@ -1,0 +1,38 @@
+#pragma once
+
+#include "app/log.hpp"
+#include "metrics/http_server.hpp"
+#include "proxy/events.hpp"
+#include "watchdog/watchdog.hpp"
+
+namespace pgleash::app {
+
+/// Writes the events of proxy, watchdog and pages to the log: the only place where their names are spelled.
+class EventLog final : public proxy::ProxyEvents, public watchdog::WatchdogEvents, public metrics::HttpEvents {
+ public:
+  explicit EventLog(Log& log) : log_(log) {}
+
+  void listening(std::string_view listener, std::string_view address) override;
+  void accept_paused(std::string_view listener, std::string_view why) override;
+  void refused(std::string_view listener, const proxy::Endpoint& client, proxy::AcceptResult result,
+               std::string_view why) override;
+  void session_opened(proxy::SessionId id, const proxy::SessionIdentity& who) override;
+  void session_closed(const proxy::SessionIdentity& who, const proxy::SessionEnd& end) override;
+  void client_gone(proxy::SessionId id, const proxy::SessionIdentity& who, bool acted) override;
+
+  void monitor(std::string_view server, bool up, std::string_view problem) override;
+  void warned(std::string_view server, const watchdog::Verdict& verdict) override;
+  void judged(std::string_view server, const watchdog::Verdict& verdict, bool acting) override;
+  void finished(std::string_view server, const watchdog::Verdict& verdict,
+                const watchdog::TerminationRecord& record) override;
+  void resolved(std::string_view server, const watchdog::Verdict& verdict, Duration after) override;
+
+  void accept_failed(std::string_view address, std::string_view why) override;
+  void page_failed(std::string_view why) override;
+  void failure(std::string_view where, std::string_view what) override;
+
+ private:
+  Log& log_;
+};
+
+}  // namespace pgleash::app

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <chrono>
+#include <string_view>
+
+#include "config/duration.hpp"
+#include "config/fault.hpp"
+
+namespace pgleash::config {
+
+/// As the public `parse_duration`, with fault and advice apart.
+[[nodiscard]] Parsed<std::chrono::milliseconds> parse_duration(std::string_view text);
+
+}  // namespace pgleash::config

@@ -1,0 +1,234 @@
+#include <array>
+#include <string>
+#include <string_view>
+
+#include "config/address.hpp"
+#include "config/duration.hpp"
+#include "config/loader.hpp"
+#include "config/words.hpp"
+
+namespace pgleash::config {
+
+namespace {
+
+/// A TOML basic string.
+std::string string(std::string_view text) {
+  constexpr std::string_view hex = "0123456789ABCDEF";
+  std::string out{'"'};
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (byte < 0x20 || byte == 0x7F) {
+      out += "\\u00";
+      out += hex[byte >> 4U];
+      out += hex[byte & 0xFU];
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+/// Patterns stand in single quotes, where a backslash is a backslash, unless they hold what cannot stand there.
+std::string pattern(std::string_view text) {
+  for (const char c : text) {
+    if (c == '\'' || static_cast<unsigned char>(c) < 0x20 || c == 0x7F) return string(text);
+  }
+  return '\'' + std::string(text) + '\'';
+}
+
+std::string duration(Duration value) {
+  return value == Duration::zero() ? "\"off\"" : '"' + format_duration(value) + '"';
+}
+std::string duration(const OptionalDuration& value) { return value ? duration(*value) : "\"off\""; }
+
+template <typename Items, typename Show>
+std::string list(const Items& items, Show show) {
+  std::string out{'['};
+  for (const auto& one : items) {
+    if (out.size() > 1) out += ", ";
+    out += show(one);
+  }
+  return out + ']';
+}
+
+std::string patterns(const std::vector<Pattern>& items) {
+  return list(items, [](const Pattern& one) { return pattern(one.text); });
+}
+std::string networks(const std::vector<Network>& items) {
+  return list(items, [](const Network& one) { return string(one.text); });
+}
+
+template <typename Choice, std::size_t Count>
+std::string word(const std::array<Word<Choice>, Count>& words, Choice value) {
+  return string(word_for(words, value));
+}
+
+class Writer {
+ public:
+  explicit Writer(const Provenance* provenance) : provenance_(provenance) {}
+
+  /// Opens a section: `header` as it is written, `path` as the provenance names it.
+  void section(std::string_view header, std::string path) {
+    path_ = std::move(path);
+    text_ += '\n';
+    text_ += header;
+    text_ += '\n';
+  }
+  void key(std::string_view name, const std::string& value) {
+    std::string line = std::string(name) + " = " + value;
+    if (provenance_ != nullptr) {
+      if (line.size() < comment_column) line.append(comment_column - line.size(), ' ');
+      line += " # " + origin_of(path_.empty() ? std::string(name) : path_ + '.' + std::string(name));
+    }
+    text_ += line + '\n';
+  }
+  void key(std::string_view name, bool value) { key(name, std::string(value ? "true" : "false")); }
+  template <std::unsigned_integral Number>
+    requires(!std::same_as<Number, bool>)
+  void key(std::string_view name, Number value) {
+    key(name, std::to_string(value));
+  }
+  [[nodiscard]] std::string take() { return std::move(text_); }
+
+ private:
+  static constexpr std::size_t comment_column = 48;
+
+  [[nodiscard]] std::string origin_of(std::string path) const {
+    auto found = provenance_->find(path);
+    if (found == provenance_->end()) found = provenance_->lower_bound(path + '[');  // options fill a list item by item
+    if (found == provenance_->end() || !found->first.starts_with(path)) return "default";
+    const SourcePosition& origin = found->second;
+    std::string text;
+    for (const char c : origin.source) text += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
+    return origin.line == 0 ? text : text + ':' + std::to_string(origin.line);
+  }
+
+  const Provenance* provenance_;
+  std::string path_;
+  std::string text_;
+};
+
+std::string item(std::string_view name, std::size_t index) { return std::string(name) + '[' + std::to_string(index) + ']'; }
+
+void write_leg(Writer& out, const Keepalive& keepalive) {
+  out.key("keepalive", "{ idle = " + duration(keepalive.idle) + ", interval = " + duration(keepalive.interval) +
+                           ", count = " + std::to_string(keepalive.count) + " }");
+  out.key("user_timeout", duration(keepalive.user_timeout));
+}
+
+void write(Writer& out, const Process& process) {
+  out.section("[process]", "process");
+  out.key("name", string(process.name));
+  out.key("workers", process.workers == 0 ? "\"auto\"" : std::to_string(process.workers));
+  out.key("max_sessions", process.max_sessions);
+  out.key("max_logins", process.max_logins);
+  out.key("drain_delay", duration(process.drain_delay));
+  out.key("drain_timeout", duration(process.drain_timeout));
+  out.key("log_format", word(log_format_words, process.log_format));
+}
+
+void write(Writer& out, const Listener& listener, std::size_t index) {
+  out.section("[[listener]]", item("listener", index));
+  out.key("name", string(listener.name));
+  out.key("listen", list(listener.listen, [](const Address& one) { return string(format_address(one)); }));
+  out.key("server", string(listener.server));
+  out.key("allow", networks(listener.allow));
+  out.key("require_challenge", word(challenge_words, listener.require_challenge));
+  out.key("application", listener.application.empty() ? "\"off\"" : string(listener.application));
+  out.key("login_timeout", duration(listener.login_timeout));
+  out.key("on_client_gone", word(client_gone_words, listener.on_client_gone));
+  out.key("client_gone_grace", duration(listener.client_gone_grace));
+  write_leg(out, listener.keepalive);
+}
+
+void write(Writer& out, const Server& server, std::size_t index) {
+  out.section("[[server]]", item("server", index));
+  out.key("name", string(server.name));
+  out.key("host", string(server.address.host));
+  out.key("port", server.address.port);
+  out.key("connect_timeout", duration(server.connect_timeout));
+  write_leg(out, server.keepalive);
+  if (!server.monitor.enabled) {
+    out.key("monitor", string("none"));
+    return;
+  }
+  out.section("[server.monitor]", item("server", index) + ".monitor");
+  out.key("user", string(server.monitor.user));
+  out.key("database", string(server.monitor.database));
+  if (!server.monitor.password_file.empty()) out.key("password_file", string(server.monitor.password_file));
+  out.key("poll_interval", duration(server.monitor.poll_interval));
+  out.key("statement_timeout", duration(server.monitor.statement_timeout));
+}
+
+void write(Writer& out, const Protect& protect) {
+  out.section("[protect]", "protect");
+  out.key("users", patterns(protect.users));
+  out.key("clients", networks(protect.clients));
+  out.key("superusers", protect.superusers);
+  out.key("entries", list(protect.entries, [](const ProtectEntry& entry) {
+            return "{ application = " + pattern(entry.application) +
+                   ", users = " + list(entry.users, [](const std::string& user) { return pattern(user); }) + " }";
+          }));
+}
+
+void write(Writer& out, const Match& match, std::string_view header, std::string path) {
+  if (match.empty()) return;
+  out.section(header, std::move(path));
+  if (!match.applications.empty()) out.key("applications", patterns(match.applications));
+  if (!match.users.empty()) out.key("users", patterns(match.users));
+  if (!match.databases.empty()) out.key("databases", patterns(match.databases));
+  if (!match.clients.empty()) out.key("clients", networks(match.clients));
+}
+
+void write(Writer& out, const Rule& rule, std::size_t index) {
+  const std::string path = item("rule", index);
+  out.section("[[rule]]", path);
+  out.key("name", string(rule.name));
+  out.key("kind", string(name(rule.kind)));
+  out.key("limit", duration(rule.limit));
+  out.key("warn", duration(rule.warn));
+  out.key("action", string(name(rule.action)));
+  out.key("grace", duration(rule.grace));
+  out.key("sqlstate", rule.sqlstate.empty() ? string("native") : string(rule.sqlstate));
+  out.key("hint", string(rule.hint));
+  write(out, rule.match, "[rule.match]", path + ".match");
+  write(out, rule.except, "[rule.except]", path + ".except");
+}
+
+std::string write(const Config& config, const Provenance* provenance) {
+  Writer out{provenance};
+  out.key("config_version", config.config_version);
+  write(out, config.process);
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) write(out, config.listeners[i], i);
+  for (std::size_t i = 0; i < config.servers.size(); ++i) write(out, config.servers[i], i);
+  out.section("[enforcement]", "enforcement");
+  out.key("mode", string(name(config.enforcement.mode)));
+  out.key("hold_after_start", duration(config.enforcement.hold_after_start));
+  out.key("evidence_max_age", duration(config.enforcement.evidence_max_age));
+  write(out, config.protect);
+  for (std::size_t i = 0; i < config.rules.size(); ++i) write(out, config.rules[i], i);
+  out.section("[identity]", "identity");
+  out.key("driver_defaults", patterns(config.identity.driver_defaults));
+  out.section("[audit]", "audit");
+  out.key("sink", word(sink_words, config.audit.sink));
+  if (!config.audit.file.empty()) out.key("file", string(config.audit.file));
+  out.key("fsync", word(fsync_words, config.audit.fsync_each));
+  out.key("statement_text", word(statement_text_words, config.audit.statement_text));
+  out.section("[metrics]", "metrics");
+  out.key("listen", config.metrics.listen ? string(format_address(*config.metrics.listen)) : string("off"));
+  out.key("max_applications", config.metrics.max_applications);
+  return out.take();
+}
+
+}  // namespace
+
+std::string effective_toml(const Config& config) { return write(config, nullptr); }
+
+std::string effective_toml(const LoadResult& loaded) {
+  return loaded.config ? write(*loaded.config, &loaded.provenance) : std::string{};
+}
+
+}  // namespace pgleash::config

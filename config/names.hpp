@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "config/fault.hpp"
+
+/// Which characters each sort of name may have.
+namespace pgleash::config {
+
+/// Of a listener, server or rule: these become labels of metrics and words of the console.
+[[nodiscard]] Parsed<std::string> parse_name(std::string_view text);
+/// Of this instance: what a host may be called.
+[[nodiscard]] Parsed<std::string> parse_instance_name(std::string_view text);
+/// An application_name, or "off" for none. The server cuts longer ones silently, and shows other characters as '?'.
+[[nodiscard]] Parsed<std::string> parse_application(std::string_view text);
+/// Of a role or database: taken as it is, so only what the server could never hold is refused.
+[[nodiscard]] Parsed<std::string> parse_identifier(std::string_view text);
+/// Five characters, or "native" for none of our own.
+[[nodiscard]] Parsed<std::string> parse_sqlstate(std::string_view text);
+/// One line that goes into the client's error message and the audit line.
+[[nodiscard]] Parsed<std::string> parse_hint(std::string_view text);
+
+}  // namespace pgleash::config

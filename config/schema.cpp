@@ -1,0 +1,166 @@
+#include "config/schema.hpp"
+
+#include <limits>
+#include <utility>
+
+#include "config/address.hpp"
+#include "config/defaults.hpp"
+#include "config/names.hpp"
+#include "config/network.hpp"
+#include "config/reader.hpp"
+
+namespace pgleash::config {
+
+namespace {
+
+constexpr Duration most_milliseconds_in_int{std::numeric_limits<int>::max()};
+
+void read(Section& at, Process& process) {
+  at.text("name", process.name, parse_instance_name);
+  at.number("workers", process.workers, 1U, 1024U, "auto");
+  at.number("max_sessions", process.max_sessions, 1U, 1'000'000U);
+  at.number("max_logins", process.max_logins, 1U, 1'000'000U);
+  at.duration("drain_delay", process.drain_delay, {.may_be_off = true});
+  at.duration("drain_timeout", process.drain_timeout);
+  at.word("log_format", process.log_format, log_format_words);
+}
+
+void read(Section& at, Keepalive& keepalive) {
+  // The kernel counts in whole seconds, and no further than this.
+  at.duration("idle", keepalive.idle, {.min = 1s, .max = 32767s});
+  at.duration("interval", keepalive.interval, {.min = 1s, .max = 32767s});
+  at.number("count", keepalive.count, 1U, 127U);
+}
+
+void read_leg(Section& at, Keepalive& keepalive) {
+  at.section("keepalive", keepalive, [](Section& within, Keepalive& target) { read(within, target); });
+  at.duration("user_timeout", keepalive.user_timeout, {.max = most_milliseconds_in_int});
+}
+
+void read(Section& at, Listener& listener) {
+  listener = default_listener();
+  at.text("name", listener.name, parse_name);
+  at.texts("listen", listener.listen, WhenEmpty::faulty, parse_listen_address);
+  at.text("server", listener.server, parse_name);
+  at.texts("allow", listener.allow, WhenEmpty::faulty, parse_network);
+  at.word("require_challenge", listener.require_challenge, challenge_words);
+  at.text("application", listener.application, parse_application);
+  at.duration("login_timeout", listener.login_timeout);
+  at.word("on_client_gone", listener.on_client_gone, client_gone_words);
+  at.duration("client_gone_grace", listener.client_gone_grace);
+  read_leg(at, listener.keepalive);
+}
+
+void read(Section& at, Monitor& monitor) {
+  at.text("user", monitor.user, parse_identifier);
+  at.text("database", monitor.database, parse_identifier);
+  at.secret_file("password_file", monitor.password_file);
+  at.duration("poll_interval", monitor.poll_interval);
+  at.duration("statement_timeout", monitor.statement_timeout, {.max = most_milliseconds_in_int});
+}
+
+void read(Section& at, Server& server) {
+  at.require({{"name", R"("orders")"}, {"host", R"("db1.internal")"}});
+  at.text("name", server.name, parse_name);
+  at.text("host", server.address.host, parse_host);
+  server.address.is_unix = server.address.host.starts_with('/');
+  server.address.port = default_server_port;
+  at.number<std::uint16_t>("port", server.address.port, 1, 65535);
+  at.duration("connect_timeout", server.connect_timeout);
+  read_leg(at, server.keepalive);
+  const bool none = at.section("monitor", server.monitor, [](Section& within, Monitor& target) { read(within, target); }, "none");
+  server.monitor.enabled = !none;
+}
+
+void read(Section& at, Enforcement& enforcement) {
+  at.word("mode", enforcement.mode, mode_words);
+  at.duration("hold_after_start", enforcement.hold_after_start, {.may_be_off = true});
+  at.duration("evidence_max_age", enforcement.evidence_max_age);
+}
+
+void read(Section& at, ProtectEntry& entry) {
+  entry.position = at.position();
+  at.require({{"application", "'pg_dump'"}, {"users", "['backup'], since a name alone never exempts"}});
+  at.pattern("application", entry.application, PatternMay::not_be_empty);
+  std::vector<Pattern> users;
+  at.patterns("users", users, WhenEmpty::faulty, PatternMay::not_be_empty);
+  for (Pattern& user : users) entry.users.push_back(std::move(user.text));
+}
+
+void read(Section& at, Protect& protect) {
+  at.patterns("users", protect.users, WhenEmpty::allowed, PatternMay::not_be_empty);
+  at.texts("clients", protect.clients, WhenEmpty::allowed, parse_network);
+  at.boolean("superusers", protect.superusers);
+  at.each("entries", protect.entries, [](Section& within, ProtectEntry& entry) { read(within, entry); });
+}
+
+void read(Section& at, Match& match) {
+  at.patterns("applications", match.applications, WhenEmpty::faulty, PatternMay::be_empty);
+  at.patterns("users", match.users, WhenEmpty::faulty, PatternMay::not_be_empty);
+  at.patterns("databases", match.databases, WhenEmpty::faulty, PatternMay::not_be_empty);
+  at.texts("clients", match.clients, WhenEmpty::faulty, parse_network);
+}
+
+void read(Section& at, Rule& rule) {
+  rule.position = at.position();
+  at.require({{"name", R"("idle-in-tx-web")"}, {"kind", R"("idle_in_transaction")"}, {"limit", R"("5m", or "off")"}});
+  at.text("name", rule.name, parse_name);
+  at.word("kind", rule.kind, kind_words);
+  at.limit("limit", rule.limit);
+  at.limit("warn", rule.warn);
+  at.word("action", rule.action, action_words);
+  at.duration("grace", rule.grace);
+  at.text("sqlstate", rule.sqlstate, parse_sqlstate);
+  at.text("hint", rule.hint, parse_hint);
+  const auto read_match = [](Section& within, Match& match) { read(within, match); };
+  at.section("match", rule.match, read_match);
+  at.section("except", rule.except, read_match);
+}
+
+void read(Section& at, Identity& identity) {
+  identity.driver_defaults = default_driver_names();
+  at.patterns("driver_defaults", identity.driver_defaults, WhenEmpty::allowed, PatternMay::not_be_empty);
+}
+
+void read(Section& at, Audit& audit) {
+  at.file("file", audit.file);
+  if (!audit.file.empty()) audit.sink = AuditSink::file;  // who names a file wants it written
+  at.word("sink", audit.sink, sink_words);
+  at.word("fsync", audit.fsync_each, fsync_words);
+  at.word("statement_text", audit.statement_text, statement_text_words);
+}
+
+void read(Section& at, Metrics& metrics) {
+  at.text("listen", metrics.listen, parse_http_address);
+  at.number("max_applications", metrics.max_applications, 1U, 1000U);
+}
+
+}  // namespace
+
+void read_document(Section& root, Config& config) {
+  const auto read_one = [](Section& within, auto& target) { read(within, target); };
+  root.number("config_version", config.config_version, 1U, 1U);
+  root.section("process", config.process, read_one);
+  root.each("listener", config.listeners, read_one);
+  root.each("server", config.servers, read_one);
+  root.section("enforcement", config.enforcement, read_one);
+  root.section("protect", config.protect, read_one);
+  root.each("rule", config.rules, read_one);
+  root.section("identity", config.identity, read_one);
+  root.section("audit", config.audit, read_one);
+  root.section("metrics", config.metrics, read_one);
+  root.finish();
+}
+
+const std::vector<std::string>& known_keys() {
+  static const std::vector<std::string> keys = [] {
+    Reading reading{"", ""};
+    Section root{reading, nullptr, "", Place{}};
+    Config nothing;
+    read_document(root, nothing);
+    return std::vector<std::string>{reading.known.begin(), reading.known.end()};
+  }();
+  return keys;
+}
+
+}  // namespace pgleash::config

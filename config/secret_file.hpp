@@ -1,0 +1,13 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "config/fault.hpp"
+
+namespace pgleash::config {
+
+/// Why a file cannot be trusted with a secret: absent, no plain file, empty, or open to everybody on the machine.
+[[nodiscard]] std::optional<Fault> secret_file_fault(const std::string& path);
+
+}  // namespace pgleash::config

@@ -1,0 +1,355 @@
+#include "metrics/catalogue.hpp"
+
+#include "metrics/closed_sets.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace pgleash::metrics {
+namespace {
+
+using enum prometheus::MetricType;
+
+constexpr LabelSpec version{"version", {}, "one value"};
+constexpr LabelSpec revision{"revision", {}, "one value"};
+constexpr LabelSpec server{"server", {}, "the servers of the configuration"};
+constexpr LabelSpec listener{"listener", {}, "the listeners of the configuration"};
+constexpr LabelSpec rule{"rule", {}, "the rules of the configuration"};
+constexpr LabelSpec application{
+    "application",
+    {},
+    "the `max_applications` (50) with the most sessions, each for at least an hour; `other`; "
+    "`none` for sessions without a name"};
+constexpr LabelSpec user{
+    "user", {}, "the 50 with the most sessions, each for at least an hour; `other`; `none`"};
+constexpr LabelSpec database{
+    "database", {}, "the 64 with the most sessions, each for at least an hour; `other`; `none`"};
+constexpr LabelSpec result{"result", words::reload_results, {}};
+constexpr LabelSpec mode{"mode", words::modes, {}};
+constexpr LabelSpec action{"action", words::actions, {}};
+constexpr LabelSpec outcome{"outcome", words::outcomes, {}};
+constexpr LabelSpec state{"state", words::session_states, {}};
+constexpr LabelSpec aged_state{"state", words::aged_states, {}};
+constexpr LabelSpec threshold{"threshold_seconds", words::age_thresholds, {}};
+constexpr LabelSpec accept_result{"result", words::accept_results, {}};
+constexpr LabelSpec scope{"scope", words::limit_scopes, {}};
+constexpr LabelSpec cause{"cause", words::end_causes, {}};
+constexpr LabelSpec direction{"direction", words::directions, {}};
+constexpr LabelSpec origin{"origin", words::cancel_origins, {}};
+constexpr LabelSpec cancel_result{"result", words::cancel_results, {}};
+constexpr LabelSpec sqlstate_class{"sqlstate_class", words::sqlstate_classes, {}};
+constexpr LabelSpec exemption{"exemption", words::exemptions, {}};
+constexpr LabelSpec kind{"kind", words::slot_kinds, {}};
+constexpr LabelSpec sink{"sink", words::audit_sinks, {}};
+constexpr LabelSpec family{"family", words::bounded_labels, {}};
+
+/// Storage for a row's labels with static lifetime, written where the row is.
+template <const LabelSpec&... specs>
+inline constexpr std::array<LabelSpec, sizeof...(specs)> labels{specs...};
+
+constexpr std::array<MetricSpec, metric_count> table{{
+    {Metric::build_info,
+     "pgleash_build_info",
+     Gauge,
+     {},
+     "Always 1; the labels say what runs.",
+     labels<version, revision>},
+    {Metric::start_time,
+     "pgleash_start_time_seconds",
+     Gauge,
+     "seconds since 1970-01-01 UTC",
+     "When this process started.",
+     {}},
+    {Metric::process_cpu,
+     "process_cpu_seconds_total",
+     Counter,
+     "seconds",
+     "CPU time of this process, user and system.",
+     {}},
+    {Metric::process_resident_memory,
+     "process_resident_memory_bytes",
+     Gauge,
+     "bytes",
+     "Resident memory of this process.",
+     {}},
+    {Metric::process_open_fds,
+     "process_open_fds",
+     Gauge,
+     {},
+     "Open file descriptors; a session has two.",
+     {}},
+    {Metric::process_max_fds,
+     "process_max_fds",
+     Gauge,
+     {},
+     "Soft limit of open file descriptors.",
+     {}},
+
+    {Metric::config_last_reload_successful,
+     "pgleash_config_last_reload_successful",
+     Gauge,
+     {},
+     "1 when the last load of the configuration was taken, 0 when it was refused and the one "
+     "before it stays in force.",
+     {}},
+    {Metric::config_last_reload_success_timestamp,
+     "pgleash_config_last_reload_success_timestamp_seconds",
+     Gauge,
+     "seconds since 1970-01-01 UTC",
+     "When the configuration in force was loaded.",
+     {}},
+    {Metric::config_reloads,
+     "pgleash_config_reloads_total",
+     Counter,
+     {},
+     "Reloads asked for since the start.",
+     labels<result>},
+    {Metric::enforcement_mode,
+     "pgleash_enforcement_mode",
+     Gauge,
+     {},
+     "1 for the mode in force, 0 for the other: nobody is ended by a rule unless it is enforce.",
+     labels<mode>},
+
+    {Metric::client_connections,
+     "pgleash_client_connections_total",
+     Counter,
+     {},
+     "Client connections by how their start-up ended.",
+     labels<listener, accept_result>},
+    {Metric::sessions,
+     "pgleash_sessions",
+     Gauge,
+     {},
+     "Sessions through pgleash now, by application and state.",
+     labels<server, application, state>},
+    {Metric::database_sessions,
+     "pgleash_database_sessions",
+     Gauge,
+     {},
+     "Sessions through pgleash now, by database and state.",
+     labels<server, database, state>},
+    {Metric::user_sessions,
+     "pgleash_user_sessions",
+     Gauge,
+     {},
+     "Sessions through pgleash now, by user.",
+     labels<server, user>},
+    {Metric::sessions_limit,
+     "pgleash_sessions_limit",
+     Gauge,
+     {},
+     "Sessions there can be: `process` is max_sessions, shared by all servers; `server` is what "
+     "the server leaves to ordinary users, max_connections less the reserved ones.",
+     labels<server, scope>},
+    {Metric::oldest_session_state, "pgleash_oldest_session_state_seconds", Gauge, "seconds",
+     "Age of the oldest state, of `active` the age of its statement. Replication streams do not "
+     "count: theirs is the age of the replica.",
+     labels<server, application, state>},
+    {Metric::sessions_over_age,
+     "pgleash_sessions_over_age",
+     Gauge,
+     {},
+     "Sessions that have been in the state for longer than the threshold. Replication streams do "
+     "not count.",
+     labels<server, application, aged_state, threshold>},
+    {Metric::session_duration, "pgleash_session_duration_seconds", Histogram, "seconds",
+     "Length of ended sessions.", labels<server>},
+    {Metric::statement_duration, "pgleash_statement_duration_seconds", Histogram, "seconds",
+     "From a request of the client until the server is ready for the next one.", labels<server>},
+    {Metric::transaction_duration, "pgleash_transaction_duration_seconds", Histogram, "seconds",
+     "Length of ended transactions that had more than one statement or were left open.",
+     labels<server>},
+    {Metric::session_ends,
+     "pgleash_session_ends_total",
+     Counter,
+     {},
+     "Ended sessions by cause.",
+     labels<server, cause>},
+    {Metric::relay_bytes, "pgleash_relay_bytes_total", Counter, "bytes", "Bytes relayed.",
+     labels<server, direction>},
+    {Metric::cancel_requests,
+     "pgleash_cancel_requests_total",
+     Counter,
+     {},
+     "Cancel requests by who asked for them and what became of them.",
+     labels<server, origin, cancel_result>},
+    {Metric::server_errors,
+     "pgleash_server_errors_total",
+     Counter,
+     {},
+     "Errors the server sent to clients, by class of SQLSTATE.",
+     labels<server, sqlstate_class>},
+    {Metric::tracker_anomalies,
+     "pgleash_tracker_anomalies_total",
+     Counter,
+     {},
+     "Messages that were not expected where they came. Traffic goes on; the session is not ended "
+     "on a derived state until the next unambiguous point.",
+     labels<server>},
+
+    {Metric::rule_matching_sessions,
+     "pgleash_rule_matching_sessions",
+     Gauge,
+     {},
+     "Sessions over the limit of the rule now.",
+     labels<rule>},
+    {Metric::rule_warned,
+     "pgleash_rule_warned_total",
+     Counter,
+     {},
+     "Activities that passed the `warn` of the rule.",
+     labels<rule>},
+    {Metric::rule_exempted,
+     "pgleash_rule_exempted_total",
+     Counter,
+     {},
+     "Verdicts that were not carried out because of an exemption.",
+     labels<rule, exemption>},
+    {Metric::actions,
+     "pgleash_actions_total",
+     Counter,
+     {},
+     "Verdicts by outcome, exactly one each.",
+     labels<rule, action, mode, outcome>},
+    {Metric::application_actions,
+     "pgleash_application_actions_total",
+     Counter,
+     {},
+     "The same verdicts by application.",
+     labels<application, action, mode, outcome>},
+    {Metric::action_duration, "pgleash_action_duration_seconds", Histogram, "seconds",
+     "From the verdict to its outcome.", labels<action>},
+
+    {Metric::server_connection_slots,
+     "pgleash_server_connection_slots",
+     Gauge,
+     {},
+     "Slots of the server: max_connections, those reserved, those used through pgleash, and those "
+     "used by clients that connect directly. The first two and the last need the monitor.",
+     labels<server, kind>},
+    {Metric::blocked_sessions,
+     "pgleash_blocked_sessions",
+     Gauge,
+     {},
+     "Sessions that wait for a lock, direct ones too. Absent while the monitor is down.",
+     labels<server>},
+    {Metric::monitor_up,
+     "pgleash_monitor_up",
+     Gauge,
+     {},
+     "1 when the last sample of pg_stat_activity succeeded; absent when no monitor is configured.",
+     labels<server>},
+    {Metric::monitor_last_success_timestamp, "pgleash_monitor_last_success_timestamp_seconds",
+     Gauge, "seconds since 1970-01-01 UTC", "When the last sample succeeded.", labels<server>},
+    {Metric::monitor_query_duration, "pgleash_monitor_query_duration_seconds", Histogram, "seconds",
+     "Time one sample took.", labels<server>},
+
+    {Metric::audit_records,
+     "pgleash_audit_records_total",
+     Counter,
+     {},
+     "Lines written to the audit log.",
+     labels<sink>},
+    {Metric::audit_write_errors,
+     "pgleash_audit_write_errors_total",
+     Counter,
+     {},
+     "Lines that could not be written. No audit line, no kill.",
+     labels<sink>},
+    {Metric::label_overflow,
+     "pgleash_label_overflow_total",
+     Counter,
+     {},
+     "Names that found no label value of their own and are counted as `other`; each name once for "
+     "as long as it stays.",
+     labels<family>},
+}};
+
+constexpr bool in_order() {
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    if (table[i].id != static_cast<Metric>(i)) {
+      return false;
+    }
+  }
+  return true;
+}
+static_assert(in_order(), "a row a metric, in the order of the enumeration");
+
+std::string_view word(prometheus::MetricType type) noexcept {
+  switch (type) {
+    case Counter:
+      return "counter";
+    case Gauge:
+      return "gauge";
+    case Histogram:
+      return "histogram";
+    default:
+      return "untyped";
+  }
+}
+
+void append_label(std::string& page, const LabelSpec& label) {
+  page.append("- `").append(label.name).append("`: ");
+  if (label.values.empty()) {
+    page.append(label.bound);
+  }
+  for (std::size_t i = 0; i < label.values.size(); ++i) {
+    page.append(i == 0 ? "`" : ", `").append(label.values[i]).append("`");
+  }
+  page.append("\n");
+}
+
+}  // namespace
+
+std::span<const MetricSpec, metric_count> catalogue() noexcept {
+  return table;
+}
+
+const MetricSpec& spec(Metric metric) noexcept {
+  return table[static_cast<std::size_t>(metric)];
+}
+
+std::string generate_metrics_page() {
+  std::string page =
+      "# Metrics\n\n"
+      "<!-- Made from metrics/catalogue.cpp. To make it again: PGLEASH_UPDATE_GOLDEN=1 "
+      "unit_metrics -->\n\n"
+      "All that `/metrics` has, in the text format 0.0.4. No label ever holds a pid, an address, a "
+      "port, a statement, or an id of a session or incident.\n\n"
+      "Gauges of live things are taken from the newest snapshot at the moment of the scrape: when "
+      "the last session of an application is gone, so are its series. Counters stay and begin at "
+      "0, so that `rate()` sees the first event, where the set of labels is small and known: their "
+      "closed sets are listed below.\n\n"
+      "At most 12,000 series with 3 servers and 50 rules, at most 400 with one server, one "
+      "application and the default rules.\n";
+  for (const MetricSpec& metric : table) {
+    page.append("\n## ").append(metric.name).append("\n\n");
+    page.append(word(metric.type));
+    if (!metric.unit.empty()) {
+      page.append(", ").append(metric.unit);
+    }
+    page.append(". ").append(metric.help).append("\n");
+    if (!metric.labels.empty()) {
+      page.append("\n");
+    }
+    for (const LabelSpec& label : metric.labels) {
+      append_label(page, label);
+    }
+  }
+  return page;
+}
+
+std::string generate_metrics_list() {
+  std::string list;
+  for (const MetricSpec& metric : table) {
+    list.append(metric.name).append(" ").append(word(metric.type));
+    for (std::size_t i = 0; i < metric.labels.size(); ++i) {
+      list.append(i == 0 ? " " : ",").append(metric.labels[i].name);
+    }
+    list.append("\n");
+  }
+  return list;
+}
+
+}  // namespace pgleash::metrics

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <prometheus/metric_type.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+/// The one table of every metric this version exports. Names, help and labels of the output come
+/// from it, and so does docs/metrics.md; a metric that is not here cannot be exported.
+namespace pgleash::metrics {
+
+/// In the order of the output and of the reference page.
+enum class Metric : std::uint8_t {
+  build_info,
+  start_time,
+  process_cpu,
+  process_resident_memory,
+  process_open_fds,
+  process_max_fds,
+  config_last_reload_successful,
+  config_last_reload_success_timestamp,
+  config_reloads,
+  enforcement_mode,
+  client_connections,
+  sessions,
+  database_sessions,
+  user_sessions,
+  sessions_limit,
+  oldest_session_state,
+  sessions_over_age,
+  session_duration,
+  statement_duration,
+  transaction_duration,
+  session_ends,
+  relay_bytes,
+  cancel_requests,
+  server_errors,
+  tracker_anomalies,
+  rule_matching_sessions,
+  rule_warned,
+  rule_exempted,
+  actions,
+  application_actions,
+  action_duration,
+  server_connection_slots,
+  blocked_sessions,
+  monitor_up,
+  monitor_last_success_timestamp,
+  monitor_query_duration,
+  audit_records,
+  audit_write_errors,
+  label_overflow,
+  count_,
+};
+inline constexpr auto metric_count = static_cast<std::size_t>(Metric::count_);
+
+/// A label and what bounds it: the closed set of its values, or a sentence that says why there are
+/// only so many.
+struct LabelSpec {
+  std::string_view name;
+  std::span<const std::string_view> values;  ///< empty: not a closed set
+  std::string_view bound;                    ///< of an open set
+};
+
+struct MetricSpec {
+  Metric id{};
+  std::string_view name;
+  prometheus::MetricType type{};
+  std::string_view unit;  ///< empty: a count or a flag
+  std::string_view help;
+  std::span<const LabelSpec> labels;
+};
+
+[[nodiscard]] std::span<const MetricSpec, metric_count> catalogue() noexcept;
+[[nodiscard]] const MetricSpec& spec(Metric metric) noexcept;
+
+/// docs/metrics.md, whole.
+[[nodiscard]] std::string generate_metrics_page();
+/// One line a metric: `name type label,label`. What a dashboard depends on.
+[[nodiscard]] std::string generate_metrics_list();
+
+}  // namespace pgleash::metrics

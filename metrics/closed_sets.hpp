@@ -1,0 +1,75 @@
+#pragma once
+
+#include "proxy/counters.hpp"
+#include "watchdog/verdict.hpp"
+
+#include <array>
+#include <cstddef>
+#include <string_view>
+
+/// The words a label of a small, known set may have. An array that belongs to an enumeration is in
+/// its order; the words are those of that enumeration's `name()`, so that metric, log and audit
+/// line say the same. They stand here once more because the series of a counter exist, at 0, before
+/// anything was counted, and because the reference page is made from them.
+namespace pgleash::metrics::words {
+
+template <std::size_t N>
+using Words = std::array<std::string_view, N>;
+
+template <class Enum>
+inline constexpr auto size_of = static_cast<std::size_t>(Enum::count_);
+
+inline constexpr Words<size_of<proxy::AcceptResult>> accept_results{
+    "accepted",       "not_allowed", "no_challenge",  "protocol_error",
+    "login_timeout",  "login_limit", "session_limit", "server_unreachable",
+    "server_refused", "client_gone", "draining",      "cancel_request"};
+inline constexpr Words<size_of<proxy::EndCause>> end_causes{
+    "client_terminate", "client_abort", "client_timeout", "server_close",
+    "server_error",     "rule",         "admin",          "drain",
+    "proxy_error"};
+inline constexpr Words<size_of<proxy::CancelOrigin>> cancel_origins{"client", "rule",
+                                                                    "client_gone"};
+inline constexpr Words<size_of<proxy::CancelResult>> cancel_results{
+    "delivered", "unreachable", "timeout", "unknown_key", "overload", "observed"};
+inline constexpr auto& sqlstate_classes = proxy::sqlstate_classes;
+
+/// In the order of config::Mode and config::Action; the words of config::name().
+inline constexpr Words<2> modes{"observe", "enforce"};
+inline constexpr Words<4> actions{"observe", "cancel", "terminate", "escalate"};
+
+inline constexpr Words<10> outcomes{"observed",  "exempted",     "deferred", "recovered",
+                                    "confirmed", "already_gone", "survived", "unverified",
+                                    "denied",    "error"};
+static_assert(outcomes.size() == static_cast<std::size_t>(watchdog::Outcome::error) + 1);
+
+/// In the order of watchdog::Exemption, less its `none`.
+inline constexpr Words<11> exemptions{
+    "replication",      "superuser",       "listening",        "dump",
+    "copy_moving",      "commit",          "sync_replication", "protected_user",
+    "protected_client", "protected_entry", "unknown"};
+static_assert(exemptions.size() == static_cast<std::size_t>(watchdog::Exemption::unknown));
+
+/// PostgreSQL's words for pg_stat_activity.state, and two of ours for a backend that is "active"
+/// there and waits for its client: `held` in mid-pipeline or COPY, `stalled` when it does not read.
+inline constexpr Words<7> session_states{
+    "starting", "idle",   "idle in transaction", "idle in transaction (aborted)", "active",
+    "held",     "stalled"};
+inline constexpr Words<3> aged_states{"idle", "idle in transaction", "active"};
+inline constexpr Words<3> age_thresholds{"60", "600", "3600"};
+
+inline constexpr Words<2> reload_results{"success", "failure"};
+inline constexpr Words<2> directions{"to_backend", "to_frontend"};
+inline constexpr Words<4> slot_kinds{"max", "reserved", "used_proxy", "used_direct"};
+inline constexpr Words<2> limit_scopes{"process", "server"};
+inline constexpr Words<2> audit_sinks{"file", "stdout"};
+inline constexpr Words<3> bounded_labels{"application", "user", "database"};
+
+/// The outcomes that an action can have. Nobody is touched when the rule or the mode only observes.
+[[nodiscard]] constexpr bool possible(std::string_view action, std::string_view mode,
+                                      std::string_view outcome) noexcept {
+  const bool untouched = outcome == "observed" || outcome == "exempted" || outcome == "deferred" ||
+                         outcome == "recovered";
+  return untouched || (action != "observe" && mode == "enforce");
+}
+
+}  // namespace pgleash::metrics::words

@@ -1,0 +1,163 @@
+#include "metrics/collector.hpp"
+
+#include "metrics/closed_sets.hpp"
+#include "metrics/process_usage.hpp"
+
+#include <prometheus/text_serializer.h>
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <sstream>
+#include <utility>
+
+namespace pgleash::metrics {
+namespace {
+
+double unix_seconds(std::chrono::system_clock::time_point at) {
+  return std::chrono::duration<double>{at.time_since_epoch()}.count();
+}
+
+/// Sum over the workers of the one counter that `pick` finds in each.
+template <class Counters, class Pick>
+std::uint64_t sum(const WorkerCounters<Counters>& of, Pick pick) {
+  std::uint64_t total = 0;
+  for (const Counters* worker : of.workers) {
+    total += pick(*worker).get();
+  }
+  return total;
+}
+
+using ServerWorkers = WorkerCounters<proxy::ServerCounters>;
+
+void add_duration(Metric metric, const ServerWorkers& server,
+                  proxy::HistogramCounts proxy::ServerCounters::*histogram, Families& out) {
+  std::array<std::uint64_t, proxy::duration_bounds.size() + 1> buckets{};
+  for (std::size_t i = 0; i < buckets.size(); ++i) {
+    buckets[i] = sum(server, [&](const auto& worker) -> const proxy::Count& {
+      return (worker.*histogram).buckets[i];
+    });
+  }
+  const auto microseconds = sum(server, [&](const auto& worker) -> const proxy::Count& {
+    return (worker.*histogram).sum_microseconds;
+  });
+  out.add_histogram(metric, {server.name}, proxy::duration_bounds, buckets,
+                    static_cast<double>(microseconds) / 1e6);
+}
+
+void add_cancels(const ServerWorkers& server, Families& out) {
+  for (std::size_t origin = 0; origin < words::cancel_origins.size(); ++origin) {
+    for (std::size_t result = 0; result < words::cancel_results.size(); ++result) {
+      const auto value = sum(server, [&](const auto& worker) -> const proxy::Count& {
+        return worker.cancels[origin][result];
+      });
+      out.add(Metric::cancel_requests,
+              {server.name, words::cancel_origins[origin], words::cancel_results[result]}, value);
+    }
+  }
+}
+
+/// A counter with one label of a closed set beside the server.
+template <std::size_t N>
+void add_by_word(Metric metric, const ServerWorkers& server, const words::Words<N>& set,
+                 std::array<proxy::Count, N> proxy::ServerCounters::*counts, Families& out) {
+  for (std::size_t i = 0; i < N; ++i) {
+    const auto value =
+        sum(server, [&](const auto& worker) -> const proxy::Count& { return (worker.*counts)[i]; });
+    out.add(metric, {server.name, set[i]}, value);
+  }
+}
+
+void add_single(Metric metric, Families::Labels labels, const ServerWorkers& server,
+                proxy::Count proxy::ServerCounters::*count, Families& out) {
+  out.add(metric, labels,
+          sum(server, [&](const auto& worker) -> const proxy::Count& { return worker.*count; }));
+}
+
+}  // namespace
+
+Collector::Collector(const MetricsSource& source)
+    : source_(source), snapshots_(source.config()->metrics.max_applications) {}
+
+std::vector<prometheus::MetricFamily> Collector::collect(Instant now) {
+  Families out;
+  const auto config = source_.config();
+  collect_process(*config, out);
+  collect_listeners(out);
+  collect_servers(out);
+  for (const auto& server : config->servers) {
+    out.add(Metric::sessions_limit, {server.name, words::limit_scopes[0]},
+            std::uint64_t{config->process.max_sessions});
+  }
+  snapshots_.collect(source_.statuses(), *config, now, out);
+  return std::move(out).take();
+}
+
+std::shared_ptr<const std::string> Collector::text(Instant now) {
+  if (!text_ || now - text_made_ >= text_lifetime) {
+    std::ostringstream out;
+    prometheus::TextSerializer{}.Serialize(out, collect(now));
+    text_ = std::make_shared<const std::string>(std::move(out).str());
+    text_made_ = now;
+  }
+  return text_;
+}
+
+void Collector::collect_process(const config::Config& config, Families& out) const {
+  const BuildInfo& build = source_.build();
+  out.add(Metric::build_info, {build.version, build.revision}, 1.0);
+  out.add(Metric::start_time, {}, unix_seconds(source_.started()));
+
+  const ProcessUsage usage = read_process_usage();
+  out.add(Metric::process_cpu, {}, usage.cpu_seconds);
+  const auto add_known = [&](Metric metric, const std::optional<std::uint64_t>& value) {
+    if (value) {
+      out.add(metric, {}, *value);
+    }
+  };
+  add_known(Metric::process_resident_memory, usage.resident_bytes);
+  add_known(Metric::process_open_fds, usage.open_fds);
+  add_known(Metric::process_max_fds, usage.max_fds);
+
+  const ReloadFacts reloads = source_.reloads();
+  out.add(Metric::config_last_reload_successful, {}, reloads.last_successful ? 1.0 : 0.0);
+  out.add(Metric::config_last_reload_success_timestamp, {}, unix_seconds(reloads.last_success));
+  out.add(Metric::config_reloads, {words::reload_results[0]}, reloads.successes);
+  out.add(Metric::config_reloads, {words::reload_results[1]}, reloads.failures);
+
+  for (const config::Mode mode : {config::Mode::observe, config::Mode::enforce}) {
+    out.add(Metric::enforcement_mode, {words::modes[static_cast<std::size_t>(mode)]},
+            mode == config.enforcement.mode ? 1.0 : 0.0);
+  }
+}
+
+void Collector::collect_listeners(Families& out) const {
+  for (const auto& listener : source_.listeners()) {
+    for (std::size_t result = 0; result < words::accept_results.size(); ++result) {
+      const auto value = sum(listener, [&](const auto& worker) -> const proxy::Count& {
+        return worker.connections[result];
+      });
+      out.add(Metric::client_connections, {listener.name, words::accept_results[result]}, value);
+    }
+  }
+}
+
+void Collector::collect_servers(Families& out) const {
+  using Counters = proxy::ServerCounters;
+  for (const auto& server : source_.servers()) {
+    add_duration(Metric::session_duration, server, &Counters::session_duration, out);
+    add_duration(Metric::statement_duration, server, &Counters::statement_duration, out);
+    add_duration(Metric::transaction_duration, server, &Counters::transaction_duration, out);
+    add_by_word(Metric::session_ends, server, words::end_causes, &Counters::ends, out);
+    add_single(Metric::relay_bytes, {server.name, words::directions[0]}, server,
+               &Counters::bytes_to_backend, out);
+    add_single(Metric::relay_bytes, {server.name, words::directions[1]}, server,
+               &Counters::bytes_to_frontend, out);
+    add_cancels(server, out);
+    add_by_word(Metric::server_errors, server, words::sqlstate_classes, &Counters::server_errors,
+                out);
+    add_single(Metric::tracker_anomalies, {server.name}, server, &Counters::anomalies, out);
+  }
+}
+
+}  // namespace pgleash::metrics

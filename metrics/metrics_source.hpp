@@ -1,0 +1,68 @@
+#pragma once
+
+#include "config/config.hpp"
+#include "protocol/types.hpp"
+#include "proxy/counters.hpp"
+#include "watchdog/status.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace pgleash::metrics {
+
+struct BuildInfo {
+  std::string version;
+  std::string revision;  ///< of the source; "unknown" when it was not built from a repository
+};
+
+/// What became of the configuration since the start.
+struct ReloadFacts {
+  bool last_successful = true;  ///< the load at start-up counts
+  std::chrono::system_clock::time_point last_success{};
+  std::uint64_t successes = 0;  ///< reloads, the load at start-up left out
+  std::uint64_t failures = 0;
+};
+
+/// One listener's, or one server's, counters: a pointer for each worker, valid during the call.
+template <class Counters>
+struct WorkerCounters {
+  std::string name;
+  std::vector<const Counters*> workers;
+};
+
+struct Heartbeat {
+  std::string worker;   ///< "worker 3"
+  Instant last_turn{};  ///< its event loop turned then; at least once a second, idle or not
+};
+
+/// Whether new sessions are taken, and what is not as it should be although they are.
+struct Readiness {
+  bool accepting = false;
+  std::string why_not;                ///< "draining"; one line
+  std::vector<std::string> degraded;  ///< one line each; states of the monitor are added from the
+                                      ///< statuses. Shown to anybody: no secrets
+};
+
+/// Where metrics and pages take everything from. Implemented by the application; called on the
+/// control thread, at each scrape; must not wait for anybody.
+class MetricsSource {
+ public:
+  virtual ~MetricsSource() = default;
+  [[nodiscard]] virtual const BuildInfo& build() const = 0;
+  [[nodiscard]] virtual std::chrono::system_clock::time_point started() const = 0;
+  /// The configuration in force: rules, mode and limits.
+  [[nodiscard]] virtual std::shared_ptr<const config::Config> config() const = 0;
+  [[nodiscard]] virtual ReloadFacts reloads() const = 0;
+  /// One a server, never null.
+  [[nodiscard]] virtual std::vector<std::shared_ptr<const watchdog::WatchdogStatus>> statuses()
+      const = 0;
+  [[nodiscard]] virtual std::vector<WorkerCounters<proxy::ListenerCounters>> listeners() const = 0;
+  [[nodiscard]] virtual std::vector<WorkerCounters<proxy::ServerCounters>> servers() const = 0;
+  [[nodiscard]] virtual std::vector<Heartbeat> heartbeats() const = 0;
+  [[nodiscard]] virtual Readiness readiness() const = 0;
+};
+
+}  // namespace pgleash::metrics

@@ -1,0 +1,104 @@
+#include "metrics/pages.hpp"
+
+#include "metrics/labels.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace pgleash::metrics {
+namespace {
+
+constexpr std::string_view plain_text = "text/plain; charset=utf-8";
+constexpr std::string_view exposition = "text/plain; version=0.0.4; charset=utf-8";
+constexpr std::size_t max_detail_bytes = 512;
+
+/// The path of `/x`, `/x?y` and `http://host/x`: a server must take the absolute form as well.
+std::string_view path_of(std::string_view target) {
+  constexpr std::string_view scheme = "http://";
+  if (target.starts_with(scheme)) {
+    const auto slash = target.find('/', scheme.size());
+    target = slash == std::string_view::npos ? "/" : target.substr(slash);
+  }
+  return target.substr(0, target.find_first_of("?#"));
+}
+
+/// Text of a server or of the system on one line of ours.
+std::string one_line(std::string_view text) {
+  std::string line;
+  for (const char c : text.substr(0, max_detail_bytes)) {
+    const bool control = (c >= 0 && c < 0x20) || c == 0x7F;
+    line.push_back(control ? ' ' : c);
+  }
+  return line;
+}
+
+}  // namespace
+
+Reply plain_reply(unsigned status, std::string text) {
+  return {status, plain_text, std::make_shared<const std::string>(std::move(text))};
+}
+
+Pages::Pages(const MetricsSource& source) : source_(source), collector_(source) {}
+
+Reply Pages::get(std::string_view target, Instant now) {
+  const std::string_view path = path_of(target);
+  if (path == "/metrics") {
+    return {200, exposition, collector_.text(now)};
+  }
+  if (path == "/healthz") {
+    return health(now);
+  }
+  if (path == "/readyz") {
+    return readiness();
+  }
+  if (path == "/") {
+    return index();
+  }
+  return plain_reply(404, "not found: there are /metrics, /healthz and /readyz\n");
+}
+
+/// Says only whether the program runs. It never depends on the server, the monitor or the audit
+/// log: a supervisor restarts what is not healthy, and a restart ends every session.
+Reply Pages::health(Instant now) const {
+  const auto heartbeats = source_.heartbeats();
+  std::string faults;
+  for (const Heartbeat& heartbeat : heartbeats) {
+    const Duration silent = now - heartbeat.last_turn;
+    if (silent > heartbeat_limit) {
+      faults += fmt::format("{} has not turned for {:.1f} s\n", heartbeat.worker,
+                            std::chrono::duration<double>{silent}.count());
+    }
+  }
+  if (heartbeats.empty()) {
+    faults = "no worker runs\n";
+  }
+  return faults.empty() ? plain_reply(200, "ok\n") : plain_reply(503, std::move(faults));
+}
+
+Reply Pages::readiness() const {
+  const Readiness readiness = source_.readiness();
+  std::string text = readiness.accepting
+                         ? "ready\n"
+                         : fmt::format("not accepting: {}\n", one_line(readiness.why_not));
+  for (const auto& detail : readiness.degraded) {
+    text += fmt::format("degraded: {}\n", one_line(detail));
+  }
+  for (const auto& status : source_.statuses()) {
+    if (status->monitor_configured && !status->monitor_up) {
+      text += fmt::format("degraded: server {}: monitor down: {}\n", status->server,
+                          one_line(status->monitor_problem));
+    }
+  }
+  return plain_reply(readiness.accepting ? 200 : 503, std::move(text));
+}
+
+Reply Pages::index() const {
+  return plain_reply(200, fmt::format("pgleash {}\n\n"
+                                      "/metrics  for Prometheus\n"
+                                      "/healthz  whether the program runs\n"
+                                      "/readyz   whether it takes sessions, and what is degraded\n",
+                                      source_.build().version));
+}
+
+}  // namespace pgleash::metrics

@@ -1,0 +1,45 @@
+#pragma once
+
+#include "metrics/collector.hpp"
+#include "metrics/metrics_source.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace pgleash::metrics {
+
+/// What a request is answered with. The body is shared, as a scrape's is given to several.
+struct Reply {
+  unsigned status = 200;
+  std::string_view content_type;
+  std::shared_ptr<const std::string> body;
+};
+
+/// The read-only pages: /metrics, /healthz, /readyz and an index. Nothing secret is in them.
+/// No sockets here: a target in, a reply out. Control thread.
+class Pages {
+ public:
+  /// A worker whose loop has not turned for that long hangs.
+  static constexpr Duration heartbeat_limit = std::chrono::seconds{5};
+
+  /// `source` outlives the pages.
+  explicit Pages(const MetricsSource& source);
+
+  /// `target` as in the request line; query and fragment are ignored. 404 for what is not here.
+  [[nodiscard]] Reply get(std::string_view target, Instant now);
+
+ private:
+  [[nodiscard]] Reply health(Instant now) const;
+  [[nodiscard]] Reply readiness() const;
+  [[nodiscard]] Reply index() const;
+
+  const MetricsSource& source_;
+  Collector collector_;
+};
+
+[[nodiscard]] Reply plain_reply(unsigned status, std::string text);
+
+}  // namespace pgleash::metrics

@@ -1,0 +1,336 @@
+#include "metrics/snapshot_collectable.hpp"
+
+#include "metrics/closed_sets.hpp"
+#include "metrics/session_state.hpp"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <string>
+#include <tuple>
+#include <utility>
+
+namespace pgleash::metrics {
+namespace {
+
+using watchdog::Snapshot;
+using watchdog::WatchdogStatus;
+using Statuses = SnapshotCollectable::Statuses;
+
+double seconds(Duration duration) {
+  return std::chrono::duration<double>{duration}.count();
+}
+
+/// A word of a closed set, whatever was written: a word that nobody listed must not become a new
+/// series for each of its spellings.
+template <std::size_t N>
+std::string_view word_of(const words::Words<N>& set, std::string_view word) {
+  return std::find(set.begin(), set.end(), word) != set.end() ? word : other;
+}
+
+struct Tally {
+  std::uint64_t sessions = 0;
+  std::array<std::uint64_t, state_count> in_state{};
+};
+
+struct AgedTally : Tally {
+  std::array<Duration, state_count> oldest{};
+  std::array<std::array<std::uint64_t, words::age_thresholds.size()>, state_count> over{};
+};
+
+constexpr std::array<Duration, words::age_thresholds.size()> thresholds{
+    std::chrono::seconds{60}, std::chrono::seconds{600}, std::chrono::seconds{3600}};
+constexpr std::array aged{StateLabel::idle, StateLabel::idle_in_transaction, StateLabel::active};
+static_assert(aged.size() == words::aged_states.size());
+static_assert(state_count == words::session_states.size());
+
+void count(Tally& tally, StateLabel state) {
+  ++tally.sessions;
+  ++tally.in_state[static_cast<std::size_t>(state)];
+}
+
+void age(AgedTally& tally, StateLabel state, Duration age) {
+  const auto index = static_cast<std::size_t>(state);
+  tally.oldest[index] = std::max(tally.oldest[index], age);
+  for (std::size_t i = 0; i < thresholds.size(); ++i) {
+    tally.over[index][i] += age > thresholds[i] ? 1 : 0;
+  }
+}
+
+/// The live sessions of one server, by each label.
+struct ServerTallies {
+  std::vector<AgedTally> applications;
+  std::vector<Tally> databases;
+  std::vector<std::uint64_t> users;
+};
+
+ServerTallies tally_of(const Snapshot& snapshot, const Assignment& applications,
+                       const Assignment& users, const Assignment& databases) {
+  ServerTallies tallies{std::vector<AgedTally>(applications.label_count()),
+                        std::vector<Tally>(databases.label_count()),
+                        std::vector<std::uint64_t>(users.label_count())};
+  for (const auto& entry : snapshot.sessions) {
+    const auto& who = *entry.view.who;
+    const StateLabel state = state_label(snapshot, entry);
+    auto& application = tallies.applications[applications.index_of(who.application)];
+    count(application, state);
+    count(tallies.databases[databases.index_of(who.database)], state);
+    ++tallies.users[users.index_of(who.user)];
+    if (!who.replication) {
+      age(application, state, state_age(snapshot, entry, state));
+    }
+  }
+  return tallies;
+}
+
+void add_ages(std::string_view server, std::string_view application, const AgedTally& tally,
+              Families& out) {
+  for (std::size_t state = 0; state < state_count; ++state) {
+    if (tally.in_state[state] > 0) {
+      out.add(Metric::oldest_session_state, {server, application, words::session_states[state]},
+              seconds(tally.oldest[state]));
+    }
+  }
+  for (std::size_t i = 0; i < aged.size(); ++i) {
+    const auto state = static_cast<std::size_t>(aged[i]);
+    for (std::size_t t = 0; t < thresholds.size(); ++t) {
+      out.add(Metric::sessions_over_age,
+              {server, application, words::aged_states[i], words::age_thresholds[t]},
+              tally.over[state][t]);
+    }
+  }
+}
+
+/// A name with a session has all its states, zeros too, so that graphs have no holes.
+void add_states(Metric metric, std::string_view server, std::string_view name, const Tally& tally,
+                Families& out) {
+  for (std::size_t state = 0; state < state_count; ++state) {
+    out.add(metric, {server, name, words::session_states[state]}, tally.in_state[state]);
+  }
+}
+
+void add_slots(const WatchdogStatus& status, Families& out) {
+  const Snapshot& snapshot = *status.snapshot;
+  const auto slot = [&](std::size_t kind, std::uint64_t value) {
+    out.add(Metric::server_connection_slots, {status.server, words::slot_kinds[kind]}, value);
+  };
+  if (snapshot.max_connections > 0) {
+    const auto reserved = std::min(snapshot.reserved_connections, snapshot.max_connections);
+    slot(0, snapshot.max_connections);
+    slot(1, reserved);
+    out.add(Metric::sessions_limit, {status.server, words::limit_scopes[1]},
+            std::uint64_t{snapshot.max_connections - reserved});
+  }
+  slot(2, snapshot.sessions.size());
+  if (!snapshot.monitor_up) {
+    return;  // what an old sample says of others may be long over
+  }
+  slot(3, snapshot.direct.size());
+  const auto waits_for_lock = [](const watchdog::ActivityRow& row) {
+    return row.wait_event_type == "Lock";
+  };
+  const auto ours =
+      std::count_if(snapshot.sessions.begin(), snapshot.sessions.end(),
+                    [&](const auto& entry) { return entry.row && waits_for_lock(*entry.row); });
+  const auto direct = std::count_if(snapshot.direct.begin(), snapshot.direct.end(), waits_for_lock);
+  out.add(Metric::blocked_sessions, {status.server}, static_cast<std::uint64_t>(ours + direct));
+}
+
+void add_monitor(const WatchdogStatus& status, Families& out) {
+  if (!status.monitor_configured) {
+    return;
+  }
+  out.add(Metric::monitor_up, {status.server}, std::uint64_t{status.monitor_up ? 1U : 0U});
+  if (status.monitor_last_success) {
+    const std::chrono::duration<double> since_epoch =
+        status.monitor_last_success->time_since_epoch();
+    out.add(Metric::monitor_last_success_timestamp, {status.server}, since_epoch.count());
+  }
+  out.add_histogram(Metric::monitor_query_duration, {status.server},
+                    watchdog::action_duration_bounds, status.monitor_query_duration.buckets,
+                    status.monitor_query_duration.sum_seconds);
+}
+
+/// Series that exist before anything happened, so that rate() sees the first event: what each rule
+/// of the configuration can come to. Both modes, as a reload must not take a counter away.
+template <class Actions>
+void seed_actions(const config::Config& config, Actions& actions) {
+  for (const config::Rule& rule : config.rules) {
+    const std::string action{words::actions[static_cast<std::size_t>(rule.action)]};
+    actions[{rule.name, action, "observe", "observed"}];
+    if (rule.action != config::Action::observe) {
+      actions[{rule.name, action, "enforce", "confirmed"}];
+      actions[{rule.name, action, "enforce", "survived"}];
+    }
+  }
+}
+
+void add_actions(const Statuses& statuses, const config::Config& config, Families& out) {
+  std::map<std::tuple<std::string, std::string, std::string, std::string>, std::uint64_t> actions;
+  seed_actions(config, actions);
+  for (const auto& status : statuses) {
+    for (const auto& [key, value] : status->actions_total) {
+      const auto& [rule, action, mode, outcome] = key;
+      actions[{clean_label(rule), std::string{word_of(words::actions, action)},
+               std::string{word_of(words::modes, mode)},
+               std::string{word_of(words::outcomes, outcome)}}] += value;
+    }
+  }
+  for (const auto& [key, value] : actions) {
+    const auto& [rule, action, mode, outcome] = key;
+    out.add(Metric::actions, {rule, action, mode, outcome}, value);
+  }
+}
+
+/// Rules are shared by all servers: their counts are added up.
+void add_rules(const Statuses& statuses, const config::Config& config, Families& out) {
+  struct Counts {
+    std::uint64_t matching = 0;
+    std::uint64_t warned = 0;
+  };
+  std::map<std::string, Counts> rules;
+  std::map<std::pair<std::string, std::string>, std::uint64_t> exempted;
+  for (const config::Rule& rule : config.rules) {
+    rules[clean_label(rule.name)];
+  }
+  for (const auto& status : statuses) {
+    for (const watchdog::RuleStatus& rule : status->rules) {
+      auto& counts = rules[clean_label(rule.rule)];
+      counts.matching += rule.matching;
+      counts.warned += rule.warned_total;
+    }
+    for (const auto& [key, value] : status->exempted_total) {
+      exempted[{clean_label(key.first), std::string{word_of(words::exemptions, key.second)}}] +=
+          value;
+    }
+  }
+  for (const auto& [rule, counts] : rules) {
+    out.add(Metric::rule_matching_sessions, {rule}, counts.matching);
+    out.add(Metric::rule_warned, {rule}, counts.warned);
+  }
+  for (const auto& [key, value] : exempted) {
+    out.add(Metric::rule_exempted, {key.first, key.second}, value);
+  }
+}
+
+void add_action_durations(const Statuses& statuses, Families& out) {
+  std::map<std::string_view, watchdog::ActionHistogram> sums;
+  for (const auto& status : statuses) {
+    for (const auto& [action, histogram] : status->action_duration) {
+      auto& sum = sums[word_of(words::actions, action)];
+      for (std::size_t i = 0; i < sum.buckets.size(); ++i) {
+        sum.buckets[i] += histogram.buckets[i];
+      }
+      sum.sum_seconds += histogram.sum_seconds;
+    }
+  }
+  for (const auto& [action, sum] : sums) {
+    out.add_histogram(Metric::action_duration, {action}, watchdog::action_duration_bounds,
+                      sum.buckets, sum.sum_seconds);
+  }
+}
+
+void add_audit(const Statuses& statuses, const config::Config& config, Families& out) {
+  if (config.audit.sink == config::AuditSink::off) {
+    return;
+  }
+  std::uint64_t records = 0;
+  std::uint64_t errors = 0;
+  for (const auto& status : statuses) {
+    records += status->audit_records_total;
+    errors += status->audit_write_errors_total;
+  }
+  const auto sink = words::audit_sinks[config.audit.sink == config::AuditSink::file ? 0 : 1];
+  out.add(Metric::audit_records, {sink}, records);
+  out.add(Metric::audit_write_errors, {sink}, errors);
+}
+
+}  // namespace
+
+SnapshotCollectable::SnapshotCollectable(std::size_t max_applications)
+    : applications_(max_applications),
+      users_(max_users),
+      databases_(max_databases),
+      acted_applications_(max_applications) {}
+
+void SnapshotCollectable::collect(const Statuses& statuses, const config::Config& config,
+                                  Instant now, Families& out) {
+  applications_.set_limit(config.metrics.max_applications);
+  collect_sessions(statuses, now, out);
+  for (const auto& status : statuses) {
+    if (status->snapshot) {
+      add_slots(*status, out);
+    }
+    add_monitor(*status, out);
+  }
+  add_rules(statuses, config, out);
+  add_actions(statuses, config, out);
+  collect_application_actions(statuses, out);
+  add_action_durations(statuses, out);
+  add_audit(statuses, config, out);
+  out.add(Metric::label_overflow, {words::bounded_labels[0]}, applications_.overflows());
+  out.add(Metric::label_overflow, {words::bounded_labels[1]}, users_.overflows());
+  out.add(Metric::label_overflow, {words::bounded_labels[2]}, databases_.overflows());
+}
+
+void SnapshotCollectable::collect_sessions(const Statuses& statuses, Instant now, Families& out) {
+  Census applications;
+  Census users;
+  Census databases;
+  for (const auto& status : statuses) {
+    if (!status->snapshot) {
+      continue;
+    }
+    for (const auto& entry : status->snapshot->sessions) {
+      ++applications[entry.view.who->application];
+      ++users[entry.view.who->user];
+      ++databases[entry.view.who->database];
+    }
+  }
+  const Assignment by_application = applications_.assign(applications, now);
+  const Assignment by_user = users_.assign(users, now);
+  const Assignment by_database = databases_.assign(databases, now);
+
+  for (const auto& status : statuses) {
+    if (!status->snapshot) {
+      continue;
+    }
+    const auto tallies = tally_of(*status->snapshot, by_application, by_user, by_database);
+    for (std::size_t i = 0; i < tallies.applications.size(); ++i) {
+      if (tallies.applications[i].sessions > 0) {
+        const auto& name = by_application.label(i);
+        add_states(Metric::sessions, status->server, name, tallies.applications[i], out);
+        add_ages(status->server, name, tallies.applications[i], out);
+      }
+    }
+    for (std::size_t i = 0; i < tallies.databases.size(); ++i) {
+      if (tallies.databases[i].sessions > 0) {
+        add_states(Metric::database_sessions, status->server, by_database.label(i),
+                   tallies.databases[i], out);
+      }
+    }
+    for (std::size_t i = 0; i < tallies.users.size(); ++i) {
+      if (tallies.users[i] > 0) {
+        out.add(Metric::user_sessions, {status->server, by_user.label(i)}, tallies.users[i]);
+      }
+    }
+  }
+}
+
+void SnapshotCollectable::collect_application_actions(const Statuses& statuses, Families& out) {
+  std::map<std::tuple<std::string, std::string, std::string, std::string>, std::uint64_t> actions;
+  for (const auto& status : statuses) {
+    for (const auto& [key, value] : status->application_actions_total) {
+      const auto& [application, action, mode, outcome] = key;
+      actions[{acted_applications_.label(application), std::string{word_of(words::actions, action)},
+               std::string{word_of(words::modes, mode)},
+               std::string{word_of(words::outcomes, outcome)}}] += value;
+    }
+  }
+  for (const auto& [key, value] : actions) {
+    const auto& [application, action, mode, outcome] = key;
+    out.add(Metric::application_actions, {application, action, mode, outcome}, value);
+  }
+}
+
+}  // namespace pgleash::metrics

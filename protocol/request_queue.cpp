@@ -1,0 +1,98 @@
+#include "protocol/request_queue.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+namespace pgleash::protocol {
+
+bool RequestQueue::push(Outstanding item) {
+  if (items_ == std::numeric_limits<std::uint32_t>::max()) return false;
+  if (runs_ != 0) {
+    Run& newest = runs()[last()];
+    if (RequestQueue::item(newest) == item && count(newest) < max_count) {
+      newest += one;
+      tally(item, 1);
+      return true;
+    }
+  }
+  if (runs_ == capacity_ && !make_room()) return false;
+  ++runs_;
+  runs()[last()] = make_run(item, 1);
+  tally(item, 1);
+  return true;
+}
+
+void RequestQueue::push_front(Outstanding item, std::uint32_t times) {
+  if (times == 0) return;
+  tally(item, times);
+  // Back into the run it came from: what is put back never needs more runs than were taken out.
+  if (runs_ != 0 && front() == item) {
+    Run& oldest = runs()[head_];
+    const std::uint32_t merged = std::min(times, max_count - count(oldest));
+    oldest += merged << count_shift;
+    times -= merged;
+  }
+  while (times != 0 && (runs_ < capacity_ || make_room())) {
+    const std::uint32_t now = std::min(times, max_count);
+    head_ = (head_ + capacity_ - 1) & (capacity_ - 1);
+    ++runs_;
+    runs()[head_] = make_run(item, now);
+    times -= now;
+  }
+}
+
+void RequestQueue::pop() noexcept {
+  Run& oldest = runs()[head_];
+  untally(item(oldest));
+  oldest -= one;
+  if (count(oldest) != 0) return;
+  head_ = (head_ + 1) & (capacity_ - 1);
+  --runs_;
+  if (runs_ == 0 && capacity_ > kept_capacity) release();
+}
+
+void RequestQueue::replace_back(Outstanding item) {
+  Run& newest = runs()[last()];
+  const Outstanding before = RequestQueue::item(newest);
+  if (before == item) return;
+  if (count(newest) > 1 && runs_ == max_runs) return;  // no room to split the run: the old flags stay
+  untally(before);
+  newest -= one;
+  if (count(newest) == 0) --runs_;
+  push(item);
+}
+
+/// Doubles the ring. False at the hard limit.
+bool RequestQueue::make_room() {
+  if (capacity_ >= max_runs) return false;
+  auto larger = std::make_unique_for_overwrite<Run[]>(std::size_t{capacity_} * 2);
+  const Run* from = runs();
+  for (std::uint32_t i = 0; i < runs_; ++i) larger[i] = from[(head_ + i) & (capacity_ - 1)];
+  heap_ = std::move(larger);
+  capacity_ *= 2;
+  head_ = 0;
+  return true;
+}
+
+void RequestQueue::tally(Outstanding item, std::uint32_t times) noexcept {
+  items_ += times;
+  if (item.ends_in_ready()) ending_ += times;
+  if (item.runs_statement()) statements_ += times;
+  if (item.has(Outstanding::may_commit)) may_commit_ += times;
+}
+
+void RequestQueue::untally(Outstanding item) noexcept {
+  --items_;
+  if (item.ends_in_ready()) --ending_;
+  if (item.runs_statement()) --statements_;
+  if (item.has(Outstanding::may_commit)) --may_commit_;
+}
+
+void RequestQueue::release() noexcept {
+  heap_.reset();
+  capacity_ = inline_runs;
+  head_ = 0;
+}
+
+}  // namespace pgleash::protocol

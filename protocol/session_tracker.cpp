@@ -1,0 +1,142 @@
+#include "protocol/session_tracker.hpp"
+
+namespace pgleash::protocol {
+
+std::string_view name(SessionState state) noexcept {
+  switch (state) {
+    case SessionState::starting:
+      return "starting";
+    case SessionState::idle:
+      return "idle";
+    case SessionState::idle_in_transaction:
+      return "idle in transaction";
+    case SessionState::aborted:
+      return "idle in transaction (aborted)";
+    case SessionState::busy:
+      return "active";
+    case SessionState::fastpath:
+      return "fastpath function call";
+    case SessionState::pipeline_flushed:
+      return "pipeline flushed";
+    case SessionState::pipeline_open:
+      return "pipeline open";
+    case SessionState::pipeline_failed:
+      return "pipeline failed";
+    case SessionState::copy_in:
+      return "copy in";
+    case SessionState::copy_out:
+      return "copy out";
+    case SessionState::copy_both:
+      return "copy both";
+    case SessionState::closing:
+      return "closing";
+  }
+  return "unknown";
+}
+
+SessionTracker::SessionTracker(StatementTexts& texts, Instant now) : texts_(&texts) {
+  facts_.state_since = facts_.request_since = facts_.transaction_since = now;
+  facts_.last_frontend_byte = facts_.last_backend_byte = now;
+}
+
+bool SessionTracker::at_boundary(Direction direction) const noexcept {
+  return (direction == Direction::to_backend ? frontend_ : backend_).at_boundary();
+}
+
+bool SessionTracker::queue_full() const noexcept { return flow_.queue().full(); }
+
+const StatementTexts::Ref& SessionTracker::last_statement() const noexcept { return last_statement_; }
+
+const StatementTexts::Ref& SessionTracker::first_of_transaction() const noexcept {
+  return first_of_transaction_;
+}
+
+SessionState SessionTracker::derive_state() const noexcept {
+  if (closing_) return SessionState::closing;
+  if (!up_) return SessionState::starting;
+  switch (flow_.copy()) {
+    case CopyMode::in:
+      return SessionState::copy_in;
+    case CopyMode::out:
+      return SessionState::copy_out;
+    case CopyMode::both:
+      return SessionState::copy_both;
+    case CopyMode::none:
+      break;
+  }
+  if (flow_.skipping()) return SessionState::pipeline_failed;
+  if (!flow_.queue().empty()) {
+    const Outstanding front = flow_.queue().front();
+    if (front.kind() == Kind::function_call) return SessionState::fastpath;
+    return !front.extended() || flow_.flushed() ? SessionState::busy : SessionState::pipeline_open;
+  }
+  if (flow_.extended_open()) {
+    return flow_.flushed() ? SessionState::pipeline_flushed : SessionState::pipeline_open;
+  }
+  switch (facts_.transaction) {
+    case TransactionStatus::in_transaction:
+      return SessionState::idle_in_transaction;
+    case TransactionStatus::failed:
+      return SessionState::aborted;
+    case TransactionStatus::idle:
+      break;
+  }
+  return SessionState::idle;
+}
+
+/// True when the state is another one than before. The caller touches it.
+bool SessionTracker::refresh_state(Instant now) noexcept {
+  const SessionState state = derive_state();
+  if (state == facts_.state) return false;
+  facts_.state = state;
+  facts_.state_since = now;
+  return true;
+}
+
+void SessionTracker::touch_state(Instant now) noexcept {
+  ++facts_.mark.state;
+  facts_.state_since = now;
+}
+
+/// What is derived once a chunk, not once a message.
+void SessionTracker::refresh_counts() noexcept {
+  facts_.outstanding = flow_.queue().ending_in_ready();
+  facts_.commit_outstanding = flow_.queue().may_commit() != 0;
+  facts_.request_bytes = facts_.backend_bytes - request_offset_;
+}
+
+/// Nothing was outstanding, and something is now.
+void SessionTracker::begin_request(Instant now) noexcept {
+  ++facts_.mark.request;
+  clean_request_ = true;
+  start_clock(now, facts_.backend_bytes);
+}
+
+/// The server turns to a request: one just begun, or the next of those that waited.
+void SessionTracker::start_clock(Instant now, std::uint64_t backend_offset) noexcept {
+  facts_.request_since = now;
+  facts_.request_rows = 0;
+  request_offset_ = backend_offset;
+  if (facts_.transaction == TransactionStatus::idle) facts_.transaction_since = now;
+}
+
+/// A transaction is over; the next one's first statement is known only if it was not forwarded before.
+void SessionTracker::end_transaction() noexcept {
+  ++facts_.mark.transaction;
+  facts_.dump_transaction = false;
+  const std::uint32_t waiting = flow_.queue().statements();
+  first_to_come_ = waiting == 0;
+  if (waiting == 1) {
+    first_of_transaction_ = last_statement_;
+  } else {
+    first_of_transaction_ = {};
+  }
+}
+
+void SessionTracker::anomaly() noexcept {
+  ++facts_.anomalies;
+  facts_.degraded = true;
+  clean_request_ = false;
+}
+
+}  // namespace pgleash::protocol

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace pgleash::protocol {
+
+/// A keyword or name, or a single character of punctuation. Everything quoted is passed over.
+struct SqlToken {
+  enum class Kind : std::uint8_t { end, word, symbol };
+  Kind kind = Kind::end;
+  std::string_view text;
+
+  /// `keyword` in capitals.
+  [[nodiscard]] bool is(std::string_view keyword) const noexcept;
+};
+
+/// Splits an SQL text into words and symbols. Comments (nested too), '…', E'…', "…" and $tag$…$tag$ are skipped; one
+/// that does not end takes the rest of the text. Plain strings are read as with standard_conforming_strings = on.
+/// Source: "SQL Syntax", Lexical Structure.
+class SqlLexer {
+ public:
+  explicit SqlLexer(std::string_view text) noexcept : left_(text) {}
+  [[nodiscard]] SqlToken next() noexcept;
+
+ private:
+  SqlToken word() noexcept;
+  void skip(std::size_t count) noexcept { left_.remove_prefix(count < left_.size() ? count : left_.size()); }
+  void skip_behind(std::string_view closing, std::size_t from) noexcept;
+  void skip_quoted(char quote, bool escapes) noexcept;
+  void skip_block_comment() noexcept;
+  bool skip_dollar_quoted() noexcept;
+
+  std::string_view left_;
+};
+
+}  // namespace pgleash::protocol

@@ -1,0 +1,197 @@
+#include "protocol/statement_texts.hpp"
+
+#include <cstring>
+#include <new>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "protocol/text_hash.hpp"
+
+namespace pgleash::protocol {
+
+/// Header of one text; its bytes follow it in the same block.
+struct StatementTexts::Entry {
+  Table* table;
+  Entry* next_in_bucket;
+  Entry* older;  // among those without a reference
+  Entry* newer;
+  std::uint64_t hash;
+  std::uint32_t references;
+  std::uint16_t size;
+  StatementTraits traits;
+  bool truncated;
+
+  [[nodiscard]] char* bytes() noexcept { return reinterpret_cast<char*>(this + 1); }
+  [[nodiscard]] std::string_view text() noexcept { return {bytes(), size}; }
+};
+
+struct StatementTexts::Table {
+  explicit Table(std::size_t limit) : max_bytes(limit), buckets(64) {
+    std::random_device random;
+    seed = std::uint64_t{random()} << 32U | random();
+  }
+
+  [[nodiscard]] std::uint64_t hash(std::string_view text, bool truncated) const noexcept {
+    return hash_text(text, truncated ? ~seed : seed);
+  }
+  /// What a text costs: its block and its share of the buckets.
+  static std::size_t cost(std::size_t size) noexcept { return sizeof(Entry) + size + sizeof(Entry*); }
+  [[nodiscard]] Entry*& bucket(std::uint64_t hash) noexcept { return buckets[hash & (buckets.size() - 1)]; }
+
+  [[nodiscard]] Entry* find(std::string_view text, bool truncated, std::uint64_t hash) noexcept;
+  [[nodiscard]] Entry* add(std::string_view text, bool truncated, std::uint64_t hash);
+  bool make_room(std::size_t needed) noexcept;
+  void remove(Entry* entry) noexcept;
+  void grow();
+  void park(Entry* entry) noexcept;
+  void unpark(Entry* entry) noexcept;
+
+  std::size_t max_bytes;
+  std::size_t bytes = 0;
+  std::size_t texts = 0;
+  std::uint64_t seed = 0;
+  Entry* oldest = nullptr;  // least recently used of those without a reference
+  Entry* newest = nullptr;
+  std::vector<Entry*> buckets;
+};
+
+StatementTexts::Entry* StatementTexts::Table::find(std::string_view text, bool truncated,
+                                                   std::uint64_t hash) noexcept {
+  for (Entry* entry = bucket(hash); entry != nullptr; entry = entry->next_in_bucket) {
+    if (entry->hash == hash && entry->truncated == truncated && entry->text() == text) return entry;
+  }
+  return nullptr;
+}
+
+StatementTexts::Entry* StatementTexts::Table::add(std::string_view text, bool truncated, std::uint64_t hash) {
+  if (!make_room(cost(text.size()))) return nullptr;
+  if (texts >= buckets.size()) grow();
+  Entry*& head = bucket(hash);
+  auto* entry = new (::operator new(sizeof(Entry) + text.size())) Entry{
+      .table = this,
+      .next_in_bucket = head,
+      .older = nullptr,
+      .newer = nullptr,
+      .hash = hash,
+      .references = 0,
+      .size = static_cast<std::uint16_t>(text.size()),
+      .traits = read_traits(text, truncated),
+      .truncated = truncated,
+  };
+  if (!text.empty()) std::memcpy(entry->bytes(), text.data(), text.size());
+  head = entry;
+  bytes += cost(text.size());
+  ++texts;
+  return entry;
+}
+
+bool StatementTexts::Table::make_room(std::size_t needed) noexcept {
+  if (needed > max_bytes) return false;
+  while (bytes + needed > max_bytes && oldest != nullptr) {
+    Entry* const victim = oldest;
+    unpark(victim);
+    remove(victim);
+  }
+  return bytes + needed <= max_bytes;
+}
+
+void StatementTexts::Table::remove(Entry* entry) noexcept {
+  Entry** link = &bucket(entry->hash);
+  while (*link != entry) link = &(*link)->next_in_bucket;
+  *link = entry->next_in_bucket;
+  bytes -= cost(entry->size);
+  --texts;
+  ::operator delete(entry);
+}
+
+void StatementTexts::Table::grow() {
+  std::vector<Entry*> old(buckets.size() * 2);
+  old.swap(buckets);
+  for (Entry* entry : old) {
+    while (entry != nullptr) {
+      Entry* const next = entry->next_in_bucket;
+      entry->next_in_bucket = bucket(entry->hash);
+      bucket(entry->hash) = entry;
+      entry = next;
+    }
+  }
+}
+
+void StatementTexts::Table::park(Entry* entry) noexcept {
+  entry->older = newest;
+  entry->newer = nullptr;
+  (newest != nullptr ? newest->newer : oldest) = entry;
+  newest = entry;
+}
+
+void StatementTexts::Table::unpark(Entry* entry) noexcept {
+  (entry->older != nullptr ? entry->older->newer : oldest) = entry->newer;
+  (entry->newer != nullptr ? entry->newer->older : newest) = entry->older;
+}
+
+StatementTexts::StatementTexts(std::size_t max_bytes) : table_(std::make_unique<Table>(max_bytes)) {}
+
+StatementTexts::~StatementTexts() {
+  for (Entry* entry : table_->buckets) {
+    while (entry != nullptr) {
+      Entry* const next = entry->next_in_bucket;
+      ::operator delete(entry);
+      entry = next;
+    }
+  }
+}
+
+StatementTexts::Ref StatementTexts::intern(std::string_view text, bool truncated) {
+  if (text.size() > max_text) {
+    text = text.substr(0, max_text);
+    truncated = true;
+  }
+  const std::uint64_t hash = table_->hash(text, truncated);
+  Entry* entry = table_->find(text, truncated, hash);
+  if (entry == nullptr) {
+    entry = table_->add(text, truncated, hash);
+  } else if (entry->references == 0) {
+    table_->unpark(entry);
+  }
+  return Ref{entry};
+}
+
+std::size_t StatementTexts::bytes() const noexcept { return table_->bytes; }
+std::size_t StatementTexts::texts() const noexcept { return table_->texts; }
+
+StatementTexts::Ref::Ref(Entry* entry) noexcept : entry_(entry) {
+  if (entry_ != nullptr) ++entry_->references;
+}
+
+StatementTexts::Ref::Ref(const Ref& other) noexcept : Ref(other.entry_) {}
+
+StatementTexts::Ref& StatementTexts::Ref::operator=(const Ref& other) noexcept {
+  if (entry_ != other.entry_) *this = Ref{other};
+  return *this;
+}
+
+StatementTexts::Ref& StatementTexts::Ref::operator=(Ref&& other) noexcept {
+  Ref taken{std::move(other)};
+  std::swap(entry_, taken.entry_);
+  return *this;
+}
+
+StatementTexts::Ref::~Ref() {
+  if (entry_ != nullptr && --entry_->references == 0) entry_->table->park(entry_);
+}
+
+std::string_view StatementTexts::Ref::text() const noexcept {
+  return entry_ != nullptr ? entry_->text() : std::string_view{};
+}
+
+bool StatementTexts::Ref::truncated() const noexcept { return entry_ != nullptr && entry_->truncated; }
+
+StatementTraits StatementTexts::Ref::traits() const noexcept {
+  if (entry_ != nullptr) return entry_->traits;
+  StatementTraits unknown;
+  unknown.unknown = true;
+  return unknown;
+}
+
+}  // namespace pgleash::protocol

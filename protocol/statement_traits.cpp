@@ -1,0 +1,157 @@
+#include <array>
+#include <cstdint>
+
+#include "protocol/sql_lexer.hpp"
+#include "protocol/statement_texts.hpp"
+
+namespace pgleash::protocol {
+namespace {
+
+/// What one text says of rollbacks and UNLISTEN, over all its statements.
+struct Tally {
+  bool rollback = false;
+  bool savepoint_rollback = false;
+  bool unlisten_one = false;
+  bool unlisten_all = false;
+};
+
+/// Reads one statement after the other.
+class TraitsReader {
+ public:
+  explicit TraitsReader(std::string_view text) noexcept : lexer_(text) { advance(); }
+
+  StatementTraits read(bool truncated) noexcept {
+    while (token_.kind != SqlToken::Kind::end) {
+      if (!is(';')) statement();
+      skip_statement();
+    }
+    traits_.unknown = truncated;
+    traits_.savepoint_rollback = tally_.savepoint_rollback && !tally_.rollback && !truncated;
+    traits_.unlistens_all = tally_.unlisten_all && !tally_.unlisten_one && !truncated;
+    return traits_;
+  }
+
+ private:
+  void advance() noexcept { token_ = lexer_.next(); }
+  [[nodiscard]] bool is(char symbol) const noexcept {
+    return token_.kind == SqlToken::Kind::symbol && token_.text.front() == symbol;
+  }
+  [[nodiscard]] bool is(std::string_view keyword) const noexcept { return token_.is(keyword); }
+  bool take(std::string_view keyword) noexcept {
+    if (!is(keyword)) return false;
+    advance();
+    return true;
+  }
+
+  void statement() noexcept;
+  void transaction_modes() noexcept;
+  void set() noexcept;
+  void rollback() noexcept;
+  void unlisten() noexcept;
+  void create() noexcept;
+  void skip_statement() noexcept;
+
+  SqlLexer lexer_;
+  SqlToken token_;
+  StatementTraits traits_;
+  Tally tally_;
+  bool routine_ = false;  // inside CREATE FUNCTION or PROCEDURE: its body may hold statements of its own
+};
+
+void TraitsReader::statement() noexcept {
+  routine_ = false;
+  if (token_.kind != SqlToken::Kind::word) return;
+  if (take("COMMIT") || take("END")) {
+    traits_.ends_transaction = true;
+  } else if (take("PREPARE")) {
+    if (is("TRANSACTION")) traits_.ends_transaction = true;
+  } else if (take("BEGIN")) {
+    traits_.starts_transaction = true;
+    transaction_modes();
+  } else if (take("START")) {
+    if (!is("TRANSACTION")) return;
+    traits_.starts_transaction = true;
+    transaction_modes();
+  } else if (take("SET")) {
+    set();
+  } else if (take("ROLLBACK") || take("ABORT")) {
+    rollback();
+  } else if (take("UNLISTEN")) {
+    unlisten();
+  } else if (take("CREATE")) {
+    create();
+  } else {
+    constexpr std::array maintenance{"VACUUM", "ANALYZE", "ANALYSE", "REINDEX", "CLUSTER",
+                                     "REFRESH", "ALTER",  "COPY",    "CALL"};
+    for (const char* keyword : maintenance) traits_.maintenance |= is(keyword);
+  }
+}
+
+/// ISOLATION LEVEL …, READ ONLY, in any order, with or without commas.
+void TraitsReader::transaction_modes() noexcept {
+  bool snapshot = false;
+  bool read_only = false;
+  while (token_.kind != SqlToken::Kind::end && !is(';')) {
+    if (take("REPEATABLE") || take("SERIALIZABLE")) {
+      snapshot = true;
+      take("READ");
+    } else if (take("READ")) {
+      read_only |= is("ONLY");
+    } else {
+      advance();
+    }
+  }
+  traits_.dump_snapshot |= snapshot && read_only;
+}
+
+/// SET [LOCAL | SESSION] TRANSACTION …; SESSION CHARACTERISTICS is about later transactions, not this one.
+void TraitsReader::set() noexcept {
+  if (!take("LOCAL")) take("SESSION");
+  if (take("TRANSACTION")) transaction_modes();
+}
+
+void TraitsReader::rollback() noexcept {
+  if (take("PREPARED")) return;  // another transaction's end
+  if (!take("WORK")) take("TRANSACTION");
+  (is("TO") ? tally_.savepoint_rollback : tally_.rollback) = true;
+}
+
+void TraitsReader::unlisten() noexcept { (is('*') ? tally_.unlisten_all : tally_.unlisten_one) = true; }
+
+void TraitsReader::create() noexcept {
+  if (take("OR")) take("REPLACE");
+  routine_ = is("FUNCTION") || is("PROCEDURE");
+  take("UNIQUE");
+  traits_.maintenance |= is("INDEX");
+}
+
+/// To behind the next semicolon that separates statements: not one in parentheses (CREATE RULE) or in the body of an
+/// SQL routine (BEGIN ATOMIC … END), as psql has it too.
+void TraitsReader::skip_statement() noexcept {
+  int parentheses = 0;
+  int blocks = 0;
+  for (; token_.kind != SqlToken::Kind::end; advance()) {
+    if (token_.kind == SqlToken::Kind::word && routine_) {
+      if (is("BEGIN") || (blocks > 0 && is("CASE"))) {
+        ++blocks;
+      } else if (blocks > 0 && is("END")) {
+        --blocks;
+      }
+    } else if (is('(')) {
+      ++parentheses;
+    } else if (is(')')) {
+      if (parentheses > 0) --parentheses;
+    } else if (is(';') && parentheses == 0 && blocks == 0) {
+      advance();
+      return;
+    }
+  }
+}
+
+}  // namespace
+
+StatementTraits read_traits(std::string_view text, bool truncated) noexcept {
+  return TraitsReader{text}.read(truncated);
+}
+
+}  // namespace pgleash::protocol

@@ -1,0 +1,74 @@
+#include "proxy/cancel_sender.hpp"
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+
+#include "protocol/encode.hpp"
+#include "proxy/deadline.hpp"
+
+namespace pgleash::proxy {
+
+namespace asio = boost::asio;
+constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
+
+CancelTarget cancel_target(int server_fd) noexcept {
+  CancelTarget target;
+  target.size = sizeof target.address;
+  if (::getpeername(server_fd, reinterpret_cast<sockaddr*>(&target.address), &target.size) != 0) target.size = 0;
+  return target;
+}
+
+asio::awaitable<bool> CancelSender::take_turn(Instant deadline) {
+  if (in_flight_ < max_in_flight) {
+    ++in_flight_;
+    co_return true;
+  }
+  if (waiting_.size() >= max_waiting) co_return false;
+  asio::steady_timer turn{context_, deadline};
+  waiting_.push_back(&turn);
+  (void)co_await turn.async_wait(as_result);
+  const auto mine = std::find(waiting_.begin(), waiting_.end(), &turn);
+  // Off the list: give_turn() passed its place on to us.
+  if (mine == waiting_.end()) co_return true;
+  waiting_.erase(mine);
+  co_return false;
+}
+
+void CancelSender::give_turn() {
+  if (waiting_.empty()) {
+    --in_flight_;
+    return;
+  }
+  asio::steady_timer* next = waiting_.front();
+  waiting_.pop_front();
+  next->cancel();
+}
+
+asio::awaitable<CancelResult> CancelSender::send(CancelTarget target, protocol::CancelKey key, Instant deadline,
+                                                 std::function<bool()> still_wanted) {
+  if (!target.known() || !key.present()) co_return CancelResult::unreachable;
+  if (!co_await take_turn(deadline)) co_return CancelResult::overload;
+  struct Turn {
+    CancelSender& sender;
+    ~Turn() { sender.give_turn(); }
+  } turn{*this};
+
+  Socket socket{context_};
+  const SocketDeadline guard{socket, deadline};
+  const StreamProtocol::endpoint endpoint{&target.address, target.size};
+  const auto [refused] = co_await socket.async_connect(endpoint, as_result);
+  if (refused) co_return guard.expired() ? CancelResult::timeout : CancelResult::unreachable;
+  if (!still_wanted()) co_return CancelResult::observed;
+
+  const std::string request = protocol::cancel_request(key);
+  const auto [unsent, sent] = co_await asio::async_write(socket, asio::buffer(request), as_result);
+  if (unsent) co_return guard.expired() ? CancelResult::timeout : CancelResult::unreachable;
+  std::byte nothing{};
+  (void)co_await socket.async_read_some(asio::buffer(&nothing, 1), as_result);
+  co_return guard.expired() ? CancelResult::timeout : CancelResult::delivered;
+}
+
+}  // namespace pgleash::proxy

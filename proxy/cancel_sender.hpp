@@ -1,0 +1,48 @@
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <deque>
+#include <functional>
+
+#include "proxy/counters.hpp"
+#include "proxy/socket.hpp"
+
+namespace pgleash::proxy {
+
+/// Where a cancel request must go: the very address a session's own server leg is connected to, so that a load
+/// balancer or a host name with several addresses cannot send it elsewhere.
+struct CancelTarget {
+  sockaddr_storage address{};
+  socklen_t size = 0;
+  [[nodiscard]] bool known() const noexcept { return size != 0; }
+};
+[[nodiscard]] CancelTarget cancel_target(int server_fd) noexcept;
+
+/// Sends CancelRequests of one worker: bounded in number, each with its own deadline. Needs no backend slot and no
+/// privilege, so it works on a full server. One thread.
+/// Source: "Frontend/Backend Protocol", Canceling Requests in Progress.
+class CancelSender {
+ public:
+  static constexpr unsigned max_in_flight = 64;
+  static constexpr std::size_t max_waiting = 1024;
+
+  explicit CancelSender(boost::asio::io_context& context) : context_(context) {}
+
+  /// Connects, asks `still_wanted` once more right before the bytes go out, and waits for the server's end of file,
+  /// which means that the signal was sent. `delivered` only then. With nothing written after a timeout nothing can
+  /// arrive later: the connection is reset.
+  boost::asio::awaitable<CancelResult> send(CancelTarget target, protocol::CancelKey key, Instant deadline,
+                                            std::function<bool()> still_wanted);
+
+ private:
+  boost::asio::awaitable<bool> take_turn(Instant deadline);
+  void give_turn();
+
+  boost::asio::io_context& context_;
+  unsigned in_flight_ = 0;
+  std::deque<boost::asio::steady_timer*> waiting_;
+};
+
+}  // namespace pgleash::proxy

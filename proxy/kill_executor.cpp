@@ -1,0 +1,196 @@
+#include "proxy/kill_executor.hpp"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "proxy/clock.hpp"
+#include "proxy/in_band_step.hpp"
+
+namespace pgleash::proxy {
+
+namespace asio = boost::asio;
+using protocol::SessionState;
+
+namespace {
+
+KillReport report(KillResult result, std::string why = {}) {
+  KillReport made;
+  made.result = result;
+  made.why = std::move(why);
+  return made;
+}
+
+/// A session's next step as an event: one coroutine waits, the table calls.
+class Watcher final : public SessionWaiter {
+ public:
+  Watcher(asio::io_context& context, Session& session) : timer_(context), session_(&session) { session.waiter = this; }
+  ~Watcher() override {
+    if (session_ != nullptr) session_->waiter = nullptr;
+  }
+  Watcher(const Watcher&) = delete;
+  Watcher& operator=(const Watcher&) = delete;
+
+  void state_changed() override {
+    changed_ = true;
+    timer_.cancel();
+  }
+  void session_over(bool server_eof) override {
+    session_ = nullptr;
+    server_eof_ = server_eof;
+    timer_.cancel();
+  }
+
+  /// Waits until the session moves, ends, or the deadline passes.
+  asio::awaitable<void> next(Instant deadline) {
+    if (session_ == nullptr || std::exchange(changed_, false)) co_return;
+    timer_.expires_at(deadline);
+    (void)co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
+    changed_ = false;
+  }
+  [[nodiscard]] bool alive() const noexcept { return session_ != nullptr; }
+  [[nodiscard]] bool server_eof() const noexcept { return server_eof_; }
+
+ private:
+  asio::steady_timer timer_;
+  Session* session_;
+  bool changed_ = false;
+  bool server_eof_ = false;
+};
+
+/// Nothing when the judged activity goes on and may be ended now; else what to report.
+std::optional<KillReport> objection(const Session& session, const KillOrder& order) {
+  const auto& facts = session.tracker.facts();
+  if (!same_activity(order.counter, order.mark, facts.mark)) return report(KillResult::recovered, "it moved on");
+  if (facts.degraded) return report(KillResult::untrustworthy, "tracking is degraded");
+  if (facts.commit_outstanding) return report(KillResult::exempt_now, "a commit is outstanding");
+  if (order.only_while_idle && facts.state != SessionState::idle)
+    return report(KillResult::recovered, "it is not idle any more");
+  if (order.require_stalled && session.stalled_since != order.stalled_since)
+    return report(KillResult::recovered, "the client reads again");
+  // Judged because the server waits for the client: then bytes that the client has sent, and nobody has read, count.
+  const bool waits = waits_for_client(facts.state) && (order.counter == JudgedCounter::state || order.only_while_idle);
+  if (waits && (session.client.hangup || unread_bytes(session.client.fd.get()) > 0))
+    return report(KillResult::recovered, "the client has just sent something");
+  return std::nullopt;
+}
+
+bool whole_to_server(const Session& session) {
+  return session.server.pending.empty() && session.tracker.at_boundary(protocol::Direction::to_backend);
+}
+
+}  // namespace
+
+asio::awaitable<KillReport> KillExecutor::carry_out(KillOrder order) {
+  const Instant deadline = monotonic_now() + order.deadline;
+  if (order.action == KillAction::terminate) return terminate(std::move(order), deadline);
+  return cancel(std::move(order), deadline);
+}
+
+asio::awaitable<KillReport> KillExecutor::terminate(KillOrder order, Instant deadline) {
+  Session* session = sessions_.find(order.session);
+  if (session == nullptr || session->phase == SessionPhase::lingering) co_return report(KillResult::gone);
+  if (session->phase != SessionPhase::up || session->waiter != nullptr)
+    co_return report(KillResult::recovered, "another end is under way");
+  if (auto why_not = objection(*session, order)) co_return *why_not;
+
+  const Instant now = monotonic_now();
+  KillReport done = report(KillResult::done);
+  done.step = first_step(KillAction::terminate, session->tracker.facts().state, !session->client.pending.empty(),
+                         whole_to_server(*session));
+  switch (done.step) {
+    case InBandStep::end_waiting:
+    case InBandStep::end_copy_in: {
+      Watcher watcher{context_, *session};
+      done.client_told =
+          sessions_.end_waiting(*session, order.notice, done.step == InBandStep::end_copy_in, EndCause::rule, now);
+      while (watcher.alive() && monotonic_now() < deadline) co_await watcher.next(deadline);
+      done.server_eof = watcher.server_eof();
+      co_return done;
+    }
+    case InBandStep::reset_stalled:
+      done.client_told = sessions_.reset_server(*session, &order.notice, EndCause::rule, now);
+      co_return done;
+    case InBandStep::reset_then_cancel: {
+      // Reset first: a cancel alone would let statements that are pipelined behind run and commit.
+      const CancelTarget target = cancel_target(session->server.fd.get());
+      const protocol::CancelKey key = session->key;
+      ServerCounters* counters = session->counters;
+      done.client_told = sessions_.reset_server(*session, &order.notice, EndCause::rule, now);
+      const CancelResult sent = co_await cancels_.send(target, key, deadline, [] { return true; });
+      counters->cancels[static_cast<std::size_t>(CancelOrigin::rule)][static_cast<std::size_t>(sent)].add();
+      if (sent != CancelResult::delivered) done.why = "cancel request: " + std::string{name(sent)};
+      co_return done;
+    }
+    case InBandStep::cancel:
+    case InBandStep::none:
+      break;
+  }
+  done.result = KillResult::failed;
+  done.why = "no way to end it in this state: " + std::string{protocol::name(session->tracker.facts().state)};
+  co_return done;
+}
+
+asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadline) {
+  Session* session = sessions_.find(order.session);
+  if (session == nullptr || session->phase == SessionPhase::lingering) co_return report(KillResult::gone);
+  if (session->phase != SessionPhase::up || session->waiter != nullptr)
+    co_return report(KillResult::recovered, "another end is under way");
+  if (auto why_not = objection(*session, order)) co_return *why_not;
+  if (!session->key.present()) co_return report(KillResult::failed, "the server gave no cancel key");
+
+  // From here on nothing of the client goes forward, so that no later request can be hit.
+  struct Hold {
+    KillExecutor& executor;
+    SessionId id;
+    ~Hold() {
+      if (Session* held = executor.sessions_.find(id)) executor.sessions_.relay().resume(*held, monotonic_now());
+    }
+  };
+  sessions_.relay().hold(*session);
+  const Hold hold{*this, order.session};
+  Watcher watcher{context_, *session};
+
+  // Exactly one outstanding request, and it is the judged one: wait for that moment.
+  const auto ready = [&] {
+    return session->tracker.facts().outstanding == 1 && server_may_work(session->tracker.facts().state) &&
+           whole_to_server(*session);
+  };
+  while (watcher.alive() && !ready()) {
+    if (auto why_not = objection(*session, order)) co_return *why_not;
+    if (session->tracker.facts().outstanding == 0) co_return report(KillResult::recovered, "it has ended");
+    if (monotonic_now() >= deadline) co_return report(KillResult::failed, "more than one request is outstanding");
+    co_await watcher.next(deadline);
+  }
+  if (!watcher.alive()) co_return report(KillResult::gone);
+
+  KillReport done = report(KillResult::done);
+  done.step = InBandStep::cancel;
+  std::optional<KillReport> late;
+  const std::function<bool()> still_wanted = [&] {
+    if (!watcher.alive()) {
+      late = report(KillResult::gone);
+    } else if (!ready()) {
+      late = report(KillResult::recovered, "it has ended");
+    } else {
+      late = objection(*session, order);
+    }
+    return !late;
+  };
+  ServerCounters* counters = session->counters;
+  const CancelResult sent = co_await cancels_.send(cancel_target(session->server.fd.get()), session->key, deadline, still_wanted);
+  counters->cancels[static_cast<std::size_t>(CancelOrigin::rule)][static_cast<std::size_t>(sent)].add();
+  if (late) co_return *late;
+  if (sent != CancelResult::delivered) {
+    done.result = KillResult::failed;
+    done.why = "cancel request: " + std::string{name(sent)};
+    co_return done;
+  }
+  while (watcher.alive() && session->tracker.facts().outstanding > 0 && monotonic_now() < deadline)
+    co_await watcher.next(deadline);
+  done.statement_ended = watcher.alive() && session->tracker.facts().outstanding == 0;
+  done.server_eof = watcher.server_eof();
+  co_return done;
+}
+
+}  // namespace pgleash::proxy

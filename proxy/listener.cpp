@@ -1,0 +1,139 @@
+#include "proxy/listener.hpp"
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <system_error>
+
+#include "proxy/clock.hpp"
+
+namespace pgleash::proxy {
+namespace {
+
+[[noreturn]] void fail(const std::string& address, int error) {
+  std::string hint;
+  if (error == EADDRINUSE) hint = " (another program listens there: stop it, or choose another port)";
+  if (error == EACCES) hint = " (not permitted: ports below 1024 need a privilege, a socket directory must be writable)";
+  if (error == EADDRNOTAVAIL) hint = " (this host has no such address)";
+  throw std::system_error(error, std::generic_category(), "cannot listen on " + address + hint);
+}
+
+Fd bound_socket(const sockaddr* address, socklen_t size, int family, const std::string& text) {
+  Fd fd{::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+  if (!fd.open()) fail(text, errno);
+  const int on = 1;
+  if (family != AF_UNIX) ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (family == AF_INET6) ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  if (::bind(fd.get(), address, size) != 0 || ::listen(fd.get(), SOMAXCONN) != 0) fail(text, errno);
+  return fd;
+}
+
+bool somebody_answers(const sockaddr_un& address) {
+  const Fd probe{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  return ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+}
+
+}  // namespace
+
+Listener::Listener(boost::asio::io_context& context, const config::Listener& listener, std::size_t index,
+                   const config::Address& address, ProxyEvents& events, std::function<void(Accepted)> hand_over)
+    : listener_(listener),
+      index_(index),
+      events_(events),
+      hand_over_(std::move(hand_over)),
+      text_(to_text(address)),
+      socket_(context),
+      pause_timer_(context) {
+  bind(address);
+}
+
+Listener::~Listener() { stop(); }
+
+void Listener::bind(const config::Address& address) {
+  if (address.is_unix) {
+    sockaddr_un where{};
+    where.sun_family = AF_UNIX;
+    if (text_.size() >= sizeof where.sun_path) fail(text_, ENAMETOOLONG);
+    std::memcpy(where.sun_path, text_.data(), text_.size());
+    // A socket file that a killed process left behind is in nobody's use; one that answers is.
+    if (::access(text_.c_str(), F_OK) == 0) {
+      if (somebody_answers(where)) fail(text_, EADDRINUSE);
+      ::unlink(text_.c_str());
+    }
+    Fd fd = bound_socket(reinterpret_cast<const sockaddr*>(&where), sizeof where, AF_UNIX, text_);
+    ::chmod(text_.c_str(), 0777);  // as PostgreSQL's own: who may log in is decided by the server
+    unlink_path_ = text_;
+    socket_.assign(fd.release());
+    return;
+  }
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  const std::string host = address.host == "*" ? "0.0.0.0" : address.host;
+  if (const int error = ::getaddrinfo(host.c_str(), std::to_string(address.port).c_str(), &hints, &found); error != 0)
+    throw std::system_error(EINVAL, std::generic_category(), "cannot listen on " + text_ + ": " + ::gai_strerror(error));
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner{found, &::freeaddrinfo};
+  Fd fd = bound_socket(found->ai_addr, found->ai_addrlen, found->ai_family, text_);
+  socket_.assign(fd.release());
+}
+
+std::uint16_t Listener::port() const noexcept {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  auto& descriptor = const_cast<boost::asio::posix::stream_descriptor&>(socket_);  // NOLINT(cppcoreguidelines-pro-type-const-cast): native_handle() is not const
+  ::getsockname(descriptor.native_handle(), reinterpret_cast<sockaddr*>(&address), &size);
+  return static_cast<std::uint16_t>(to_endpoint(address).port);
+}
+
+void Listener::start() {
+  events_.listening(listener_.name, text_);
+  wait();
+}
+
+void Listener::stop() {
+  pause_timer_.cancel();
+  boost::system::error_code ignored;
+  socket_.close(ignored);  // NOLINT(bugprone-unused-return-value): nothing to do about a failing close
+  if (!unlink_path_.empty()) ::unlink(std::exchange(unlink_path_, {}).c_str());
+}
+
+void Listener::wait() {
+  socket_.async_wait(boost::asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& error) {
+    if (!error) accept_some();
+  });
+}
+
+void Listener::accept_some() {
+  for (int i = 0; i < accepts_per_turn; ++i) {
+    Accepted accepted;
+    socklen_t size = sizeof accepted.peer;
+    accepted.fd = Fd{::accept4(socket_.native_handle(), reinterpret_cast<sockaddr*>(&accepted.peer), &size,
+                               SOCK_NONBLOCK | SOCK_CLOEXEC)};
+    if (accepted.fd.open()) {
+      if (std::exchange(paused_, false)) events_.accept_paused(listener_.name, {});
+      accepted.listener = index_;
+      accepted.at = monotonic_now();
+      hand_over_(std::move(accepted));
+      continue;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK) break;
+    if (errno == EINTR || errno == ECONNABORTED) continue;
+    // EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the kernel's queue until there is room.
+    if (!std::exchange(paused_, true)) events_.accept_paused(listener_.name, std::strerror(errno));
+    pause_timer_.expires_after(pause);
+    pause_timer_.async_wait([this](const boost::system::error_code& error) {
+      if (!error) accept_some();
+    });
+    return;
+  }
+  wait();
+}
+
+}  // namespace pgleash::proxy

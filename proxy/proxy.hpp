@@ -1,0 +1,52 @@
+#pragma once
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "proxy/listener.hpp"
+#include "proxy/session_directory.hpp"
+#include "proxy/settings.hpp"
+#include "proxy/worker.hpp"
+
+namespace pgleash::proxy {
+
+/// The whole data path: listeners and workers. Made and ended on the control thread; see Worker for how values cross.
+class Proxy final : public SessionDirectory, private ProxyLinks {
+ public:
+  /// Binds all listeners: throws std::system_error when one cannot be. `events` outlives the proxy.
+  Proxy(const config::Config& config, ProxyEvents& events);
+  ~Proxy() override;
+  Proxy(const Proxy&) = delete;
+  Proxy& operator=(const Proxy&) = delete;
+
+  void start();
+  /// Stops listening; sessions end as they become idle outside a transaction, all of them after `patience`.
+  void drain(Duration patience);
+  [[nodiscard]] bool drained() const noexcept;
+  /// Ends the threads; call when drained, or to give up.
+  void finish();
+
+  Task<std::vector<SessionView>> views(std::string server) override;
+  Task<std::optional<StatementEvidence>> evidence(SessionId session) override;
+  Task<KillReport> carry_out(KillOrder order) override;
+
+  [[nodiscard]] const ProxySettings& settings() const noexcept { return settings_; }
+  [[nodiscard]] const std::vector<std::unique_ptr<Worker>>& workers() const noexcept { return workers_; }
+  [[nodiscard]] std::uint32_t total_live() const noexcept override;
+  [[nodiscard]] bool accepting() const noexcept { return accepting_; }
+
+ private:
+  boost::asio::awaitable<CancelResult> forward_cancel(protocol::CancelKey key, std::size_t listener,
+                                                      CancelSender& cancels, Upstream& upstream) override;
+  void place(Accepted accepted);
+  [[nodiscard]] Worker* owner(SessionId session) noexcept;
+
+  ProxySettings settings_;
+  ProxyEvents& events_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<std::unique_ptr<Listener>> listeners_;  ///< on the first worker's thread
+  bool accepting_ = false;
+};
+
+}  // namespace pgleash::proxy

@@ -1,0 +1,247 @@
+#include "proxy/relay.hpp"
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/post.hpp>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+
+#include "proxy/clock.hpp"
+
+namespace pgleash::proxy {
+namespace {
+
+constexpr int events_per_batch = 256;
+
+// A session's address is aligned, so its lowest bit can say which of its legs an event is about.
+std::uint64_t tag(const Session& session, Side side) noexcept {
+  return reinterpret_cast<std::uintptr_t>(&session) | (side == Side::server ? 1U : 0U);
+}
+static_assert(alignof(Session) >= 2);
+
+}  // namespace
+
+Relay::Relay(boost::asio::io_context& context, RelayHost& host)
+    : host_(host),
+      epoll_(::epoll_create1(EPOLL_CLOEXEC)),
+      context_(context),
+      watch_(context),
+      scratch_(std::make_unique_for_overwrite<std::byte[]>(scratch_size)) {
+  if (!epoll_.open()) throw std::system_error(errno, std::generic_category(), "epoll_create1");
+  watch_.assign(epoll_.get());
+}
+
+Relay::~Relay() {
+  // The descriptor is ours; Asio must not close it a second time.
+  if (watch_.is_open()) watch_.release();
+}
+
+void Relay::start() { wait(); }
+
+void Relay::stop() {
+  stopped_ = true;
+  if (watch_.is_open()) watch_.cancel();
+}
+
+void Relay::wait() {
+  watch_.async_wait(boost::asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& error) {
+    if (error || stopped_) return;
+    batch();
+    wait();
+  });
+}
+
+bool Relay::adopt(Session& session) {
+  for (const Side side : {Side::client, Side::server}) {
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+    event.data.u64 = tag(session, side);
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, session.leg(side).fd.get(), &event) != 0) return false;
+  }
+  return true;
+}
+
+void Relay::batch() {
+  std::array<epoll_event, events_per_batch> events;  // NOLINT(cppcoreguidelines-pro-type-member-init): filled by the kernel
+  const int count = ::epoll_wait(epoll_.get(), events.data(), events_per_batch, 0);
+  if (count <= 0) return;
+  const Instant now = monotonic_now();
+  for (int i = 0; i < count; ++i) {
+    const epoll_event& event = events[static_cast<std::size_t>(i)];
+    auto& session = *reinterpret_cast<Session*>(event.data.u64 & ~std::uint64_t{1});  // NOLINT(performance-no-int-to-ptr): set by tag()
+    // Earlier events of this batch may have ended it; its memory stays until the batch is over.
+    if (session.dead) continue;
+    on_event(session, (event.data.u64 & 1U) != 0 ? Side::server : Side::client, event.events, now);
+  }
+}
+
+void Relay::on_event(Session& session, Side side, std::uint32_t events, Instant now) {
+  Leg& leg = session.leg(side);
+  if (!leg.fd.open()) return;
+  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) leg.hangup = true;
+  if ((events & EPOLLERR) != 0) {
+    // A reset is final even while the leg may not be read (hold, backpressure): nobody is there any more.
+    int error = 0;
+    socklen_t size = sizeof error;
+    ::getsockopt(leg.fd.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+    if (error != 0) {
+      leg.ended = true;
+      host_.leg_failed(session, side, error, now);
+      return;
+    }
+  }
+  if ((events & EPOLLOUT) != 0 && !leg.pending.empty()) {
+    flush(session, side, now);
+    if (session.dead || !leg.fd.open()) return;
+  }
+  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+    leg.readable = true;
+    pump(session, side, now);
+  }
+}
+
+bool Relay::may_read(const Session& session, Side from) const noexcept {
+  if (!session.leg(other(from)).pending.empty()) return false;
+  if (from == Side::server) return true;
+  return session.holds == 0 && !session.tracker.queue_full();
+}
+
+void Relay::pump(Session& session, Side from, Instant now) {
+  Leg& in = session.leg(from);
+  const Side to = other(from);
+  for (unsigned turn = 0; turn < reads_per_turn; ++turn) {
+    if (session.dead || !in.fd.open() || !in.readable || in.ended) return;
+    if (!in.discard && !may_read(session, from)) return;
+    const ssize_t got = ::recv(in.fd.get(), scratch_.get(), scratch_size, MSG_DONTWAIT);
+    if (got > 0) {
+      const auto size = static_cast<std::size_t>(got);
+      if (size < scratch_size && !in.hangup) in.readable = false;
+      if (in.discard) continue;
+      if (!host_.observe(session, from, {scratch_.get(), size}, now)) continue;
+      Leg& out = session.leg(to);
+      if (out.discard || !out.fd.open()) continue;
+      if (!forward(session, to, scratch_.get(), size, now)) return;
+    } else if (got == 0) {
+      in.readable = false;
+      in.ended = true;
+      host_.leg_ended(session, from, now);
+      return;
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      in.readable = false;
+      return;
+    } else if (errno != EINTR) {
+      in.readable = false;
+      in.ended = true;
+      host_.leg_failed(session, from, errno, now);
+      return;
+    }
+  }
+  if (!session.queued) {
+    session.queued = true;
+    again_.push_back(&session);
+  }
+  if (!again_posted_) {
+    again_posted_ = true;
+    boost::asio::post(context_, [this] {
+      again_posted_ = false;
+      run_again(monotonic_now());
+    });
+  }
+}
+
+void Relay::run_again(Instant now) {
+  again_now_.swap(again_);
+  for (std::size_t i = 0; i < again_now_.size(); ++i) {
+    Session* session = again_now_[i];
+    if (session == nullptr) continue;
+    session->queued = false;
+    pump(*session, Side::client, now);
+    if (!session->dead) pump(*session, Side::server, now);
+  }
+  again_now_.clear();
+}
+
+bool Relay::forward(Session& session, Side to, const std::byte* data, std::size_t size, Instant now) {
+  Leg& out = session.leg(to);
+  std::size_t sent = 0;
+  while (sent < size) {
+    const ssize_t n = ::send(out.fd.get(), data + sent, size - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n >= 0) {
+      sent += static_cast<std::size_t>(n);
+      // A short send means a full socket: asking again would only show EAGAIN.
+      if (sent < size) break;
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      break;
+    } else if (errno != EINTR) {
+      host_.leg_failed(session, to, errno, now);
+      return false;
+    }
+  }
+  if (sent == size) return true;
+  const std::size_t rest = size - sent;
+  out.pending.data = std::make_unique_for_overwrite<std::byte[]>(rest);
+  std::memcpy(out.pending.data.get(), data + sent, rest);
+  out.pending.begin = 0;
+  out.pending.end = static_cast<std::uint32_t>(rest);
+  if (to == Side::client) session.stalled_since = now;
+  return true;
+}
+
+void Relay::flush(Session& session, Side side, Instant now) {
+  Leg& out = session.leg(side);
+  while (!out.pending.empty()) {
+    const std::size_t rest = out.pending.end - out.pending.begin;
+    const ssize_t n = ::send(out.fd.get(), out.pending.data.get() + out.pending.begin, rest, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n > 0) {
+      out.pending.begin += static_cast<std::uint32_t>(n);
+      if (side == Side::client) session.stalled_since = now;
+    } else if (n < 0 && errno != EINTR) {
+      if (errno != EAGAIN && errno != EWOULDBLOCK) {
+        out.pending.clear();
+        host_.leg_failed(session, side, errno, now);
+      }
+      return;
+    }
+  }
+  out.pending.clear();
+  if (side == Side::client) session.stalled_since = {};
+  host_.flushed(session, side, now);
+  if (session.dead || !out.fd.open()) return;
+  pump(session, other(side), now);
+}
+
+void Relay::resume(Session& session, Instant now) {
+  if (session.holds > 0) --session.holds;
+  if (session.holds == 0 && !session.dead) pump(session, Side::client, now);
+}
+
+void Relay::kick(Session& session, Side side, Instant now) {
+  session.leg(side).readable = true;
+  pump(session, side, now);
+}
+
+bool Relay::inject(Session& session, Side side, std::string_view bytes, Instant now) {
+  Leg& leg = session.leg(side);
+  if (!leg.fd.open() || leg.shut || !leg.pending.empty()) return false;
+  return forward(session, side, reinterpret_cast<const std::byte*>(bytes.data()), bytes.size(), now);
+}
+
+void Relay::shut(Session& session, Side side) noexcept {
+  Leg& leg = session.leg(side);
+  if (!leg.fd.open() || leg.shut || !leg.pending.empty()) return;
+  leg.shut = true;
+  ::shutdown(leg.fd.get(), SHUT_WR);
+}
+
+void Relay::forget(Session& session) noexcept {
+  if (!session.queued) return;
+  std::replace(again_.begin(), again_.end(), &session, static_cast<Session*>(nullptr));
+  std::replace(again_now_.begin(), again_now_.end(), &session, static_cast<Session*>(nullptr));
+  session.queued = false;
+}
+
+}  // namespace pgleash::proxy

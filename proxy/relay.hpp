@@ -1,0 +1,83 @@
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "proxy/session.hpp"
+
+namespace pgleash::proxy {
+
+/// What the relay tells of its sessions: every byte before it goes on, and each end. Implemented by the worker.
+class RelayHost {
+ public:
+  virtual ~RelayHost() = default;
+  /// Bytes read from `from`, about to be written to the other side. False: do not write them, the session is ending.
+  virtual bool observe(Session& session, Side from, protocol::Bytes bytes, Instant now) = 0;
+  /// End of file on a leg, everything before it forwarded or waiting to be.
+  virtual void leg_ended(Session& session, Side side, Instant now) = 0;
+  /// Reset, dead peer or any other error on a leg.
+  virtual void leg_failed(Session& session, Side side, int error, Instant now) = 0;
+  /// What waited for `side` is written.
+  virtual void flushed(Session& session, Side side, Instant now) = 0;
+};
+
+/// Moves the bytes of one worker's sessions. One edge-triggered epoll set, watched by the io_context as a descriptor:
+/// each socket is registered once; bytes are received into one scratch buffer, observed, and sent at once; only what
+/// does not fit is copied, and while it waits the other side is not read (backpressure is structural). A short read
+/// proves a socket empty, so nothing is read just to see EAGAIN. No allocation and no lock per message.
+/// All calls on the worker's thread. Sessions are the worker's; the relay never frees one.
+/// Source: epoll(7), "Level-triggered and edge-triggered".
+class Relay {
+ public:
+  static constexpr std::size_t scratch_size = 64 * 1024;
+  static constexpr unsigned reads_per_turn = 16;  ///< of one leg, before others get their turn
+
+  Relay(boost::asio::io_context& context, RelayHost& host);
+  ~Relay();
+  Relay(const Relay&) = delete;
+  Relay& operator=(const Relay&) = delete;
+
+  void start();
+  /// No more events after this; sessions must be removed first.
+  void stop();
+
+  /// Registers both sockets. Bytes that are there already are seen as an edge.
+  [[nodiscard]] bool adopt(Session& session);
+  /// The client is not read until resume(); may be nested.
+  void hold(Session& session) noexcept { ++session.holds; }
+  void resume(Session& session, Instant now);
+  /// Reads a leg although no edge came: after `discard` was set, or when the phase changed what is done with its bytes.
+  void kick(Session& session, Side side, Instant now);
+  /// Writes own bytes to a leg that has nothing pending; what does not fit waits like any other. False: leg is closed.
+  bool inject(Session& session, Side side, std::string_view bytes, Instant now);
+  /// Closes our half towards `side`, after what waits for it.
+  void shut(Session& session, Side side) noexcept;
+  /// Forgets the session: it must not be on any list of the relay when its memory goes.
+  void forget(Session& session) noexcept;
+
+ private:
+  void wait();
+  void batch();
+  void on_event(Session& session, Side side, std::uint32_t events, Instant now);
+  void pump(Session& session, Side from, Instant now);
+  void flush(Session& session, Side side, Instant now);
+  [[nodiscard]] bool may_read(const Session& session, Side from) const noexcept;
+  /// False when the leg failed; the host was told.
+  bool forward(Session& session, Side to, const std::byte* data, std::size_t size, Instant now);
+  void run_again(Instant now);
+
+  RelayHost& host_;
+  Fd epoll_;
+  boost::asio::io_context& context_;
+  boost::asio::posix::stream_descriptor watch_;
+  std::unique_ptr<std::byte[]> scratch_;
+  std::vector<Session*> again_;
+  std::vector<Session*> again_now_;
+  bool again_posted_ = false;
+  bool stopped_ = false;
+};
+
+}  // namespace pgleash::proxy

@@ -1,0 +1,108 @@
+#pragma once
+
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "proxy/cancel_sender.hpp"
+#include "proxy/events.hpp"
+#include "proxy/kill_order.hpp"
+#include "proxy/relay.hpp"
+#include "proxy/settings.hpp"
+
+namespace pgleash::proxy {
+
+/// A session that is ready to be relayed: both sockets connected, startup packet forwarded.
+struct NewSession {
+  Fd client;
+  Fd server;
+  SessionIdentity who;
+  std::size_t listener = 0;  ///< index in ProxySettings
+};
+
+/// The sessions of one worker: what happens between the first forwarded byte and the last, and how each one ends.
+/// Every session ends in one place, with one EndCause. All calls on the worker's thread.
+class SessionTable final : private RelayHost {
+ public:
+  /// Time a client gets to read what was written before its socket is closed.
+  static constexpr Duration linger = std::chrono::seconds{5};
+  /// Time a server gets to close after our Terminate before its leg is reset.
+  static constexpr Duration terminate_wait = std::chrono::seconds{1};
+
+  /// `live` counts sessions and logins of this worker for placement; `deadline_set` is called when tick() is wanted
+  /// soon; all references outlive the table.
+  SessionTable(boost::asio::io_context& context, std::uint16_t worker, const ProxySettings& settings,
+               CancelSender& cancels, ProxyEvents& events, std::vector<ServerCounters>& servers,
+               std::vector<ListenerCounters>& listeners, std::atomic<std::uint32_t>& live,
+               std::function<void()> deadline_set);
+  ~SessionTable() override;
+
+  void start() { relay_.start(); }
+  void stop() { relay_.stop(); }
+
+  /// Takes the session in. On failure (epoll refuses) it is closed and false comes back.
+  bool adopt(NewSession session, Instant now);
+  [[nodiscard]] Session* find(SessionId id) noexcept;
+  /// The session whose BackendKeyData the key is; null when it is not here.
+  [[nodiscard]] Session* find(const protocol::CancelKey& key) noexcept;
+  [[nodiscard]] std::vector<SessionView> views(std::string_view server) const;
+  [[nodiscard]] std::optional<StatementEvidence> evidence(SessionId id) const;
+  [[nodiscard]] std::size_t size() const noexcept { return sessions_.size(); }
+  [[nodiscard]] std::uint32_t logins() const noexcept { return logins_; }
+
+  /// Deadlines of logins, graces and lingering; drain. True while any of them is set.
+  bool tick(Instant now);
+  /// From now on sessions end as soon as they are idle outside a transaction; at `deadline` all that are left.
+  void drain(Instant deadline, Instant now);
+
+  // The kill path: see KillExecutor for the checks that must come before.
+  /// Tells the client, sends Terminate (after CopyFail when `copy_reason` is given), waits for the server's end of file.
+  bool end_waiting(Session& session, const ErrorNotice& notice, bool copy_in, EndCause cause, Instant now);
+  /// Tells the client when a message boundary allows it, and resets the server leg.
+  bool reset_server(Session& session, const ErrorNotice* notice, EndCause cause, Instant now);
+  Relay& relay() noexcept { return relay_; }
+
+ private:
+  class Events;
+
+  bool observe(Session& session, Side from, protocol::Bytes bytes, Instant now) override;
+  void leg_ended(Session& session, Side side, Instant now) override;
+  void leg_failed(Session& session, Side side, int error, Instant now) override;
+  void flushed(Session& session, Side side, Instant now) override;
+
+  void session_up(Session& session);
+  void refuse_login(Session& session, AcceptResult result, const ErrorNotice& notice, Instant now);
+  void client_left(Session& session, bool reset, Instant now);
+  void stop_abandoned_query(Session& session, Instant now);
+  void server_left(Session& session, bool end_of_file, Instant now);
+  bool tell_client(Session& session, const ErrorNotice& notice, Instant now);
+  void over(Session& session, EndCause cause, bool server_eof, std::string_view detail, Instant now);
+  void linger_client(Session& session, Instant now);
+  void bury(Session& session);
+  void end_for_drain(Session& session, Instant now);
+  void watch(Session& session, Instant deadline);
+  bool on_deadline(Session& session, Instant now);
+
+  boost::asio::io_context& context_;
+  const ProxySettings& settings_;
+  CancelSender& cancels_;
+  ProxyEvents& events_;
+  std::vector<ServerCounters>& servers_;
+  std::vector<ListenerCounters>& listeners_;
+  std::atomic<std::uint32_t>& live_;
+  std::function<void()> deadline_set_;
+  protocol::StatementTexts texts_;
+  Relay relay_;
+  std::unordered_map<std::uint64_t, std::unique_ptr<Session>> sessions_;
+  std::vector<std::unique_ptr<Session>> graveyard_;
+  std::vector<SessionId> watched_;  ///< sessions with a deadline; swept on tick
+  std::uint64_t next_id_;
+  std::uint32_t logins_ = 0;
+  std::optional<Instant> drain_deadline_;
+};
+
+}  // namespace pgleash::proxy

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <sys/socket.h>
+
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <string>
+#include <utility>
+
+#include "config/config.hpp"
+#include "protocol/types.hpp"
+#include "proxy/session_view.hpp"
+
+namespace pgleash::proxy {
+
+/// Owns a file descriptor.
+class Fd {
+ public:
+  Fd() = default;
+  explicit Fd(int fd) noexcept : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Fd& operator=(Fd&& other) noexcept {
+    if (this != &other) {
+      close();
+      fd_ = std::exchange(other.fd_, -1);
+    }
+    return *this;
+  }
+  Fd(const Fd&) = delete;
+  Fd& operator=(const Fd&) = delete;
+  ~Fd() { close(); }
+
+  [[nodiscard]] int get() const noexcept { return fd_; }
+  [[nodiscard]] bool open() const noexcept { return fd_ >= 0; }
+  [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
+  void close() noexcept;
+
+ private:
+  int fd_ = -1;
+};
+
+/// TCP_NODELAY, keepalive and TCP_USER_TIMEOUT; does nothing to a Unix socket. Both keepalive and user timeout, since
+/// the one is silent while data is in flight and the other while there is none (FACTS.md section 6).
+void set_leg_options(int fd, const config::Keepalive& keepalive) noexcept;
+
+/// Closes with a reset: the peer sees at once that nothing more will come, and bytes on their way are dropped.
+void close_with_reset(Fd& fd) noexcept;
+
+/// Bytes that can be read without waiting. 0 also when the peer has closed.
+[[nodiscard]] std::size_t unread_bytes(int fd) noexcept;
+
+/// Address and port of a socket address; the empty address and port -1 for a Unix socket.
+[[nodiscard]] Endpoint to_endpoint(const sockaddr_storage& address) noexcept;
+[[nodiscard]] Endpoint local_endpoint(int fd);
+[[nodiscard]] sockaddr_storage peer_address(int fd) noexcept;
+/// True for a Unix socket and for loopback addresses.
+[[nodiscard]] bool is_local(const sockaddr_storage& address) noexcept;
+/// True when one of the networks holds the address; a Unix socket is always allowed.
+[[nodiscard]] bool is_allowed(const sockaddr_storage& address, const std::vector<config::Network>& networks) noexcept;
+
+/// "10.1.2.3:5432", "[::1]:5432", or the path of the Unix socket.
+[[nodiscard]] std::string to_text(const config::Address& address);
+[[nodiscard]] std::string unix_socket_path(const config::Address& address);
+
+using StreamProtocol = boost::asio::generic::stream_protocol;
+using Socket = StreamProtocol::socket;
+
+}  // namespace pgleash::proxy

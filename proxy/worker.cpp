@@ -1,0 +1,117 @@
+#include "proxy/worker.hpp"
+
+#include <boost/asio/post.hpp>
+
+#include "proxy/clock.hpp"
+
+namespace pgleash::proxy {
+
+namespace asio = boost::asio;
+
+Worker::Worker(std::uint16_t index, unsigned workers, const ProxySettings& settings, ProxyEvents& events,
+               ProxyLinks& links)
+    : events_(events),
+      work_(asio::make_work_guard(context_)),
+      server_counters_(settings.servers.size()),
+      listener_counters_(settings.listeners.size()),
+      heartbeat_(monotonic_now().time_since_epoch().count()),
+      cancels_(context_),
+      upstream_(context_),
+      sessions_(context_, index, settings, cancels_, events, server_counters_, listener_counters_, live_,
+                [this] { quicken(); }),
+      startup_(context_, settings, sessions_, upstream_, cancels_, events, listener_counters_, workers, live_, links),
+      killer_(context_, sessions_, cancels_),
+      timer_(context_) {}
+
+Worker::~Worker() { join(); }
+
+void Worker::start() {
+  sessions_.start();
+  schedule(busy_tick);
+  thread_ = std::thread{[this] { run(); }};
+}
+
+void Worker::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Worker::run() {
+  // A handler that throws ends its own session's coroutine at most: the others go on.
+  for (;;) {
+    try {
+      context_.run();
+      return;
+    } catch (const std::exception& e) {
+      events_.failure("worker", e.what());
+    }
+  }
+}
+
+void Worker::schedule(Duration delay) {
+  if (finished_) return;
+  timer_.expires_after(delay);
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) tick();
+  });
+}
+
+void Worker::tick() {
+  const Instant now = monotonic_now();
+  heartbeat_.store(now.time_since_epoch().count());
+  const bool starting = startup_.tick(now);
+  const bool watching = sessions_.tick(now);
+  if (draining_) drained_.store(!starting && sessions_.size() == 0);
+  schedule(starting || watching || draining_ ? busy_tick : idle_tick);
+}
+
+void Worker::quicken() {
+  if (timer_.expiry() > monotonic_now() + busy_tick) schedule(busy_tick);
+}
+
+void Worker::hand_over(Accepted accepted) {
+  live_.fetch_add(1, std::memory_order_relaxed);
+  auto handler = [this, taken = std::move(accepted)]() mutable {
+    startup_.begin(std::move(taken));
+    quicken();
+  };
+  asio::post(context_, std::move(handler));
+}
+
+void Worker::finish() {
+  asio::post(context_, [this] {
+    finished_ = true;
+    timer_.cancel();
+    sessions_.stop();
+    work_.reset();
+  });
+}
+
+asio::awaitable<std::optional<CancelResult>> Worker::cancel_for_client(protocol::CancelKey key, Instant deadline) {
+  Session* session = sessions_.find(key);
+  if (session == nullptr) co_return std::nullopt;
+  struct Hold {
+    SessionTable& sessions;
+    SessionId id;
+    ~Hold() {
+      if (Session* held = sessions.find(id)) sessions.relay().resume(*held, monotonic_now());
+    }
+  };
+  const Hold hold{sessions_, session->id};
+  sessions_.relay().hold(*session);
+  ServerCounters* counters = session->counters;
+  const CancelTarget target = cancel_target(session->server.fd.get());
+  const CancelResult result = co_await cancels_.send(target, std::move(key), deadline, [] { return true; });
+  counters->cancels[static_cast<std::size_t>(CancelOrigin::client)][static_cast<std::size_t>(result)].add();
+  co_return result;
+}
+
+void Worker::drain(Instant deadline) {
+  asio::post(context_, [this, deadline] {
+    draining_ = true;
+    startup_.begin_refusing();
+    sessions_.drain(deadline, monotonic_now());
+    schedule(Duration::zero());
+  });
+}
+
+}  // namespace pgleash::proxy

@@ -1,0 +1,166 @@
+#include "exposition.hpp"
+#include "fixtures.hpp"
+#include "metrics/closed_sets.hpp"
+#include "metrics/collector.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <string>
+#include <utility>
+
+namespace pgleash::metrics {
+namespace {
+
+using namespace testing;
+using protocol::SessionState;
+
+/// One session of each label `state`.
+std::vector<watchdog::SessionEntry> every_state(const SessionSpec& spec) {
+  std::vector<watchdog::SessionEntry> entries;
+  for (const SessionState state :
+       {SessionState::starting, SessionState::idle, SessionState::idle_in_transaction,
+        SessionState::aborted, SessionState::busy, SessionState::pipeline_flushed}) {
+    SessionSpec in_state = spec;
+    in_state.state = state;
+    entries.push_back(session(in_state));
+  }
+  entries.push_back(entries.back());
+  entries.back().view.stalled_since = start - 1s;
+  return entries;
+}
+
+/// Every outcome that verdicts of `action` can have, in both modes.
+template <class Count>
+void every_outcome(std::string_view action, Count count) {
+  for (const auto mode : words::modes) {
+    for (const auto outcome : words::outcomes) {
+      if (words::possible(action, mode, outcome)) {
+        count(std::string{action}, std::string{mode}, std::string{outcome});
+      }
+    }
+  }
+}
+
+void fill_rules(watchdog::WatchdogStatus& status, const config::Config& config) {
+  for (const auto& configured : config.rules) {
+    status.rules.push_back({configured.name, 1, 1, 0});
+    const auto action = words::actions[static_cast<std::size_t>(configured.action)];
+    every_outcome(action, [&](auto act, auto mode, auto outcome) {
+      status.actions_total[{configured.name, act, mode, outcome}] = 1;
+    });
+    for (const auto exemption : words::exemptions) {
+      status.exempted_total[{configured.name, std::string{exemption}}] = 1;
+    }
+  }
+}
+
+void fill_application(watchdog::WatchdogStatus& status, const std::string& application,
+                      std::span<const std::string_view> actions) {
+  for (const auto action : actions) {
+    every_outcome(action, [&](auto act, auto mode, auto outcome) {
+      status.application_actions_total[{application, act, mode, outcome}] = 1;
+    });
+    if (action != "observe") {
+      status.action_duration[std::string{action}].buckets[0] = 1;
+    }
+  }
+}
+
+TEST(Bounds, OneServerOneApplicationAndTheDefaultRulesGiveAtMost400Series) {
+  FakeSource source;
+  auto full = status({.sessions = every_state({}), .direct = 1});
+  fill_rules(full, *source.config());
+  constexpr std::array<std::string_view, 3> actions{"observe", "cancel", "terminate"};
+  fill_application(full, "checkout", actions);
+  source.set(std::move(full));
+  const Series series = parse_exposition(*Collector{source}.text(start));
+  RecordProperty("series", static_cast<int>(series.size()));
+  EXPECT_LE(series.size(), 400U);
+}
+
+config::Config big_config() {
+  config::Config config = small_config();
+  config.servers.resize(3);
+  config.listeners.resize(3);
+  for (std::size_t i = 0; i < 3; ++i) {
+    config.servers[i].name = "server" + std::to_string(i);
+    config.listeners[i].name = "listener" + std::to_string(i);
+  }
+  config.rules.clear();
+  for (std::size_t i = 0; i < 50; ++i) {
+    config.rules.push_back(rule("rule" + std::to_string(i), static_cast<config::Action>(i % 4)));
+  }
+  return config;
+}
+
+/// `names` applications, users and databases, in each state, and everything else there is.
+void fill(FakeSource& source, std::size_t names) {
+  for (const auto& server : source.config()->servers) {
+    std::vector<watchdog::SessionEntry> sessions = every_state({"", "", "", {}, 7200s});
+    for (std::size_t i = 0; i < names; ++i) {
+      const std::string number = std::to_string(i);
+      auto more = every_state({"app" + number, "user" + number, "db" + number, {}, 7200s});
+      sessions.insert(sessions.end(), more.begin(), more.end());
+    }
+    auto full = status({.server = server.name, .sessions = std::move(sessions), .direct = 1});
+    fill_rules(full, *source.config());
+    for (std::size_t i = 0; i < names; ++i) {
+      fill_application(full, "app" + std::to_string(i), words::actions);
+    }
+    source.set(std::move(full));
+  }
+}
+
+TEST(Bounds, ThreeServersAndFiftyRulesWithEveryLabelFullGiveAtMost12000Series) {
+  FakeSource source{big_config()};
+  fill(source, 100);
+  Collector collector{source};
+  const Series series = parse_exposition(*collector.text(start));
+  RecordProperty("series", static_cast<int>(series.size()));
+  EXPECT_LE(series.size(), 12'000U);
+  // The bound is worth something only if the labels were full.
+  EXPECT_EQ(count_series(series, "pgleash_sessions{"), 3U * 52 * 7);
+  EXPECT_EQ(count_series(series, "pgleash_database_sessions{"), 3U * 66 * 7);
+  EXPECT_EQ(count_series(series, "pgleash_user_sessions{"), 3U * 52);
+  EXPECT_EQ(count_series(series, "pgleash_application_actions_total{application=\"app"), 50U * 46);
+}
+
+TEST(Bounds, SeriesDoNotGrowOverTimeWhenNamesComeAndGo) {
+  FakeSource source{big_config()};
+  fill(source, 60);
+  Collector collector{source};
+  const std::size_t before = parse_exposition(*collector.text(start)).size();
+  for (int hours = 1; hours <= 20; ++hours) {
+    for (const auto& server : source.config()->servers) {
+      std::vector<watchdog::SessionEntry> sessions;
+      for (int i = 0; i < 60; ++i) {
+        const std::string name = std::to_string(hours) + "-" + std::to_string(i);
+        sessions.push_back(session({"app" + name, "user" + name, "db" + name, {}, 1s}));
+      }
+      source.set(status({.server = server.name, .sessions = std::move(sessions)}));
+    }
+    EXPECT_LE(parse_exposition(*collector.text(start + hours * 2h)).size(), before);
+  }
+}
+
+TEST(Bounds, AHundredThousandApplicationNamesStayWithin) {
+  FakeSource source;
+  std::vector<watchdog::SessionEntry> sessions;
+  constexpr std::size_t names = 100'000;
+  sessions.reserve(names);
+  for (std::size_t i = 0; i < names; ++i) {
+    sessions.push_back(session({"app" + std::to_string(i), "web", "orders", {}, 1s}));
+  }
+  source.set(status({.sessions = std::move(sessions)}));
+  Collector collector{source};
+  const Series series = parse_exposition(*collector.text(start));
+  EXPECT_EQ(count_series(series, "pgleash_sessions{"), 51U * 7);
+  EXPECT_EQ(series.at(R"(pgleash_label_overflow_total{family="application"})"), names - 50);
+  EXPECT_EQ(series.at(R"(pgleash_sessions{server="orders",application="other",state="starting"})"),
+            names - 50);
+}
+
+}  // namespace
+}  // namespace pgleash::metrics

@@ -1,0 +1,40 @@
+#include "metrics/closed_sets.hpp"
+
+#include <gtest/gtest.h>
+
+#include "config/config.hpp"
+#include "proxy/counters.hpp"
+#include "watchdog/verdict.hpp"
+
+namespace pgleash::metrics {
+namespace {
+
+/// `set` has the words of `Enum`, in its order, beginning with its member number `from`.
+template <class Enum, std::size_t N>
+void expect_names(const words::Words<N>& set, std::size_t from = 0) {
+  using proxy::name;
+  for (std::size_t i = 0; i < N; ++i) {
+    EXPECT_EQ(set[i], name(static_cast<Enum>(i + from)));
+  }
+}
+
+TEST(ClosedSets, AreTheWordsOfLogAndAuditLine) {
+  expect_names<config::Mode>(words::modes);
+  expect_names<config::Action>(words::actions);
+  expect_names<proxy::AcceptResult>(words::accept_results);
+  expect_names<proxy::EndCause>(words::end_causes);
+  expect_names<proxy::CancelOrigin>(words::cancel_origins);
+  expect_names<proxy::CancelResult>(words::cancel_results);
+  expect_names<watchdog::Outcome>(words::outcomes);
+  expect_names<watchdog::Exemption>(words::exemptions, 1);
+}
+
+TEST(ClosedSets, WhoOnlyObservesNeverEndsAnybody) {
+  EXPECT_TRUE(words::possible("terminate", "enforce", "confirmed"));
+  EXPECT_FALSE(words::possible("terminate", "observe", "confirmed"));
+  EXPECT_FALSE(words::possible("observe", "enforce", "confirmed"));
+  EXPECT_TRUE(words::possible("observe", "enforce", "observed"));
+}
+
+}  // namespace
+}  // namespace pgleash::metrics

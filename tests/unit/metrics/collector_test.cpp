@@ -1,0 +1,112 @@
+#include "metrics/collector.hpp"
+
+#include "exposition.hpp"
+#include "fixtures.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace pgleash::metrics {
+namespace {
+
+using namespace testing;
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::Gt;
+using ::testing::Pair;
+
+template <class Enum>
+constexpr std::size_t index(Enum value) {
+  return static_cast<std::size_t>(value);
+}
+
+Series scrape(const FakeSource& source) {
+  return parse_exposition(*Collector{source}.text(start));
+}
+
+TEST(Collector, SumsTheWorkersCounters) {
+  FakeSource source;
+  for (std::size_t worker = 0; worker < 2; ++worker) {
+    auto& server = source.server("orders", worker);
+    server.bytes_to_backend.add(100 + worker);
+    server.ends[index(proxy::EndCause::rule)].add(2);
+    server.cancels[index(proxy::CancelOrigin::client)][index(proxy::CancelResult::delivered)].add(
+        3);
+    server.server_errors[0].add(4);
+    server.anomalies.add();
+    source.listener("main", worker).connections[index(proxy::AcceptResult::accepted)].add(5);
+  }
+  EXPECT_THAT(
+      scrape(source),
+      AllOf(
+          Contains(
+              Pair(R"(pgleash_relay_bytes_total{server="orders",direction="to_backend"})", 201)),
+          Contains(
+              Pair(R"(pgleash_relay_bytes_total{server="orders",direction="to_frontend"})", 0)),
+          Contains(Pair(R"(pgleash_session_ends_total{server="orders",cause="rule"})", 4)),
+          Contains(Pair(R"(pgleash_session_ends_total{server="orders",cause="admin"})", 0)),
+          Contains(Pair(
+              R"(pgleash_cancel_requests_total{server="orders",origin="client",result="delivered"})",
+              6)),
+          Contains(Pair(R"(pgleash_server_errors_total{server="orders",sqlstate_class="08"})", 8)),
+          Contains(Pair(R"(pgleash_tracker_anomalies_total{server="orders"})", 2)),
+          Contains(
+              Pair(R"(pgleash_client_connections_total{listener="main",result="accepted"})", 10))));
+}
+
+TEST(Collector, HistogramsAreCumulativeAndAgreeWithTheirCount) {
+  FakeSource source;
+  auto& first = source.server("orders", 0).statement_duration;
+  first.buckets[0].add(3);
+  first.sum_microseconds.add(1500);
+  auto& second = source.server("orders", 1).statement_duration;
+  second.buckets[2].add(2);
+  second.buckets.back().add(1);
+  second.sum_microseconds.add(90'000'000'000);
+  const Series series = scrape(source);
+  const std::string bucket = R"(pgleash_statement_duration_seconds_bucket{server="orders",le=")";
+  EXPECT_THAT(series, Contains(Pair(bucket + "0.001\"}", 3)));
+  EXPECT_THAT(series, Contains(Pair(bucket + "0.005\"}", 3)));
+  EXPECT_THAT(series, Contains(Pair(bucket + "0.01\"}", 5)));
+  EXPECT_THAT(series, Contains(Pair(bucket + "86400\"}", 5)));
+  EXPECT_THAT(series, Contains(Pair(bucket + "+Inf\"}", 6)));
+  EXPECT_THAT(series,
+              Contains(Pair(R"(pgleash_statement_duration_seconds_count{server="orders"})", 6)));
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_statement_duration_seconds_sum{server="orders"})",
+                                    90000.0015)));
+}
+
+TEST(Collector, TellsOfBuildProcessAndConfiguration) {
+  FakeSource source;
+  source.reload_facts = {false, std::chrono::system_clock::time_point{1700000050s}, 3, 1};
+  EXPECT_THAT(
+      scrape(source),
+      AllOf(Contains(Pair(R"(pgleash_build_info{version="1.2.3",revision="abcdef0"})", 1)),
+            Contains(Pair("pgleash_start_time_seconds", 1700000000)),
+            Contains(Pair("process_cpu_seconds_total", Gt(0))),
+            Contains(Pair("process_resident_memory_bytes", Gt(1 << 20))),
+            Contains(Pair("process_open_fds", Gt(2))), Contains(Pair("process_max_fds", Gt(2))),
+            Contains(Pair("pgleash_config_last_reload_successful", 0)),
+            Contains(Pair("pgleash_config_last_reload_success_timestamp_seconds", 1700000050)),
+            Contains(Pair(R"(pgleash_config_reloads_total{result="success"})", 3))));
+  EXPECT_THAT(
+      scrape(source),
+      AllOf(Contains(Pair(R"(pgleash_config_reloads_total{result="failure"})", 1)),
+            Contains(Pair(R"(pgleash_enforcement_mode{mode="observe"})", 0)),
+            Contains(Pair(R"(pgleash_enforcement_mode{mode="enforce"})", 1)),
+            Contains(Pair(R"(pgleash_sessions_limit{server="orders",scope="process"})", 5000))));
+}
+
+TEST(Collector, GivesAYoungTextAgainAndMakesAnOldOneAnew) {
+  FakeSource source;
+  Collector collector{source};
+  const auto first = collector.text(start);
+  source.server("orders", 0).anomalies.add();
+  EXPECT_EQ(collector.text(start + Collector::text_lifetime - 1ns), first);
+  EXPECT_NE(*collector.text(start + Collector::text_lifetime), *first);
+}
+
+}  // namespace
+}  // namespace pgleash::metrics

@@ -1,0 +1,86 @@
+#pragma once
+
+#include "metrics/metrics_source.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace pgleash::metrics::testing {
+
+using namespace std::chrono_literals;
+
+/// A moment far from the clock's epoch, which means "never" in some fields.
+inline constexpr Instant start{std::chrono::hours{1000}};
+
+struct SessionSpec {
+  std::string application = "checkout";
+  std::string user = "web";
+  std::string database = "orders";
+  protocol::SessionState state = protocol::SessionState::idle;
+  Duration age = 5s;
+};
+
+[[nodiscard]] watchdog::SessionEntry session(const SessionSpec& spec, Instant now = start);
+/// A row as the monitor saw it, in that wait.
+[[nodiscard]] watchdog::ActivityRow row(std::string wait_event_type = {},
+                                        std::string wait_event = {});
+
+struct StatusSpec {
+  std::string server = "orders";
+  std::vector<watchdog::SessionEntry> sessions{};
+  std::size_t direct = 0;
+  bool monitor_up = true;
+};
+/// A status whose snapshot was taken at `now`, the sample one second before.
+[[nodiscard]] watchdog::WatchdogStatus status(StatusSpec spec, Instant now = start);
+
+[[nodiscard]] config::Rule rule(std::string name, config::Action action);
+/// One server, one listener, the kinds and actions of the default rules in enforce mode.
+[[nodiscard]] config::Config small_config();
+
+/// A source with values to set. Counters of two workers each.
+class FakeSource final : public MetricsSource {
+ public:
+  explicit FakeSource(config::Config config = small_config());
+
+  [[nodiscard]] const BuildInfo& build() const override { return build_info; }
+  [[nodiscard]] std::chrono::system_clock::time_point started() const override {
+    return std::chrono::system_clock::time_point{1700000000s};
+  }
+  [[nodiscard]] std::shared_ptr<const config::Config> config() const override { return config_; }
+  [[nodiscard]] ReloadFacts reloads() const override { return reload_facts; }
+  [[nodiscard]] std::vector<std::shared_ptr<const watchdog::WatchdogStatus>> statuses()
+      const override;
+  [[nodiscard]] std::vector<WorkerCounters<proxy::ListenerCounters>> listeners() const override;
+  [[nodiscard]] std::vector<WorkerCounters<proxy::ServerCounters>> servers() const override;
+  [[nodiscard]] std::vector<Heartbeat> heartbeats() const override { return beats; }
+  [[nodiscard]] Readiness readiness() const override { return ready; }
+
+  void set(watchdog::WatchdogStatus status);
+  [[nodiscard]] proxy::ServerCounters& server(const std::string& name, std::size_t worker) {
+    return server_counters_.at(name).at(worker);
+  }
+  [[nodiscard]] proxy::ListenerCounters& listener(const std::string& name, std::size_t worker) {
+    return listener_counters_.at(name).at(worker);
+  }
+
+  BuildInfo build_info{"1.2.3", "abcdef0"};
+  ReloadFacts reload_facts;
+  std::vector<Heartbeat> beats{{"worker 0", start}, {"worker 1", start}};
+  Readiness ready{true, {}, {}};
+
+ private:
+  static constexpr std::size_t workers = 2;
+  std::shared_ptr<const config::Config> config_;
+  std::map<std::string, std::vector<proxy::ServerCounters>> server_counters_;
+  std::map<std::string, std::vector<proxy::ListenerCounters>> listener_counters_;
+  std::map<std::string, std::shared_ptr<const watchdog::WatchdogStatus>> statuses_;
+};
+
+}  // namespace pgleash::metrics::testing

@@ -1,0 +1,266 @@
+#include "metrics/snapshot_collectable.hpp"
+
+#include "exposition.hpp"
+#include "fixtures.hpp"
+#include "metrics/session_state.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <prometheus/text_serializer.h>
+
+#include <sstream>
+#include <string>
+#include <utility>
+
+namespace pgleash::metrics {
+namespace {
+
+using namespace testing;
+using protocol::SessionState;
+using ::testing::Contains;
+using ::testing::Key;
+using ::testing::Not;
+using ::testing::Pair;
+
+class SnapshotCollectableTest : public ::testing::Test {
+ protected:
+  Series collect(std::vector<watchdog::WatchdogStatus> statuses, Instant now = start) {
+    SnapshotCollectable::Statuses shared;
+    for (auto& status : statuses) {
+      shared.push_back(std::make_shared<const watchdog::WatchdogStatus>(std::move(status)));
+    }
+    Families families;
+    collectable_.collect(shared, config_, now, families);
+    return parse_exposition(prometheus::TextSerializer{}.Serialize(std::move(families).take()));
+  }
+
+  config::Config config_ = small_config();
+  SnapshotCollectable collectable_{50};
+};
+
+TEST_F(SnapshotCollectableTest, CountsSessionsByApplicationDatabaseUserAndState) {
+  const Series series = collect({status({.sessions = {
+                                             session({.state = SessionState::idle}),
+                                             session({.state = SessionState::idle}),
+                                             session({.state = SessionState::busy}),
+                                             session({.application = "",
+                                                      .user = "batch",
+                                                      .database = "stock",
+                                                      .state = SessionState::aborted}),
+                                         }})});
+  EXPECT_THAT(series,
+              Contains(Pair(
+                  R"(pgleash_sessions{server="orders",application="checkout",state="idle"})", 2)));
+  EXPECT_THAT(
+      series,
+      Contains(
+          Pair(R"(pgleash_sessions{server="orders",application="checkout",state="active"})", 1)));
+  EXPECT_THAT(series,
+              Contains(Pair(
+                  R"(pgleash_sessions{server="orders",application="checkout",state="held"})", 0)));
+  EXPECT_THAT(
+      series,
+      Contains(Pair(
+          R"_(pgleash_sessions{server="orders",application="none",state="idle in transaction (aborted)"})_",
+          1)));
+  EXPECT_THAT(
+      series,
+      Contains(
+          Pair(R"(pgleash_database_sessions{server="orders",database="orders",state="idle"})", 2)));
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_user_sessions{server="orders",user="web"})", 3)));
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_user_sessions{server="orders",user="batch"})", 1)));
+}
+
+TEST_F(SnapshotCollectableTest, ForgetsAnApplicationWithItsLastSession) {
+  const std::string sessions =
+      R"(pgleash_sessions{server="orders",application="checkout",state="idle"})";
+  EXPECT_THAT(collect({status({.sessions = {session({})}})}), Contains(Key(sessions)));
+  const Series after = collect({status({.sessions = {session({.application = "stock"})}})});
+  EXPECT_THAT(after, Not(Contains(Key(sessions))));
+  EXPECT_EQ(count_series(after, "pgleash_oldest_session_state_seconds"), 1U);
+}
+
+TEST_F(SnapshotCollectableTest, ReportsTheOldestStateAndThoseOverEachAge) {
+  const Series series =
+      collect({status({.sessions = {
+                           session({.state = SessionState::idle_in_transaction, .age = 60s}),
+                           session({.state = SessionState::idle_in_transaction, .age = 61s}),
+                           session({.state = SessionState::idle_in_transaction, .age = 4000s}),
+                       }})});
+  EXPECT_THAT(
+      series,
+      Contains(Pair(
+          R"(pgleash_oldest_session_state_seconds{server="orders",application="checkout",state="idle in transaction"})",
+          4000)));
+  const std::string over =
+      R"(pgleash_sessions_over_age{server="orders",application="checkout",state="idle in transaction",threshold_seconds=")";
+  EXPECT_THAT(series, Contains(Pair(over + "60\"}", 2)));
+  EXPECT_THAT(series, Contains(Pair(over + "600\"}", 1)));
+  EXPECT_THAT(series, Contains(Pair(over + "3600\"}", 1)));
+}
+
+TEST_F(SnapshotCollectableTest, AReplicationStreamIsCountedButHasNoAge) {
+  auto stream = session({.state = SessionState::copy_both, .age = 100h});
+  auto who = *stream.view.who;
+  who.replication = true;
+  stream.view.who = std::make_shared<const proxy::SessionIdentity>(who);
+  const Series series = collect({status({.sessions = {stream}})});
+  EXPECT_THAT(
+      series,
+      Contains(
+          Pair(R"(pgleash_sessions{server="orders",application="checkout",state="active"})", 1)));
+  EXPECT_THAT(
+      series,
+      Contains(Pair(
+          R"(pgleash_sessions_over_age{server="orders",application="checkout",state="active",threshold_seconds="3600"})",
+          0)));
+}
+
+TEST_F(SnapshotCollectableTest, ShowsTheServersSlotsAndWhoWaitsForLocks) {
+  auto blocked = session({.state = SessionState::busy});
+  blocked.row = row("Lock", "transactionid");
+  auto spec = StatusSpec{.sessions = {blocked, session({})}, .direct = 7};
+  auto one = status(spec);
+  auto snapshot = *one.snapshot;
+  snapshot.direct[0] = row("Lock", "relation");
+  one.snapshot = std::make_shared<const watchdog::Snapshot>(snapshot);
+  const Series series = collect({one});
+  const std::string slots = R"(pgleash_server_connection_slots{server="orders",kind=")";
+  EXPECT_THAT(series, Contains(Pair(slots + "max\"}", 100)));
+  EXPECT_THAT(series, Contains(Pair(slots + "reserved\"}", 3)));
+  EXPECT_THAT(series, Contains(Pair(slots + "used_proxy\"}", 2)));
+  EXPECT_THAT(series, Contains(Pair(slots + "used_direct\"}", 7)));
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_blocked_sessions{server="orders"})", 2)));
+  EXPECT_THAT(series,
+              Contains(Pair(R"(pgleash_sessions_limit{server="orders",scope="server"})", 97)));
+}
+
+TEST_F(SnapshotCollectableTest, WithoutTheMonitorSaysNothingOfWhatOnlyTheServerKnows) {
+  const Series series =
+      collect({status({.sessions = {session({})}, .direct = 7, .monitor_up = false})});
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_monitor_up{server="orders"})", 0)));
+  EXPECT_EQ(count_series(series, "pgleash_blocked_sessions"), 0U);
+  EXPECT_THAT(
+      series,
+      Not(Contains(Key(R"(pgleash_server_connection_slots{server="orders",kind="used_direct"})"))));
+  EXPECT_THAT(
+      series,
+      Contains(Pair(R"(pgleash_server_connection_slots{server="orders",kind="used_proxy"})", 1)));
+}
+
+TEST_F(SnapshotCollectableTest, AServerWithoutMonitorHasNoMonitorSeries) {
+  auto sidecar = status({});
+  sidecar.monitor_configured = false;
+  EXPECT_EQ(count_series(collect({sidecar}), "pgleash_monitor_"), 0U);
+}
+
+TEST_F(SnapshotCollectableTest, AStatusBeforeTheFirstSnapshotIsNoTrouble) {
+  auto early = status({});
+  early.snapshot = nullptr;
+  EXPECT_THAT(collect({early}), Contains(Key(R"(pgleash_monitor_up{server="orders"})")));
+}
+
+TEST_F(SnapshotCollectableTest, VerdictCountersExistBeforeTheFirstVerdict) {
+  config_.rules = {rule("watch", config::Action::observe), rule("kill", config::Action::terminate)};
+  const Series series = collect({});
+  const std::string kill = R"(pgleash_actions_total{rule="kill",action="terminate",mode=")";
+  EXPECT_THAT(series, Contains(Pair(kill + R"(observe",outcome="observed"})", 0)));
+  EXPECT_THAT(series, Contains(Pair(kill + R"(enforce",outcome="confirmed"})", 0)));
+  EXPECT_THAT(series, Contains(Pair(kill + R"(enforce",outcome="survived"})", 0)));
+  EXPECT_EQ(count_series(series, R"(pgleash_actions_total{rule="watch")"), 1U);
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_rule_warned_total{rule="kill"})", 0)));
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_rule_matching_sessions{rule="watch"})", 0)));
+}
+
+TEST_F(SnapshotCollectableTest, AddsTheServersUpWhereTheLabelIsTheRule) {
+  auto first = status({.server = "orders"});
+  first.rules = {{"held", 2, 3, 0}};
+  first.actions_total[{"held", "terminate", "enforce", "confirmed"}] = 4;
+  first.exempted_total[{"held", "dump"}] = 1;
+  first.action_duration["terminate"].buckets[0] = 4;
+  first.action_duration["terminate"].sum_seconds = 0.5;
+  first.audit_records_total = 8;
+  auto second = first;
+  second.server = "stock";
+  const Series series = collect({first, second});
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_rule_matching_sessions{rule="held"})", 4)));
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_rule_warned_total{rule="held"})", 6)));
+  EXPECT_THAT(
+      series,
+      Contains(Pair(
+          R"(pgleash_actions_total{rule="held",action="terminate",mode="enforce",outcome="confirmed"})",
+          8)));
+  EXPECT_THAT(series,
+              Contains(Pair(R"(pgleash_rule_exempted_total{rule="held",exemption="dump"})", 2)));
+  EXPECT_THAT(series,
+              Contains(Pair(R"(pgleash_action_duration_seconds_count{action="terminate"})", 8)));
+  EXPECT_THAT(series,
+              Contains(Pair(R"(pgleash_action_duration_seconds_sum{action="terminate"})", 1)));
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_audit_records_total{sink="file"})", 16)));
+}
+
+TEST_F(SnapshotCollectableTest, AWordThatNobodyListedMakesNoNewSeries) {
+  auto one = status({});
+  for (int i = 0; i < 100; ++i) {
+    one.actions_total[{"held", "terminate", "enforce", "word" + std::to_string(i)}] = 1;
+  }
+  EXPECT_THAT(
+      collect({one}),
+      Contains(Pair(
+          R"(pgleash_actions_total{rule="held",action="terminate",mode="enforce",outcome="other"})",
+          100)));
+}
+
+TEST_F(SnapshotCollectableTest, WithoutAuditLogThereAreNoAuditSeries) {
+  config_.audit.sink = config::AuditSink::off;
+  EXPECT_EQ(count_series(collect({status({})}), "pgleash_audit_"), 0U);
+}
+
+TEST(StateLabel, FollowsTheBytesAndAsksTheSampleOnlyWhereTheyLeaveItOpen) {
+  watchdog::Snapshot snapshot;
+  snapshot.now = start;
+  snapshot.sample_age = 1s;
+  const auto label = [&](SessionState state, Duration silent = 5s) {
+    auto entry = session({.state = state, .age = silent});
+    entry.row = row("Client", "ClientRead");
+    return state_label(snapshot, entry);
+  };
+  EXPECT_EQ(label(SessionState::starting), StateLabel::starting);
+  EXPECT_EQ(label(SessionState::idle), StateLabel::idle);
+  EXPECT_EQ(label(SessionState::idle_in_transaction), StateLabel::idle_in_transaction);
+  EXPECT_EQ(label(SessionState::aborted), StateLabel::aborted);
+  EXPECT_EQ(label(SessionState::busy), StateLabel::active);
+  EXPECT_EQ(label(SessionState::copy_out), StateLabel::active);
+  EXPECT_EQ(label(SessionState::pipeline_flushed), StateLabel::held);
+  EXPECT_EQ(label(SessionState::pipeline_failed), StateLabel::held);
+  EXPECT_EQ(label(SessionState::pipeline_open), StateLabel::held);
+  EXPECT_EQ(label(SessionState::copy_in), StateLabel::held);
+  // The client sent something after the sample: what it saw is over.
+  EXPECT_EQ(label(SessionState::pipeline_open, 500ms), StateLabel::active);
+  EXPECT_EQ(label(SessionState::copy_in, 500ms), StateLabel::active);
+  // No sample, no guess.
+  snapshot.sample_age.reset();
+  EXPECT_EQ(label(SessionState::copy_in), StateLabel::active);
+}
+
+TEST(StateLabel, AClientThatDoesNotReadIsStalledWhateverTheServerDoes) {
+  watchdog::Snapshot snapshot;
+  snapshot.now = start;
+  auto entry = session({.state = SessionState::busy, .age = 100s});
+  entry.view.stalled_since = start - 7s;
+  EXPECT_EQ(state_label(snapshot, entry), StateLabel::stalled);
+  EXPECT_EQ(state_age(snapshot, entry, StateLabel::stalled), 7s);
+}
+
+TEST(StateLabel, TheAgeOfActiveIsThatOfTheStatementAndNeverNegative) {
+  watchdog::Snapshot snapshot;
+  snapshot.now = start;
+  auto entry = session({.state = SessionState::busy, .age = 100s});
+  entry.view.facts.request_since = start - 3s;
+  EXPECT_EQ(state_age(snapshot, entry, StateLabel::active), 3s);
+  entry.view.facts.request_since = start + 1ms;
+  EXPECT_EQ(state_age(snapshot, entry, StateLabel::active), 0s);
+}
+
+}  // namespace
+}  // namespace pgleash::metrics

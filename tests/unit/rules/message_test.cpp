@@ -1,0 +1,100 @@
+#include "watchdog/message.hpp"
+
+#include <gtest/gtest.h>
+
+#include "session_builder.hpp"
+
+namespace pgleash::watchdog {
+namespace {
+
+using proxy::KillAction;
+
+Verdict verdict(RuleKind kind, SessionState state, Duration measured, Duration limit) {
+  Verdict made;
+  made.id = {"01ABCDEFGHJKMNPQ"};
+  made.rule = "web";
+  made.kind = kind;
+  made.measured = measured;
+  made.limit = limit;
+  made.sqlstate = "25P03";
+  made.session = SessionBuilder{state, measured};
+  return made;
+}
+
+std::string message_of(RuleKind kind, SessionState state) {
+  return error_notice(verdict(kind, state, 312s, 300s), KillAction::terminate).message;
+}
+
+TEST(Message, SaysWhatWasDoneAndWhyInOneLine) {
+  EXPECT_EQ(message_of(RuleKind::idle, SessionState::idle),
+            "terminating connection: idle for 312 s (pgleash rule 'web', limit 300 s)");
+  EXPECT_EQ(message_of(RuleKind::idle_in_transaction, SessionState::idle_in_transaction),
+            "terminating connection: idle in transaction for 312 s (pgleash rule 'web', limit 300 s)");
+  EXPECT_EQ(message_of(RuleKind::aborted, SessionState::aborted),
+            "terminating connection: idle in an aborted transaction for 312 s (pgleash rule 'web', limit 300 s)");
+  EXPECT_EQ(message_of(RuleKind::held, SessionState::pipeline_flushed),
+            "terminating connection: pipeline without Sync for 312 s (pgleash rule 'web', limit 300 s)");
+  EXPECT_EQ(message_of(RuleKind::held, SessionState::pipeline_failed),
+            "terminating connection: failed pipeline without Sync for 312 s (pgleash rule 'web', limit 300 s)");
+  EXPECT_EQ(message_of(RuleKind::held, SessionState::copy_in),
+            "terminating connection: COPY waiting for the client's data for 312 s (pgleash rule 'web', limit 300 s)");
+  EXPECT_EQ(message_of(RuleKind::stalled, SessionState::busy),
+            "terminating connection: client has not read its results for 312 s (pgleash rule 'web', limit 300 s)");
+  EXPECT_EQ(message_of(RuleKind::transaction_age, SessionState::busy),
+            "terminating connection: transaction open for 312 s (pgleash rule 'web', limit 300 s)");
+  EXPECT_EQ(message_of(RuleKind::session_age, SessionState::idle),
+            "terminating connection: connected for 312 s (pgleash rule 'web', limit 300 s)");
+}
+
+TEST(Message, CallsACancelWhatPostgresqlCallsIt) {
+  const auto notice =
+      error_notice(verdict(RuleKind::statement, SessionState::busy, 3601s, 1h), KillAction::cancel);
+  EXPECT_EQ(notice.message, "canceling statement: running for 3601 s (pgleash rule 'web', limit 3600 s)");
+  EXPECT_EQ(notice.sqlstate, "57014");
+}
+
+TEST(Message, NamesIncidentAndPidInTheDetail) {
+  const auto notice = error_notice(verdict(RuleKind::idle, SessionState::idle, 312s, 300s), KillAction::terminate);
+  EXPECT_EQ(notice.detail,
+            "Incident 01ABCDEFGHJKMNPQ: search the log and the audit log of pgleash for it. Backend pid 101.");
+  EXPECT_EQ(notice.sqlstate, "25P03");
+}
+
+TEST(Message, HintsAsTheRuleSaysOrAsTheKindSuggests) {
+  auto made = verdict(RuleKind::aborted, SessionState::aborted, 312s, 300s);
+  EXPECT_EQ(error_notice(made, KillAction::terminate).hint, "Roll back as soon as a statement fails.");
+  made.hint = "ask the \x1B[31mDBA\n";
+  EXPECT_EQ(error_notice(made, KillAction::terminate).hint, "ask the \\x1b[31mDBA\\x0a");
+}
+
+TEST(Message, HasAHintForEveryKind) {
+  for (const auto kind : {RuleKind::idle, RuleKind::idle_in_transaction, RuleKind::aborted, RuleKind::held,
+                          RuleKind::stalled, RuleKind::statement, RuleKind::transaction_age, RuleKind::session_age}) {
+    EXPECT_FALSE(error_notice(verdict(kind, SessionState::idle, 2s, 1s), KillAction::terminate).hint.empty());
+  }
+}
+
+TEST(Message, EscapesWhatCouldForgeALine) {
+  auto made = verdict(RuleKind::idle, SessionState::idle, 312s, 300s);
+  made.rule = "a\nFATAL: b\x7F";
+  EXPECT_EQ(error_notice(made, KillAction::terminate).message,
+            "terminating connection: idle for 312 s (pgleash rule 'a\\x0aFATAL: b\\x7f', limit 300 s)");
+}
+
+TEST(InSeconds, SuitsTheLength) {
+  EXPECT_EQ(in_seconds(25ms), "25 ms");
+  EXPECT_EQ(in_seconds(99'999us), "99 ms");
+  EXPECT_EQ(in_seconds(10us), "1 ms");
+  EXPECT_EQ(in_seconds(100ms), "0.1 s");
+  EXPECT_EQ(in_seconds(250ms), "0.25 s");
+  EXPECT_EQ(in_seconds(1s), "1 s");
+  EXPECT_EQ(in_seconds(1050ms), "1.05 s");
+  EXPECT_EQ(in_seconds(1500ms), "1.5 s");
+  EXPECT_EQ(in_seconds(9999ms), "9.99 s");
+  EXPECT_EQ(in_seconds(10'900ms), "10 s");
+  EXPECT_EQ(in_seconds(312s), "312 s");
+  EXPECT_EQ(in_seconds(1h), "3600 s");
+}
+
+}  // namespace
+}  // namespace pgleash::watchdog

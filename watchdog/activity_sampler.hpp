@@ -1,0 +1,94 @@
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "config/config.hpp"
+#include "watchdog/activity.hpp"
+#include "watchdog/pg_connection.hpp"
+#include "watchdog/sampling_pace.hpp"
+#include "watchdog/task.hpp"
+
+namespace pgleash::watchdog {
+
+/// How the monitor fares.
+struct MonitorState {
+  bool up = false;        ///< the last sample came, and shows all sessions
+  std::string problem;    ///< what is wrong and what to do, in one line; empty when up
+  std::string advice;     ///< up, but something else will not work: a GRANT that lacks; empty when all is well
+  std::uint64_t samples = 0;  ///< taken so far; moves when latest() is a new one
+  std::optional<std::chrono::system_clock::time_point> last_success;
+};
+
+/// Samples pg_stat_get_activity over one standing connection, all client backends at each poll.
+///
+/// Control thread. Reconnects by itself with back-off; a rule that needs the view sees the newest sample and its age.
+/// A role that may not see other roles' sessions, or one that is a superuser, is a problem and gives no samples.
+/// A sample that takes longer than 100 ms halves the rate.
+/// Source: "Monitoring Database Activity", The Cumulative Statistics System; "Predefined Roles".
+class ActivitySampler {
+ public:
+  /// `observe` hears how long each sample took, from the question to the last row.
+  ActivitySampler(boost::asio::any_io_executor executor, const config::Server& server,
+                  std::function<void(Duration)> observe = {});
+
+  /// Ends after stop(). The sampler must outlive it.
+  Task<void> run();
+  void stop();
+
+  /// Null until there is one; an older one stays when the monitor goes down. Valid until the control thread's next turn.
+  [[nodiscard]] const ActivitySample* latest() const noexcept { return latest_ ? &*latest_ : nullptr; }
+  [[nodiscard]] const MonitorState& state() const noexcept { return state_; }
+  /// Another connection of this process, asked for at each sample: it is no session of anybody.
+  void also_ours(std::function<std::optional<protocol::BackendPid>()> pid) { also_ours_ = std::move(pid); }
+
+ private:
+  struct Role {
+    std::string name;
+    bool superuser = false;
+  };
+  struct Raw;
+
+  Task<std::string> connect();
+  Task<std::string> read_settings(Instant deadline);
+  Task<std::string> check_rights(Instant deadline);
+  Task<std::string> sample();
+  Task<std::string> learn_names(const std::vector<Raw>& rows, Instant deadline);
+  Task<std::string> learn(std::string sql, std::vector<std::uint32_t> oids, Instant deadline,
+                          std::function<void(const PgRows&, int)> keep);
+  Task<void> poll();
+  Task<void> pause(Duration length);
+  [[nodiscard]] ActivityRow named(Raw raw) const;
+  [[nodiscard]] bool ours(const ActivityRow& row) const;
+  [[nodiscard]] Instant statement_deadline() const;
+  void failed(std::string problem);
+
+  config::Server server_;
+  std::function<void(Duration)> observe_;
+  std::function<std::optional<protocol::BackendPid>()> also_ours_;
+  boost::asio::any_io_executor executor_;
+  boost::asio::steady_timer pause_;
+  std::unique_ptr<PgConnection> connection_;
+  SamplingPace pace_;
+  std::minstd_rand random_;
+  std::unordered_map<std::uint32_t, Role> roles_;
+  std::unordered_map<std::uint32_t, std::string> databases_;
+  std::optional<ActivitySample> latest_;
+  MonitorState state_;
+  Instant rights_checked_{};
+  Instant names_learnt_{};
+  std::uint32_t max_connections_ = 0;
+  std::uint32_t reserved_connections_ = 0;
+  bool stopping_ = false;
+};
+
+}  // namespace pgleash::watchdog

@@ -1,0 +1,136 @@
+#include "watchdog/audit_log.hpp"
+
+#include <signal.h>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace pgleash::watchdog {
+
+/// What the caller waits for. Touched on the caller's executor only, but for `abandoned`.
+struct AuditLog::Answer {
+  explicit Answer(const boost::asio::any_io_executor& where) : executor(where), timer(where) {}
+  boost::asio::any_io_executor executor;
+  boost::asio::steady_timer timer;
+  bool yes = false;
+  std::atomic<bool> abandoned = false;  ///< the caller gave up: a record not begun yet need not be written
+};
+
+struct AuditLog::Job {
+  std::optional<AuditRecord> record;  ///< none: reopen
+  std::shared_ptr<Answer> answer;
+
+  void reply(bool yes) {
+    const auto executor = answer->executor;
+    auto tell = [answer = std::move(answer), yes] {  // moved, so that the timer also dies on its own executor
+      answer->yes = yes;
+      answer->timer.cancel();
+    };
+    boost::asio::post(executor, std::move(tell));
+  }
+};
+
+std::unique_ptr<AuditLog> AuditLog::open(const config::Audit& settings, std::string& problem) {
+  std::unique_ptr<AuditSink> sink;
+  if (settings.sink != config::AuditSink::off) {
+    sink = AuditSink::open(settings, problem);
+    if (!sink) return nullptr;
+  }
+  return std::unique_ptr<AuditLog>{new AuditLog{std::move(sink)}};
+}
+
+AuditLog::AuditLog(std::unique_ptr<AuditSink> sink) : sink_(std::move(sink)) {
+  if (!sink_) return;
+  // Signals are the main thread's affair, and a closed standard output is an error here, not the end of the process.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread_ = std::thread{[this] { run(); }};
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+AuditLog::~AuditLog() {
+  {
+    const std::lock_guard lock{mutex_};
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+Task<bool> AuditLog::write(AuditRecord record) {
+  if (!sink_) co_return true;
+  const auto executor = co_await boost::asio::this_coro::executor;
+  Job job{std::move(record), std::make_shared<Answer>(executor)};
+  const bool written = co_await ask(std::move(job));
+  ++(written ? records_ : errors_);
+  co_return written;
+}
+
+Task<bool> AuditLog::reopen() {
+  if (!sink_) co_return true;
+  const auto executor = co_await boost::asio::this_coro::executor;
+  Job job{std::nullopt, std::make_shared<Answer>(executor)};
+  co_return co_await ask(std::move(job));
+}
+
+Task<bool> AuditLog::ask(Job job) {
+  const auto answer = job.answer;
+  answer->timer.expires_after(deadline);
+  {
+    const std::lock_guard lock{mutex_};
+    if (queue_.size() >= max_queued) co_return false;
+    queue_.push_back(std::move(job));
+  }
+  wake_.notify_one();
+  boost::system::error_code answered_or_late;
+  co_await answer->timer.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, answered_or_late));
+  answer->abandoned.store(true, std::memory_order_relaxed);
+  co_return answer->yes;
+}
+
+void AuditLog::run() {
+  std::unique_lock lock{mutex_};
+  for (;;) {
+    wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+    if (queue_.empty()) return;
+    auto jobs = std::exchange(queue_, {});
+    lock.unlock();
+    carry_out(std::move(jobs));
+    lock.lock();
+  }
+}
+
+/// In order: records in one go, up to a reopen.
+void AuditLog::carry_out(std::deque<Job> jobs) {
+  std::deque<Job> batch;
+  for (auto& job : jobs) {
+    if (job.record) {
+      if (job.answer->abandoned.load(std::memory_order_relaxed)) job.reply(false);
+      else batch.push_back(std::move(job));
+      continue;
+    }
+    write_batch(batch);
+    job.reply(sink_->reopen());
+  }
+  write_batch(batch);
+}
+
+void AuditLog::write_batch(std::deque<Job>& batch) {
+  if (batch.empty()) return;
+  std::vector<const AuditRecord*> records;
+  for (const auto& job : batch) records.push_back(&*job.record);
+  const bool written = sink_->append(records);
+  for (auto& job : batch) job.reply(written);
+  batch.clear();
+}
+
+}  // namespace pgleash::watchdog

@@ -1,0 +1,118 @@
+#include "watchdog/message.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <string_view>
+
+namespace pgleash::watchdog {
+
+using config::RuleKind;
+using protocol::SessionState;
+
+namespace {
+
+/// The words before "for 312 s".
+std::string_view what_it_did(const Verdict& verdict) noexcept {
+  switch (verdict.kind) {
+    case RuleKind::idle:
+      return "idle";
+    case RuleKind::idle_in_transaction:
+      return "idle in transaction";
+    case RuleKind::aborted:
+      return "idle in an aborted transaction";
+    case RuleKind::held:
+      switch (verdict.session.view.facts.state) {
+        case SessionState::copy_in:
+          return "COPY waiting for the client's data";
+        case SessionState::pipeline_failed:
+          return "failed pipeline without Sync";
+        default:
+          return "pipeline without Sync";
+      }
+    case RuleKind::stalled:
+      return "client has not read its results";
+    case RuleKind::statement:
+      return "running";
+    case RuleKind::transaction_age:
+      return "transaction open";
+    case RuleKind::session_age:
+      return "connected";
+  }
+  return "over its limit";
+}
+
+std::string_view default_hint(RuleKind kind) noexcept {
+  switch (kind) {
+    case RuleKind::idle:
+      return "Return connections to the pool or close them, and let the pool retire idle ones earlier.";
+    case RuleKind::idle_in_transaction:
+      return "Commit or roll back before waiting for anything else than the database.";
+    case RuleKind::aborted:
+      return "Roll back as soon as a statement fails.";
+    case RuleKind::held:
+      return "Finish what was begun: send Sync after a pipeline, CopyDone or CopyFail after COPY data.";
+    case RuleKind::stalled:
+      return "Read results as they arrive, fetch them in parts through a cursor, or ask for fewer rows.";
+    case RuleKind::statement:
+      return "Make the statement faster, or ask for a rule of its own if it has to run so long.";
+    case RuleKind::transaction_age:
+      return "Do the work in shorter transactions.";
+    case RuleKind::session_age:
+      return "Let the pool retire connections before the limit.";
+  }
+  return {};
+}
+
+/// A message goes to terminals and logs: no control character may change how the rest of it reads.
+std::string printable(std::string_view text) {
+  std::string safe;
+  safe.reserve(text.size());
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7F) {
+      safe += fmt::format("\\x{:02x}", byte);
+    } else {
+      safe += c;
+    }
+  }
+  return safe;
+}
+
+std::string detail_of(const Verdict& verdict) {
+  std::string detail =
+      fmt::format("Incident {}: search the log and the audit log of pgleash for it.", verdict.id.text);
+  const auto& who = *verdict.session.view.who;
+  if (who.pid) detail += fmt::format(" Backend pid {}.", static_cast<std::int32_t>(*who.pid));
+  return detail;
+}
+
+}  // namespace
+
+std::string in_seconds(Duration duration) {
+  using std::chrono::milliseconds;
+  const auto ms = std::max<std::int64_t>(std::chrono::duration_cast<milliseconds>(duration).count(), 1);
+  if (ms < 100) return fmt::format("{} ms", ms);
+  if (ms >= 10'000) return fmt::format("{} s", ms / 1000);
+  std::string text = fmt::format("{}.{:02}", ms / 1000, ms % 1000 / 10);
+  while (text.back() == '0') text.pop_back();
+  if (text.back() == '.') text.pop_back();
+  return text + " s";
+}
+
+proxy::ErrorNotice error_notice(const Verdict& verdict, proxy::KillAction action) {
+  const bool cancel = action == proxy::KillAction::cancel;
+  proxy::ErrorNotice notice;
+  notice.sqlstate = cancel ? "57014" : verdict.sqlstate;  // a cancel is the server's own error
+  notice.message =
+      fmt::format("{}: {} for {} (pgleash rule '{}', limit {})",
+                  cancel ? "canceling statement" : "terminating connection", what_it_did(verdict),
+                  in_seconds(verdict.measured), printable(verdict.rule), in_seconds(verdict.limit));
+  notice.detail = detail_of(verdict);
+  notice.hint = verdict.hint.empty() ? std::string{default_hint(verdict.kind)} : printable(verdict.hint);
+  return notice;
+}
+
+}  // namespace pgleash::watchdog

@@ -1,0 +1,324 @@
+#include "watchdog/rule_engine.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <string_view>
+#include <tuple>
+#include <unordered_map>
+#include <utility>
+
+#include "watchdog/exemptions.hpp"
+#include "watchdog/selector.hpp"
+
+namespace pgleash::watchdog {
+
+using config::Action;
+using config::RuleKind;
+using protocol::SessionState;
+using protocol::TransactionStatus;
+
+namespace {
+
+constexpr Duration shortest_interval = std::chrono::milliseconds{25};
+constexpr Duration longest_interval = std::chrono::seconds{1};
+/// A client that took nothing for so long holds the server in ClientWrite, where a cancel is ignored.
+constexpr Duration cancel_is_ignored = std::chrono::seconds{10};
+
+/// How long a session has been in the condition of a rule's kind.
+struct Condition {
+  bool holds = false;
+  bool blind = false;  ///< the server alone knows whether it holds, and there is no fresh row
+  Duration age{};
+};
+
+Condition since(Instant start, Instant now) noexcept { return {true, false, now - start}; }
+
+bool judgeable(const proxy::SessionView& view) noexcept {
+  return !view.ending && !view.facts.degraded && view.facts.state != SessionState::starting &&
+         view.facts.state != SessionState::closing;
+}
+
+/// A frontend message that trickles in is life, though PostgreSQL shows the backend idle until it is complete.
+Instant reading_since(const protocol::SessionFacts& facts) noexcept {
+  return facts.half_message ? std::max(facts.state_since, facts.last_frontend_byte)
+                            : facts.state_since;
+}
+
+Condition in_state(const protocol::SessionFacts& facts, SessionState state, Instant now) noexcept {
+  return facts.state == state ? since(reading_since(facts), now) : Condition{};
+}
+
+Condition held(const SessionEntry& entry, const Freshness& freshness) noexcept {
+  const auto& facts = entry.view.facts;
+  const Instant last = std::max({facts.state_since, facts.last_frontend_byte, facts.last_backend_byte});
+  const ActivityRow* row = freshness.active_row(entry, last);
+  const bool waits_for_client = row && row->wait_event == "ClientRead";
+  Condition condition = since(last, freshness.now);
+  switch (facts.state) {
+    case SessionState::pipeline_flushed:
+    case SessionState::pipeline_failed:
+      return condition;
+    case SessionState::copy_in:
+      condition.holds = !row || waits_for_client;  // else the server is behind, and we hold the client's bytes
+      return condition;
+    case SessionState::pipeline_open:
+      condition.blind = !row;
+      condition.holds = !row || waits_for_client;
+      return condition;
+    default:
+      return {};
+  }
+}
+
+Condition statement(const SessionEntry& entry, Action action, const Freshness& freshness) {
+  const auto& facts = entry.view.facts;
+  Condition condition = since(facts.request_since, freshness.now);
+  switch (facts.state) {
+    case SessionState::busy:
+    case SessionState::fastpath:
+    case SessionState::copy_out:
+      break;
+    case SessionState::pipeline_open: {
+      const ActivityRow* row = freshness.active_row(
+          entry, std::max(facts.last_frontend_byte, facts.last_backend_byte));
+      if (row && row->wait_event == "ClientRead") return {};  // nothing runs: `held` sees to it
+      condition.blind = !row;
+      break;
+    }
+    default:
+      return {};
+  }
+  if (maintenance(entry, freshness) == Answer::yes) return {};
+  const bool stalled = entry.view.stalled_since != Instant{} &&
+                       freshness.now - entry.view.stalled_since > cancel_is_ignored;
+  if (stalled && action == Action::cancel) return {};
+  return condition;
+}
+
+Condition condition_of(RuleKind kind, Action action, const SessionEntry& entry,
+                       const Freshness& freshness) {
+  const proxy::SessionView& view = entry.view;
+  const auto& facts = view.facts;
+  const Instant now = freshness.now;
+  switch (kind) {
+    case RuleKind::idle:
+      return in_state(facts, SessionState::idle, now);
+    case RuleKind::idle_in_transaction:
+      return in_state(facts, SessionState::idle_in_transaction, now);
+    case RuleKind::aborted:
+      return in_state(facts, SessionState::aborted, now);
+    case RuleKind::held:
+      return held(entry, freshness);
+    case RuleKind::stalled:
+      return view.stalled_since == Instant{} ? Condition{} : since(view.stalled_since, now);
+    case RuleKind::statement:
+      return statement(entry, action, freshness);
+    case RuleKind::transaction_age:
+      return facts.transaction != TransactionStatus::idle || facts.outstanding > 0
+                 ? since(facts.transaction_since, now)
+                 : Condition{};
+    case RuleKind::session_age:
+      return facts.state == SessionState::idle ? since(view.who->connected, now) : Condition{};
+  }
+  return {};
+}
+
+struct CompiledRule {
+  config::Rule rule;
+  Selector match;
+  Selector except;
+
+  CompiledRule(const config::Rule& source, std::vector<config::Diagnostic>& diagnostics)
+      : rule(source), match(rule.match, diagnostics), except(rule.except, diagnostics) {}
+
+  [[nodiscard]] bool selects(const proxy::SessionIdentity& who) const {
+    return match.selects(who) && (except.empty() || !except.selects(who));
+  }
+  /// Over the lower of both thresholds.
+  [[nodiscard]] bool concerns(Duration age) const noexcept {
+    return (rule.limit && age > *rule.limit) || (rule.warn && age > *rule.warn);
+  }
+};
+
+/// What was already said of one session's activity by one rule.
+struct Judged {
+  std::uint32_t rule;
+  protocol::ActivityMark mark;
+  Instant stalled_since{};  ///< a client that stalls again does so within the same state
+  bool warned = false;
+  bool verdict = false;
+  bool exempt = false;  ///< the verdict named an exemption: another one follows when it is gone
+};
+
+struct SessionMemory {
+  std::uint64_t seen = 0;  ///< evaluation that last saw the session
+  std::vector<Judged> judged;
+};
+
+class CompiledRules final : public RuleEngine {
+ public:
+  CompiledRules(const std::vector<config::Rule>& rules, const config::Protect& protect,
+                std::vector<config::Diagnostic>& diagnostics, VerdictIds ids,
+                Duration evidence_max_age)
+      : protection_(protect, diagnostics), ids_(ids), evidence_max_age_(evidence_max_age) {
+    rules_.reserve(rules.size());
+    for (const auto& rule : rules) {
+      rules_.emplace_back(rule, diagnostics);
+      status_.push_back({rule.name, 0, 0, 0});
+      for (const auto& threshold : {rule.limit, rule.warn}) {
+        if (threshold) interval_ = std::min(interval_, Duration{*threshold} / 4);
+      }
+    }
+    interval_ = std::max(interval_, shortest_interval);
+  }
+
+  Evaluation evaluate(const Snapshot& snapshot) override;
+  void forget(const Verdict& verdict) override;
+  const std::vector<RuleStatus>& status() const noexcept override { return status_; }
+  Duration judging_interval() const noexcept override { return interval_; }
+
+ private:
+  void judge(const SessionEntry& entry, const Freshness& freshness, SessionMemory& memory,
+             Evaluation& found);
+  Judged& recall(SessionMemory& memory, std::size_t index, const proxy::SessionView& view) const;
+  Verdict verdict(const CompiledRule& compiled, const SessionEntry& entry, Duration age,
+                  Exemption exempt) const;
+
+  Protection protection_;
+  VerdictIds ids_;
+  Duration evidence_max_age_;
+  Duration interval_ = longest_interval;
+  std::vector<CompiledRule> rules_;
+  std::vector<RuleStatus> status_;
+  std::unordered_map<std::uint64_t, SessionMemory> memory_;  ///< of sessions about which something was said
+  std::uint64_t evaluation_ = 0;
+};
+
+/// The note on this rule and activity; a fresh one when the activity it was on is over.
+Judged& CompiledRules::recall(SessionMemory& memory, std::size_t index,
+                              const proxy::SessionView& view) const {
+  const auto rule = static_cast<std::uint32_t>(index);
+  const RuleKind kind = rules_[index].rule.kind;
+  const Judged fresh{rule, view.facts.mark,
+                     kind == RuleKind::stalled ? view.stalled_since : Instant{}};
+  const auto note = std::find_if(memory.judged.begin(), memory.judged.end(),
+                                 [&](const Judged& judged) { return judged.rule == rule; });
+  if (note == memory.judged.end()) return memory.judged.emplace_back(fresh);
+  if (!proxy::same_activity(judged_counter(kind), note->mark, fresh.mark) ||
+      note->stalled_since != fresh.stalled_since) {
+    *note = fresh;
+  }
+  return *note;
+}
+
+Verdict CompiledRules::verdict(const CompiledRule& compiled, const SessionEntry& entry, Duration age,
+                               Exemption exempt) const {
+  const config::Rule& rule = compiled.rule;
+  Verdict result;
+  result.rule = rule.name;
+  result.kind = rule.kind;
+  result.action = rule.action;
+  result.counter = judged_counter(rule.kind);
+  result.mark = entry.view.facts.mark;
+  result.measured = age;
+  result.limit = rule.limit.value_or(config::Duration{});
+  result.grace = rule.grace;
+  result.exemption = exempt;
+  result.sqlstate = rule.sqlstate.empty()
+                        ? std::string{native_sqlstate(rule.kind, rule.action, entry.view.facts)}
+                        : rule.sqlstate;
+  result.hint = rule.hint;
+  result.session = entry;
+  return result;
+}
+
+void CompiledRules::judge(const SessionEntry& entry, const Freshness& freshness,
+                          SessionMemory& memory, Evaluation& found) {
+  bool acting = false;
+  for (std::size_t index = 0; index < rules_.size(); ++index) {
+    const CompiledRule& compiled = rules_[index];
+    const config::Rule& rule = compiled.rule;
+    RuleStatus& status = status_[index];
+    const Condition condition = condition_of(rule.kind, rule.action, entry, freshness);
+    if (!condition.holds || !compiled.concerns(condition.age) || !compiled.selects(*entry.view.who)) {
+      continue;
+    }
+    if (condition.blind) {
+      ++status.paused;
+      continue;
+    }
+    const Exemption exempt = exemption(rule.kind, entry, protection_, freshness);
+    Judged& judged = recall(memory, index, entry.view);
+
+    if (rule.warn && condition.age > *rule.warn && !judged.warned) {
+      judged.warned = true;
+      ++status.warned_total;
+      Verdict& warning = found.warnings.emplace_back(verdict(compiled, entry, condition.age, exempt));
+      warning.action = Action::observe;
+      warning.limit = *rule.warn;
+    }
+    if (!rule.limit || condition.age <= *rule.limit) continue;
+    ++status.matching;
+    const bool said = judged.verdict && !(judged.exempt && exempt == Exemption::none);
+    const bool may_act = rule.action != Action::observe && exempt == Exemption::none;
+    if (said || (may_act && acting)) continue;
+    acting = acting || may_act;
+    judged.verdict = true;
+    judged.exempt = exempt != Exemption::none;
+    found.verdicts.push_back(verdict(compiled, entry, condition.age, exempt));
+  }
+}
+
+Evaluation CompiledRules::evaluate(const Snapshot& snapshot) {
+  ++evaluation_;
+  for (RuleStatus& status : status_) status.matching = status.paused = 0;
+  const Freshness freshness = Freshness::of(snapshot, evidence_max_age_);
+
+  Evaluation found;
+  SessionMemory blank;
+  for (const SessionEntry& entry : snapshot.sessions) {
+    const std::uint64_t id = proxy::number(entry.view.id);
+    const auto known = memory_.find(id);
+    SessionMemory& memory = known == memory_.end() ? blank : known->second;
+    memory.seen = evaluation_;
+    if (judgeable(entry.view)) judge(entry, freshness, memory, found);
+    if (!blank.judged.empty()) memory_.emplace(id, std::exchange(blank, {}));
+  }
+  std::erase_if(memory_, [&](const auto& item) { return item.second.seen != evaluation_; });
+
+  const auto oldest_first = [](const Verdict& a, const Verdict& b) {
+    return std::tuple(b.measured, a.session.view.id) < std::tuple(a.measured, b.session.view.id);
+  };
+  for (auto* verdicts : {&found.verdicts, &found.warnings}) {
+    std::stable_sort(verdicts->begin(), verdicts->end(), oldest_first);
+    for (Verdict& each : *verdicts) each.id = ids_.next();
+  }
+  return found;
+}
+
+void CompiledRules::forget(const Verdict& verdict) {
+  const auto known = memory_.find(proxy::number(verdict.session.view.id));
+  if (known == memory_.end()) return;
+  for (Judged& judged : known->second.judged) {
+    // The activity may be another one by now, and judged in its own right.
+    if (rules_[judged.rule].rule.name == verdict.rule &&
+        proxy::same_activity(verdict.counter, verdict.mark, judged.mark)) {
+      judged.verdict = false;
+    }
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<RuleEngine> RuleEngine::compile(const std::vector<config::Rule>& rules,
+                                                const config::Protect& protect,
+                                                std::vector<config::Diagnostic>& diagnostics,
+                                                VerdictIds ids, Duration evidence_max_age) {
+  const std::size_t before = diagnostics.size();
+  auto engine =
+      std::make_unique<CompiledRules>(rules, protect, diagnostics, ids, evidence_max_age);
+  if (diagnostics.size() != before) return nullptr;
+  return engine;
+}
+
+}  // namespace pgleash::watchdog

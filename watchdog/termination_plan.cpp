@@ -1,0 +1,191 @@
+#include "watchdog/termination_plan.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace pgleash::watchdog {
+
+using proxy::InBandStep;
+using proxy::KillAction;
+using proxy::KillReport;
+using proxy::KillResult;
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// A backend that reads leaves within some 20 ms, a working one shortly after its next check for interrupts.
+constexpr std::array<Duration, 6> back_off{10ms, 20ms, 50ms, 100ms, 200ms, 500ms};
+/// Before the look that follows a guard which no longer recognised the backend.
+constexpr Duration parting = 100ms;
+
+Duration pause_before(std::size_t look) noexcept {
+  return back_off[std::min(look, back_off.size() - 1)];
+}
+
+/// Ended by SQL, or looked for, is only what two witnesses or the address of our own leg vouch for.
+bool known_backend(const SessionEntry& session) noexcept {
+  return session.backend &&
+         (session.mapping == Mapping::confirmed || session.mapping == Mapping::by_port);
+}
+
+}  // namespace
+
+TerminationPlan::TerminationPlan(const Verdict& verdict, bool monitor_up, Instant now)
+    : grace_(verdict.grace),
+      can_see_(monitor_up && known_backend(verdict.session)),
+      may_ask_sql_(can_see_),
+      look_due_(now),
+      look_until_(now) {
+  switch (verdict.action) {
+    case config::Action::observe:
+      finish(Outcome::observed);
+      break;
+    case config::Action::cancel:
+      action_ = KillAction::cancel;
+      may_ask_sql_ = false;  // it terminates
+      break;
+    case config::Action::escalate:
+      action_ = KillAction::cancel;
+      may_escalate_ = true;
+      break;
+    case config::Action::terminate:
+      break;
+  }
+  if (verdict.exemption != Exemption::none) finish(Outcome::exempted);
+}
+
+TerminationPlan::Step TerminationPlan::next(Instant now) {
+  Step step;
+  if (phase_ == Phase::verifying && !can_see_ && now >= look_until_) grace_is_over();
+  switch (phase_) {
+    case Phase::carrying_out:
+      if (!begun_) begun_ = now;
+      step.kind = Kind::carry_out;
+      step.action = action_;
+      break;
+    case Phase::verifying:
+      step.kind = now < look_due_ ? Kind::wait : Kind::look;
+      if (step.kind == Kind::wait) step.wait = look_due_ - now;
+      break;
+    case Phase::asking_sql:
+      step.kind = Kind::guarded_sql;
+      break;
+    case Phase::finished:
+      step.kind = Kind::finish;
+      step.outcome = outcome_;
+      break;
+  }
+  return step;
+}
+
+void TerminationPlan::reported(const KillReport& report, Instant now) {
+  if (phase_ != Phase::carrying_out || !begun_) return;
+  switch (report.result) {
+    case KillResult::done:
+      return carried_out(report, now);
+    case KillResult::recovered:
+      // After our cancel this is its effect, seen late.
+      return finish(acted_ ? Outcome::confirmed : Outcome::recovered);
+    case KillResult::gone:
+      if (!acted_) return finish(Outcome::already_gone);
+      // The session ended after our cancel; whether its backend did is another question.
+      may_escalate_ = false;
+      action_ = KillAction::terminate;
+      return can_see_ ? verify(now + grace_, now) : finish(Outcome::unverified);
+    case KillResult::exempt_now:
+      return finish(Outcome::exempted);
+    case KillResult::untrustworthy:
+    case KillResult::failed:
+      return not_carried_out(report);
+  }
+}
+
+void TerminationPlan::carried_out(const KillReport& report, Instant now) {
+  acted_ = true;
+  const bool proven =
+      action_ == KillAction::cancel ? report.statement_ended : report.server_eof;
+  if (proven) return finish(Outcome::confirmed);
+  if (!can_see_ && !may_escalate_) return finish(Outcome::unverified);
+  verify(*begun_ + grace_, now);
+}
+
+void TerminationPlan::not_carried_out(const KillReport& report) {
+  acted_ = acted_ || report.step != InBandStep::none;
+  if (may_escalate_) return escalate();  // nobody is cancelled, so nobody is given time
+  if (may_ask_sql_) {
+    phase_ = Phase::asking_sql;
+    return;
+  }
+  if (report.result == KillResult::untrustworthy) return finish(Outcome::denied);
+  finish(report.step == InBandStep::none ? Outcome::error : Outcome::unverified);
+}
+
+void TerminationPlan::seen(BackendSight sight, Instant now) {
+  if (phase_ != Phase::verifying || !can_see_ || now < look_due_) return;
+  sight_ = sight;
+  const bool over = sight == BackendSight::gone ||
+                    (sight == BackendSight::moved_on && action_ == KillAction::cancel);
+  if (over) return finish(Outcome::confirmed);
+  if (last_look_ || now >= look_until_) return grace_is_over();
+  look_again(now);
+}
+
+void TerminationPlan::answered(SqlResult result, Instant now) {
+  if (phase_ != Phase::asking_sql) return;
+  may_ask_sql_ = false;
+  switch (result) {
+    case SqlResult::signalled:
+      acted_ = true;
+      return verify(now + grace_, now);
+    case SqlResult::changed:
+      if (!acted_) return finish(Outcome::recovered);
+      // The guard did not recognise it: on its way out after our step, most likely.
+      verify(now, now);
+      look_due_ = now + parting;
+      last_look_ = true;
+      return;
+    case SqlResult::denied:
+      return finish(Outcome::denied);
+    case SqlResult::unavailable:
+      return finish(Outcome::unverified);
+  }
+}
+
+void TerminationPlan::verify(Instant until, Instant now) {
+  phase_ = Phase::verifying;
+  look_until_ = std::max(until, now);
+  sight_.reset();
+  looks_ = 0;
+  look_again(now);
+}
+
+void TerminationPlan::look_again(Instant now) {
+  look_due_ = can_see_ ? now + pause_before(looks_++) : look_until_;
+  // The last look is due when grace ends, not a step of the back-off later; the first one is never skipped.
+  if (looks_ > 1) look_due_ = std::min(look_due_, std::max(look_until_, now));
+}
+
+void TerminationPlan::escalate() noexcept {
+  may_escalate_ = false;
+  action_ = KillAction::terminate;
+  begun_.reset();
+  phase_ = Phase::carrying_out;
+}
+
+void TerminationPlan::grace_is_over() {
+  if (may_escalate_) return escalate();
+  if (may_ask_sql_) {
+    phase_ = Phase::asking_sql;
+    return;
+  }
+  const bool seen_alive = sight_ && *sight_ != BackendSight::not_visible;
+  finish(seen_alive ? Outcome::survived : Outcome::unverified);
+}
+
+void TerminationPlan::finish(Outcome outcome) noexcept {
+  phase_ = Phase::finished;
+  outcome_ = outcome;
+}
+
+}  // namespace pgleash::watchdog

@@ -1,0 +1,144 @@
+#include "watchdog/terminator.hpp"
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "watchdog/clock.hpp"
+#include "watchdog/message.hpp"
+#include "watchdog/termination_plan.hpp"
+
+namespace pgleash::watchdog {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// For the in-band part of a terminate: the server's end of file, or the cancel connection's.
+constexpr Duration act_time = 5s;
+constexpr Duration sql_time = 3s;
+
+proxy::KillOrder order_for(const Verdict& verdict, proxy::KillAction action) {
+  proxy::KillOrder order;
+  order.session = verdict.session.view.id;
+  order.counter = verdict.counter;
+  order.mark = verdict.mark;
+  order.action = action;
+  order.notice = error_notice(verdict, action);
+  order.deadline = action == proxy::KillAction::cancel ? std::max<Duration>(verdict.grace, 1s) : act_time;
+  order.only_while_idle = verdict.kind == config::RuleKind::session_age;
+  order.require_stalled = verdict.kind == config::RuleKind::stalled;
+  order.stalled_since = verdict.session.view.stalled_since;
+  return order;
+}
+
+JudgedColumns columns_of(const Verdict& verdict) {
+  if (!verdict.session.row) return {};
+  return judged_columns(verdict.counter, *verdict.session.row);
+}
+
+}  // namespace
+
+Terminator::Terminator(asio::any_io_executor executor, const config::Config& config, const config::Server& server,
+                       proxy::SessionDirectory& sessions, KillConnection* kill_connection, AuditLog* audit,
+                       FingerprintCache& fingerprints)
+    : executor_(std::move(executor)),
+      config_(config),
+      server_(server),
+      sessions_(sessions),
+      kill_connection_(kill_connection),
+      audit_(audit),
+      fingerprints_(fingerprints) {}
+
+AuditRecord Terminator::record_of(AuditEvent event, const Verdict& verdict,
+                                  const proxy::StatementEvidence& evidence) {
+  AuditRecord line = audit_record(event, verdict, config_.enforcement.mode, wall_now());
+  line.server = server_.name;
+  if (!evidence.last_statement.empty()) {
+    const Fingerprint& statement = fingerprints_.of(evidence.last_statement, evidence.last_truncated);
+    line.statement_fingerprint = statement.hash;
+    line.statement_normalized = statement.text;
+    line.statement_text = evidence.last_statement;
+    for (auto& [key, value] : sqlcommenter_tags(evidence.last_statement)) line.tags.emplace(key, value);
+  }
+  return line;
+}
+
+Task<TerminationRecord> Terminator::terminate(Verdict verdict, bool monitor_up) {
+  TerminationRecord record;
+  const proxy::StatementEvidence evidence =
+      (co_await sessions_.evidence(verdict.session.view.id)).value_or(proxy::StatementEvidence{});
+  AuditRecord line = record_of(AuditEvent::intent, verdict, evidence);
+  if (audit_ == nullptr || !co_await audit_->write(line)) {
+    record.why = audit_ == nullptr ? "no audit log: nothing is ended without one"
+                                   : "the audit log could not be written: nothing is ended without it";
+    co_return record;
+  }
+
+  const Instant begun = now();
+  TerminationPlan plan{verdict, monitor_up && kill_connection_ != nullptr, begun};
+  for (;;) {
+    const TerminationPlan::Step step = plan.next(now());
+    if (step.kind == TerminationPlan::Kind::finish) {
+      record.outcome = step.outcome;
+      break;
+    }
+    switch (step.kind) {
+      case TerminationPlan::Kind::carry_out: {
+        const proxy::KillReport report = co_await sessions_.carry_out(order_for(verdict, step.action));
+        if (report.step != proxy::InBandStep::none) record.step = report.step;
+        record.client_told = record.client_told || report.client_told;
+        if (!report.why.empty()) record.why = report.why;
+        plan.reported(report, now());
+        break;
+      }
+      case TerminationPlan::Kind::look:
+        plan.seen(co_await kill_connection_->look(*verdict.session.backend, columns_of(verdict), now() + sql_time), now());
+        break;
+      case TerminationPlan::Kind::guarded_sql: {
+        const KillConnection::Answer answer =
+            co_await kill_connection_->terminate(*verdict.session.backend, columns_of(verdict), now() + sql_time);
+        record.sql = record.sql || answer.result == TerminationPlan::SqlResult::signalled;
+        if (!answer.why.empty()) record.why = answer.why;
+        plan.answered(answer.result, now());
+        break;
+      }
+      case TerminationPlan::Kind::wait: {
+        asio::steady_timer timer{executor_, step.wait};
+        (void)co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
+        break;
+      }
+      case TerminationPlan::Kind::finish:
+        break;
+    }
+  }
+  record.took = now() - begun;
+  line.event = AuditEvent::outcome;
+  line.ts = wall_now();
+  line.outcome = name(record.outcome);
+  line.step = proxy::name(record.step);
+  line.why = record.why;
+  // The act is done, and counted: a disk that fails now is seen in the audit log's own counter.
+  (void)co_await audit_->write(line);
+  co_return record;
+}
+
+Task<bool> Terminator::is_gone(const Verdict& verdict) {
+  if (kill_connection_ == nullptr || !verdict.session.backend) co_return false;
+  co_return co_await kill_connection_->look(*verdict.session.backend, columns_of(verdict), now() + sql_time) ==
+      BackendSight::gone;
+}
+
+Task<bool> Terminator::write(AuditEvent event, Verdict verdict, std::optional<Outcome> outcome, std::string why) {
+  if (audit_ == nullptr) co_return true;
+  const proxy::StatementEvidence evidence =
+      (co_await sessions_.evidence(verdict.session.view.id)).value_or(proxy::StatementEvidence{});
+  AuditRecord line = record_of(event, verdict, evidence);
+  if (outcome) line.outcome = name(*outcome);
+  line.why = std::move(why);
+  co_return co_await audit_->write(line);
+}
+
+}  // namespace pgleash::watchdog

@@ -1,0 +1,242 @@
+#include "watchdog/watchdog.hpp"
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "watchdog/clock.hpp"
+
+namespace pgleash::watchdog {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
+constexpr Duration longest_survivor_pause = 30s;
+/// Applications told apart in application_actions_total; what comes later is "other".
+constexpr std::size_t max_counted_applications = 200;
+
+template <class Histogram>
+void observe(Histogram& histogram, Duration took) {
+  const double seconds = std::chrono::duration<double>(took).count();
+  const auto bucket = std::lower_bound(action_duration_bounds.begin(), action_duration_bounds.end(), seconds);
+  ++histogram.buckets[static_cast<std::size_t>(bucket - action_duration_bounds.begin())];
+  histogram.sum_seconds += seconds;
+}
+
+}  // namespace
+
+Watchdog::Watchdog(asio::io_context& context, const config::Config& config, const config::Server& server,
+                   std::unique_ptr<RuleEngine> engine, proxy::SessionDirectory& sessions, AuditLog* audit,
+                   WatchdogEvents& events)
+    : context_(context),
+      enforcement_(config.enforcement),
+      server_(server),
+      engine_(std::move(engine)),
+      sessions_(sessions),
+      events_(events),
+      join_(server.name, server.monitor.enabled),
+      brake_(now(), config.enforcement.hold_after_start),
+      kill_connection_(context.get_executor(), server),
+      terminator_(context.get_executor(), config, server, sessions, server.monitor.enabled ? &kill_connection_ : nullptr,
+                  audit, fingerprints_),
+      audit_(audit),
+      timer_(context),
+      idle_(context) {
+  totals_.server = server.name;
+  totals_.mode = config.enforcement.mode;
+  totals_.monitor_configured = server.monitor.enabled;
+  totals_.snapshot = std::make_shared<const Snapshot>();
+  if (server.monitor.enabled) {
+    sampler_ = std::make_unique<ActivitySampler>(context.get_executor(), server, [this](Duration took) {
+      observe(totals_.monitor_query_duration, took);
+    });
+    sampler_->also_ours([this] { return kill_connection_.pid(); });
+  }
+  totals_.rules = engine_->status();
+  status_ = std::make_shared<const WatchdogStatus>(totals_);
+}
+
+Watchdog::~Watchdog() = default;
+
+void Watchdog::start() {
+  if (sampler_) spawn(sampler_->run(), "sampler");
+  spawn(judge(), "judge");
+}
+
+Task<void> Watchdog::stop() {
+  stopping_ = true;
+  if (sampler_) sampler_->stop();
+  timer_.cancel();
+  while (tasks_ > 0) {
+    idle_.expires_at(asio::steady_timer::time_point::max());
+    (void)co_await idle_.async_wait(as_result);
+  }
+  kill_connection_.close();
+}
+
+void Watchdog::spawn(Task<void> task, const char* what) {
+  ++tasks_;
+  asio::co_spawn(context_, std::move(task), [this, what](const std::exception_ptr& failure) {
+    --tasks_;
+    idle_.cancel();
+    if (!failure) return;
+    try {
+      std::rethrow_exception(failure);
+    } catch (const std::exception& e) {
+      events_.failure(what, e.what());
+    }
+  });
+}
+
+// ---------------------------------------------------------------- judging
+
+Task<void> Watchdog::judge() {
+  while (!stopping_) {
+    std::exception_ptr failure;
+    try {
+      co_await tick();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    if (failure) {
+      // One bad tick must not end the watchdog; the next one starts from fresh views.
+      try {
+        std::rethrow_exception(failure);
+      } catch (const std::exception& e) {
+        events_.failure("tick", e.what());
+      }
+    }
+    if (stopping_) co_return;
+    timer_.expires_after(engine_->judging_interval());
+    (void)co_await timer_.async_wait(as_result);
+  }
+}
+
+Task<void> Watchdog::tick() {
+  std::vector<proxy::SessionView> views = co_await sessions_.views(server_.name);
+  note_monitor();
+  const Instant at = now();
+  if (was_held_off_ && !brake_.held_off(at)) {
+    // What was only put off is judged again, exemptions and all.
+    was_held_off_ = false;
+    for (const Verdict& verdict : deferred_) engine_->forget(verdict);
+    deferred_.clear();
+  }
+  const bool up = sampler_ && sampler_->state().up;
+  auto snapshot = std::make_shared<Snapshot>(
+      join_.join(at, std::move(views), sampler_ ? sampler_->latest() : nullptr, up));
+  Evaluation evaluation = engine_->evaluate(*snapshot);
+  for (const Verdict& verdict : evaluation.warnings) events_.warned(server_.name, verdict);
+  for (Verdict& verdict : evaluation.verdicts) decide(std::move(verdict), at);
+  publish(std::move(snapshot));
+}
+
+void Watchdog::decide(Verdict verdict, Instant at) {
+  switch (brake_.decide(verdict, enforcement_.mode, at)) {
+    case Permission::act:
+      events_.judged(server_.name, verdict, true);
+      spawn(terminate(std::move(verdict)), "termination");
+      return;
+    case Permission::observe:
+      finish_without_act(verdict, Outcome::observed);
+      return;
+    case Permission::exempt:
+      finish_without_act(verdict, Outcome::exempted);
+      ++totals_.exempted_total[{verdict.rule, std::string{name(verdict.exemption)}}];
+      return;
+    case Permission::defer:
+      finish_without_act(verdict, Outcome::deferred);
+      deferred_.push_back(std::move(verdict));
+      return;
+  }
+}
+
+void Watchdog::finish_without_act(const Verdict& verdict, Outcome outcome) {
+  events_.judged(server_.name, verdict, false);
+  TerminationRecord record;
+  record.outcome = outcome;
+  if (outcome == Outcome::exempted) record.why = name(verdict.exemption);
+  count(verdict, outcome, {});
+  events_.finished(server_.name, verdict, record);
+  if (audit_ == nullptr) return;
+  spawn(write_line(AuditEvent::outcome, verdict, outcome, record.why), "audit");
+}
+
+Task<void> Watchdog::write_line(AuditEvent event, Verdict verdict, std::optional<Outcome> outcome, std::string why) {
+  (void)co_await terminator_.write(event, std::move(verdict), outcome, std::move(why));
+}
+
+Task<void> Watchdog::terminate(Verdict verdict) {
+  const TerminationRecord record = co_await terminator_.terminate(verdict, sampler_ && sampler_->state().up);
+  count(verdict, record.outcome, record.took);
+  events_.finished(server_.name, verdict, record);
+  const bool nothing_done = record.outcome == Outcome::exempted || record.outcome == Outcome::error ||
+                            record.outcome == Outcome::denied ||
+                            (record.outcome == Outcome::recovered && verdict.counter == proxy::JudgedCounter::session);
+  if (nothing_done) engine_->forget(verdict);
+  if (record.outcome == Outcome::survived) spawn(watch_survivor(std::move(verdict), now()), "survivor");
+}
+
+Task<void> Watchdog::watch_survivor(Verdict verdict, Instant since) {
+  ++totals_.survivors;
+  Duration pause = 1s;
+  asio::steady_timer timer{context_};
+  bool gone = false;
+  while (!stopping_ && !gone) {
+    timer.expires_after(std::min(pause, stopping_ ? Duration{} : longest_survivor_pause));
+    (void)co_await timer.async_wait(as_result);
+    gone = co_await terminator_.is_gone(verdict);
+    pause = std::min(pause * 2, longest_survivor_pause);
+  }
+  --totals_.survivors;
+  if (!gone) co_return;
+  events_.resolved(server_.name, verdict, now() - since);
+  co_await write_line(AuditEvent::resolved, std::move(verdict), std::nullopt, "gone after all");
+}
+
+// ---------------------------------------------------------------- what others see
+
+void Watchdog::count(const Verdict& verdict, Outcome outcome, Duration took) {
+  const std::string action{config::name(verdict.action)};
+  const std::string mode{config::name(enforcement_.mode)};
+  const std::string word{name(outcome)};
+  ++totals_.actions_total[{verdict.rule, action, mode, word}];
+  std::string application = verdict.session.view.who->application;
+  auto& applications = totals_.application_actions_total;
+  if (applications.size() >= max_counted_applications &&
+      applications.find({application, action, mode, word}) == applications.end())
+    application = "other";
+  ++applications[{application, action, mode, word}];
+  if (took > Duration::zero()) observe(totals_.action_duration[action], took);
+}
+
+void Watchdog::note_monitor() {
+  if (!sampler_) return;
+  const MonitorState& state = sampler_->state();
+  const std::string& problem = state.up ? state.advice : state.problem;
+  if (state.up == monitor_was_up_ && problem == monitor_problem_) return;
+  monitor_was_up_ = state.up;
+  monitor_problem_ = problem;
+  events_.monitor(server_.name, state.up, problem);
+}
+
+void Watchdog::publish(std::shared_ptr<const Snapshot> snapshot) {
+  totals_.snapshot = std::move(snapshot);
+  totals_.rules = engine_->status();
+  if (sampler_) {
+    totals_.monitor_up = sampler_->state().up;
+    totals_.monitor_problem = monitor_problem_;
+    totals_.monitor_last_success = sampler_->state().last_success;
+  }
+  if (audit_ != nullptr) {
+    totals_.audit_records_total = audit_->records();
+    totals_.audit_write_errors_total = audit_->errors();
+  }
+  status_ = std::make_shared<const WatchdogStatus>(totals_);
+}
+
+}  // namespace pgleash::watchdog

@@ -1,0 +1,96 @@
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/config.hpp"
+#include "proxy/session_directory.hpp"
+#include "watchdog/activity_sampler.hpp"
+#include "watchdog/audit_log.hpp"
+#include "watchdog/brake.hpp"
+#include "watchdog/evidence.hpp"
+#include "watchdog/kill_connection.hpp"
+#include "watchdog/rule_engine.hpp"
+#include "watchdog/status.hpp"
+#include "watchdog/task.hpp"
+#include "watchdog/terminator.hpp"
+
+namespace pgleash::watchdog {
+
+/// What the log says of a watchdog's doings. Called on the control thread; must not block.
+class WatchdogEvents {
+ public:
+  virtual ~WatchdogEvents() = default;
+  virtual void monitor(std::string_view server, bool up, std::string_view problem) = 0;
+  virtual void warned(std::string_view server, const Verdict& verdict) = 0;
+  /// A verdict was decided upon; `acting`: a termination begins.
+  virtual void judged(std::string_view server, const Verdict& verdict, bool acting) = 0;
+  virtual void finished(std::string_view server, const Verdict& verdict, const TerminationRecord& record) = 0;
+  /// A backend that had survived is gone after all.
+  virtual void resolved(std::string_view server, const Verdict& verdict, Duration after) = 0;
+  virtual void failure(std::string_view where, std::string_view what) = 0;
+};
+
+/// The watchdog of one server: two loops, sampling and judging, and a task for each termination. Control thread.
+///
+/// Judging runs on in-band views every RuleEngine::judging_interval, with the newest sample beside them; without a
+/// monitor the rules that need only in-band facts go on. A slow sample delays no judgement and no kill.
+class Watchdog {
+ public:
+  /// `audit` may be null (sink off). All references outlive the watchdog; the watchdog outlives its tasks: await stop().
+  Watchdog(boost::asio::io_context& context, const config::Config& config, const config::Server& server,
+           std::unique_ptr<RuleEngine> engine, proxy::SessionDirectory& sessions, AuditLog* audit,
+           WatchdogEvents& events);
+  ~Watchdog();
+  Watchdog(const Watchdog&) = delete;
+  Watchdog& operator=(const Watchdog&) = delete;
+
+  void start();
+  /// Ends the loops and waits for terminations under way; survivors are given up.
+  Task<void> stop();
+
+  [[nodiscard]] std::shared_ptr<const WatchdogStatus> status() const noexcept { return status_; }
+
+ private:
+  Task<void> judge();
+  Task<void> tick();
+  void decide(Verdict verdict, Instant now);
+  void finish_without_act(const Verdict& verdict, Outcome outcome);
+  Task<void> write_line(AuditEvent event, Verdict verdict, std::optional<Outcome> outcome, std::string why);
+  Task<void> terminate(Verdict verdict);
+  Task<void> watch_survivor(Verdict verdict, Instant since);
+  void count(const Verdict& verdict, Outcome outcome, Duration took);
+  void publish(std::shared_ptr<const Snapshot> snapshot);
+  void note_monitor();
+  void spawn(Task<void> task, const char* what);
+
+  boost::asio::io_context& context_;
+  const config::Enforcement& enforcement_;
+  const config::Server& server_;
+  std::unique_ptr<RuleEngine> engine_;
+  proxy::SessionDirectory& sessions_;
+  WatchdogEvents& events_;
+  SnapshotJoin join_;
+  Brake brake_;
+  FingerprintCache fingerprints_;
+  std::unique_ptr<ActivitySampler> sampler_;  ///< null: monitor = "none"
+  KillConnection kill_connection_;
+  Terminator terminator_;
+  AuditLog* audit_;
+  boost::asio::steady_timer timer_;
+  boost::asio::steady_timer idle_;            ///< cancelled whenever a task ends
+  WatchdogStatus totals_;
+  std::shared_ptr<const WatchdogStatus> status_;
+  std::vector<Verdict> deferred_;             ///< judged again when the hold-off is over
+  std::size_t tasks_ = 0;
+  bool was_held_off_ = true;
+  bool monitor_was_up_ = false;
+  std::string monitor_problem_;
+  bool stopping_ = false;
+};
+
+}  // namespace pgleash::watchdog
