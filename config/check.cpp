@@ -1,15 +1,15 @@
 #include "config/check.hpp"
 
-#include <algorithm>
-#include <span>
-#include <string_view>
-#include <utility>
-
 #include "config/address.hpp"
 #include "config/duration.hpp"
 #include "config/fault.hpp"
 #include "config/nearest.hpp"
 #include "config/words.hpp"
+
+#include <algorithm>
+#include <span>
+#include <string_view>
+#include <utility>
 
 namespace pgleash::config {
 
@@ -21,11 +21,13 @@ std::string item(std::string_view list, std::size_t index) {
   return std::string(list) + '[' + std::to_string(index) + ']';
 }
 
-/// Which actions can work in the state that a kind judges. A session that waits for its client has nothing to cancel.
+/// Which actions can work in the state that a kind judges. A session that waits for its client has
+/// nothing to cancel.
 std::span<const Action> possible_actions(RuleKind kind) {
   static constexpr std::array waiting{Action::observe, Action::terminate};
   static constexpr std::array in_transaction{Action::observe, Action::terminate, Action::escalate};
-  static constexpr std::array running{Action::observe, Action::cancel, Action::terminate, Action::escalate};
+  static constexpr std::array running{Action::observe, Action::cancel, Action::terminate,
+                                      Action::escalate};
   if (kind == RuleKind::statement) return running;
   if (kind == RuleKind::transaction_age) return in_transaction;
   return waiting;
@@ -33,9 +35,12 @@ std::span<const Action> possible_actions(RuleKind kind) {
 
 class Checker {
  public:
-  Checker(const Config& config, const Provenance& provenance, const std::set<std::string>& unreadable,
-          std::vector<Diagnostic>& diagnostics)
-      : config_(config), provenance_(provenance), unreadable_(unreadable), diagnostics_(diagnostics) {}
+  Checker(const Config& config, const Provenance& provenance,
+          const std::set<std::string>& unreadable, std::vector<Diagnostic>& diagnostics)
+      : config_(config),
+        provenance_(provenance),
+        unreadable_(unreadable),
+        diagnostics_(diagnostics) {}
 
   void run() {
     check_names("listener", config_.listeners);
@@ -44,16 +49,25 @@ class Checker {
     check_servers();
     check_listeners();
     check_addresses();
-    for (std::size_t i = 0; i < config_.rules.size(); ++i) check_rule(config_.rules[i], item("rule", i));
+    for (std::size_t i = 0; i < config_.rules.size(); ++i)
+      check_rule(config_.rules[i], item("rule", i));
     check_enforcement();
     check_audit();
   }
 
  private:
-  /// A fault of these keys together, shown at the first of them; unsaid when one of them could not be read.
-  void report(Severity severity, const Paths& paths, Fault fault, const SourcePosition& otherwise = {}) {
-    if (std::ranges::any_of(paths, [&](const std::string& path) { return unreadable_.contains(path); })) return;
-    diagnostics_.push_back({severity, position_of(paths.front(), otherwise), std::move(fault.message), std::move(fault.hint), {}});
+  /// A fault of these keys together, shown at the first of them; unsaid when one of them could not
+  /// be read.
+  void report(Severity severity, const Paths& paths, Fault fault,
+              const SourcePosition& otherwise = {}) {
+    if (std::ranges::any_of(paths,
+                            [&](const std::string& path) { return unreadable_.contains(path); }))
+      return;
+    diagnostics_.push_back({severity,
+                            position_of(paths.front(), otherwise),
+                            std::move(fault.message),
+                            std::move(fault.hint),
+                            {}});
   }
   void error(const Paths& paths, Fault fault, const SourcePosition& otherwise = {}) {
     report(Severity::error, paths, std::move(fault), otherwise);
@@ -63,9 +77,11 @@ class Checker {
   }
 
   /// Of the key, or of the nearest section around it that was written.
-  [[nodiscard]] SourcePosition position_of(std::string path, const SourcePosition& otherwise) const {
+  [[nodiscard]] SourcePosition position_of(std::string path,
+                                           const SourcePosition& otherwise) const {
     while (!path.empty()) {
-      if (const auto found = provenance_.find(path); found != provenance_.end()) return found->second;
+      if (const auto found = provenance_.find(path); found != provenance_.end())
+        return found->second;
       const auto dot = path.rfind('.');
       path.resize(dot == std::string::npos ? 0 : dot);
     }
@@ -87,14 +103,17 @@ class Checker {
 
   void check_servers() {
     if (config_.servers.empty()) {
-      error({"server"}, {"no [[server]]", "write [[server]], name = \"orders\" and host = \"db1.internal\""});
+      error({"server"},
+            {"no [[server]]", "write [[server]], name = \"orders\" and host = \"db1.internal\""});
     }
     for (std::size_t i = 0; i < config_.servers.size(); ++i) {
       const Server& server = config_.servers[i];
       const std::string path = item("server", i);
-      if (server.monitor.enabled && config_.enforcement.evidence_max_age < server.monitor.poll_interval) {
+      if (server.monitor.enabled &&
+          config_.enforcement.evidence_max_age < server.monitor.poll_interval) {
         warning({"enforcement.evidence_max_age", path + ".monitor.poll_interval"},
-                {"evidence_max_age is shorter than the poll_interval of server " + in_quotes(server.name),
+                {"evidence_max_age is shorter than the poll_interval of server " +
+                     in_quotes(server.name),
                  "what only the server knows would always be too old, and every session exempt"});
       }
     }
@@ -105,21 +124,28 @@ class Checker {
     for (const Server& server : config_.servers) {
       if (!server.name.empty()) servers.push_back(server.name);
     }
-    const bool all_known = servers.size() == config_.servers.size();  // else the missing one may be the one that is meant
+    const bool all_known =
+        servers.size() ==
+        config_.servers.size();  // else the missing one may be the one that is meant
     for (std::size_t i = 0; i < config_.listeners.size(); ++i) {
       const Listener& listener = config_.listeners[i];
       const std::string path = item("listener", i) + ".server";
       if (listener.server.empty()) {
         if (servers.size() > 1) {
-          error({path}, {"listener " + in_quotes(listener.name) + " does not say which server it leads to",
-                         "write server = " + in_quotes(servers.front()) + " or another of them"});
+          error({path},
+                {"listener " + in_quotes(listener.name) + " does not say which server it leads to",
+                 "write server = " + in_quotes(servers.front()) + " or another of them"});
         }
         continue;
       }
-      if (std::ranges::find(servers, listener.server) != servers.end() || !all_known || servers.empty()) continue;
+      if (std::ranges::find(servers, listener.server) != servers.end() || !all_known ||
+          servers.empty())
+        continue;
       const auto meant = nearest(listener.server, servers);
-      error({path}, {"listener " + in_quotes(listener.name) + " leads to an unknown server " + in_quotes(listener.server),
-                     meant ? "did you mean " + in_quotes(*meant) + '?' : "there is " + listed(servers)});
+      error({path},
+            {"listener " + in_quotes(listener.name) + " leads to an unknown server " +
+                 in_quotes(listener.server),
+             meant ? "did you mean " + in_quotes(*meant) + '?' : "there is " + listed(servers)});
     }
   }
 
@@ -128,13 +154,18 @@ class Checker {
     const Address* address;
   };
 
-  /// Whether binding both would fail, or connect the proxy to itself. Host names are compared as written.
+  /// Whether binding both would fail, or connect the proxy to itself. Host names are compared as
+  /// written.
   static bool collide(const Address& a, const Address& b) {
     if (a.port != b.port || a.is_unix != b.is_unix) return false;
     if (a.host == b.host) return true;
     if (a.is_unix) return false;
-    const auto v6 = [](const Address& address) { return address.host.find(':') != std::string::npos; };
-    const auto all = [](const Address& address) { return address.host == "0.0.0.0" || address.host == "::"; };
+    const auto v6 = [](const Address& address) {
+      return address.host.find(':') != std::string::npos;
+    };
+    const auto all = [](const Address& address) {
+      return address.host == "0.0.0.0" || address.host == "::";
+    };
     return v6(a) == v6(b) && (all(a) || all(b));
   }
 
@@ -142,17 +173,20 @@ class Checker {
     std::vector<Bound> bound;
     for (std::size_t i = 0; i < config_.listeners.size(); ++i) {
       for (std::size_t j = 0; j < config_.listeners[i].listen.size(); ++j) {
-        bound.push_back({item(item("listener", i) + ".listen", j), &config_.listeners[i].listen[j]});
+        bound.push_back(
+            {item(item("listener", i) + ".listen", j), &config_.listeners[i].listen[j]});
       }
     }
     if (config_.metrics.listen) bound.push_back({"metrics.listen", &*config_.metrics.listen});
     for (std::size_t later = 0; later < bound.size(); ++later) {
       const Bound& own = bound[later];
-      const auto first = std::find_if(bound.begin(), bound.begin() + static_cast<std::ptrdiff_t>(later),
-                                      [&](const Bound& other) { return collide(*own.address, *other.address); });
+      const auto first =
+          std::find_if(bound.begin(), bound.begin() + static_cast<std::ptrdiff_t>(later),
+                       [&](const Bound& other) { return collide(*own.address, *other.address); });
       if (first != bound.begin() + static_cast<std::ptrdiff_t>(later)) {
-        error({own.path, first->path}, {format_address(*own.address) + " is taken by " + first->path + " already",
-                                        "each address can be listened on once"});
+        error({own.path, first->path},
+              {format_address(*own.address) + " is taken by " + first->path + " already",
+               "each address can be listened on once"});
       }
       for (std::size_t i = 0; i < config_.servers.size(); ++i) {
         const Server& server = config_.servers[i];
@@ -168,18 +202,20 @@ class Checker {
     check_action(rule, path);
     if (rule.warn && rule.limit && *rule.warn >= *rule.limit) {
       error({path + ".warn", path + ".limit"},
-            {"the warning after " + format_duration(*rule.warn) + " comes no earlier than the limit of " +
-                 format_duration(*rule.limit),
+            {"the warning after " + format_duration(*rule.warn) +
+                 " comes no earlier than the limit of " + format_duration(*rule.limit),
              "warn below the limit, or leave warn out"},
             rule.position);
     }
     if (!rule.limit && rule.action != Action::observe) {
       warning({path + ".limit", path + ".action"},
-              {"rule " + in_quotes(rule.name) + " never acts: its limit is off", "give it a limit, or action = \"observe\""},
+              {"rule " + in_quotes(rule.name) + " never acts: its limit is off",
+               "give it a limit, or action = \"observe\""},
               rule.position);
     } else if (!rule.limit && !rule.warn) {
       warning({path + ".limit", path + ".warn"},
-              {"rule " + in_quotes(rule.name) + " does nothing: neither limit nor warn", {}}, rule.position);
+              {"rule " + in_quotes(rule.name) + " does nothing: neither limit nor warn", {}},
+              rule.position);
     }
     if (rule.sqlstate == "57P01") {
       warning({path + ".sqlstate"},
@@ -195,7 +231,8 @@ class Checker {
     std::vector<std::string_view> words;
     for (const Action action : possible) words.push_back(name(action));
     error({path + ".action", path + ".kind"},
-          {"a rule of kind '" + std::string(name(rule.kind)) + "' cannot " + std::string(name(rule.action)),
+          {"a rule of kind '" + std::string(name(rule.kind)) + "' cannot " +
+               std::string(name(rule.action)),
            "write " + listed(words) + ": " +
                (rule.kind == RuleKind::transaction_age
                     ? "to cancel a statement does not end its transaction"
@@ -207,24 +244,30 @@ class Checker {
     if (config_.enforcement.mode != Mode::enforce) return;
     if (config_.audit.sink == AuditSink::off) {
       error({"enforcement.mode", "audit.sink", "audit.file"},
-            {"enforce mode without an audit log", "write sink = \"stdout\", or file = \"audit.jsonl\", in [audit]: no audit line, no kill"});
+            {"enforce mode without an audit log",
+             "write sink = \"stdout\", or file = \"audit.jsonl\", in [audit]: no audit line, no "
+             "kill"});
     }
     Paths paths{"enforcement.mode"};
-    for (std::size_t i = 0; i < config_.rules.size(); ++i) paths.push_back(item("rule", i) + ".action");
+    for (std::size_t i = 0; i < config_.rules.size(); ++i)
+      paths.push_back(item("rule", i) + ".action");
     const auto acts = [](const Rule& rule) { return rule.action != Action::observe; };
     if (std::ranges::none_of(config_.rules, acts)) {
-      warning(paths, {"enforce mode, but every rule only observes", "a rule acts when its action says so: action = \"terminate\""});
+      warning(paths, {"enforce mode, but every rule only observes",
+                      "a rule acts when its action says so: action = \"terminate\""});
     }
   }
 
   void check_audit() {
     const Audit& audit = config_.audit;
     if (audit.sink == AuditSink::file && audit.file.empty()) {
-      error({"audit.sink", "audit.file"}, {"the audit log has no file", "write file = \"audit.jsonl\" in [audit]"});
+      error({"audit.sink", "audit.file"},
+            {"the audit log has no file", "write file = \"audit.jsonl\" in [audit]"});
     }
     if (audit.sink != AuditSink::file && !audit.file.empty()) {
       warning({"audit.file", "audit.sink"},
-              {"the audit log's file is not used: its sink is \"" + std::string(word_for(sink_words, audit.sink)) + '"',
+              {"the audit log's file is not used: its sink is \"" +
+                   std::string(word_for(sink_words, audit.sink)) + '"',
                "write sink = \"file\", or leave file out"});
     }
   }
@@ -237,15 +280,18 @@ class Checker {
 
 }  // namespace
 
-void check(const Config& config, const Provenance& provenance, const std::set<std::string>& unreadable,
-           std::vector<Diagnostic>& diagnostics) {
+void check(const Config& config, const Provenance& provenance,
+           const std::set<std::string>& unreadable, std::vector<Diagnostic>& diagnostics) {
   Checker{config, provenance, unreadable, diagnostics}.run();
 }
 
-void check(const Config& config, const Provenance& provenance, std::vector<Diagnostic>& diagnostics) {
+void check(const Config& config, const Provenance& provenance,
+           std::vector<Diagnostic>& diagnostics) {
   check(config, provenance, {}, diagnostics);
 }
 
-void check(const Config& config, std::vector<Diagnostic>& diagnostics) { check(config, {}, {}, diagnostics); }
+void check(const Config& config, std::vector<Diagnostic>& diagnostics) {
+  check(config, {}, {}, diagnostics);
+}
 
 }  // namespace pgleash::config

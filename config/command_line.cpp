@@ -1,11 +1,11 @@
-#include <utility>
-#include <variant>
-
 #include "config/address.hpp"
 #include "config/check.hpp"
 #include "config/defaults.hpp"
 #include "config/loader.hpp"
 #include "config/monitor_words.hpp"
+
+#include <utility>
+#include <variant>
 
 namespace pgleash::config {
 
@@ -14,15 +14,19 @@ namespace {
 /// Takes the options one by one, and remembers which key each of them set.
 class Options {
  public:
-  Options(LoadResult& result, std::set<std::string>& unreadable) : result_(result), unreadable_(unreadable) {}
+  Options(LoadResult& result, std::set<std::string>& unreadable)
+      : result_(result), unreadable_(unreadable) {}
 
-  void fail(const std::string& option, const std::string& path, Fault fault, const std::string& excerpt) {
+  void fail(const std::string& option, const std::string& path, Fault fault,
+            const std::string& excerpt) {
     unreadable_.insert(path);
-    result_.diagnostics.push_back({Severity::error, {option}, std::move(fault.message), std::move(fault.hint), excerpt});
+    result_.diagnostics.push_back(
+        {Severity::error, {option}, std::move(fault.message), std::move(fault.hint), excerpt});
   }
 
   template <typename T>
-  bool take(const std::string& option, const std::string& path, Parsed<T> parsed, T& target, const std::string& given) {
+  bool take(const std::string& option, const std::string& path, Parsed<T> parsed, T& target,
+            const std::string& given) {
     result_.provenance[path] = {option};
     if (auto* fault = std::get_if<Fault>(&parsed)) {
       // Who puts a URL here puts a password into it sooner or later: it is not repeated.
@@ -41,7 +45,8 @@ class Options {
 Server read_server(const CommandLine& line, Options& options) {
   Server server;
   server.name = "main";
-  options.take("--server", "server[0].host", parse_server_address(line.server), server.address, line.server);
+  options.take("--server", "server[0].host", parse_server_address(line.server), server.address,
+               line.server);
   std::vector<Fault> faults;
   server.monitor = read_monitor_words(line.monitor.value_or("none"), faults);
   for (Fault& fault : faults) options.fail("--monitor", "server[0].monitor", std::move(fault), {});
@@ -54,7 +59,8 @@ Listener read_listener(const CommandLine& line, Options& options) {
   for (std::size_t i = 0; i < line.listen.size(); ++i) {
     Address address;
     const std::string path = "listener[0].listen[" + std::to_string(i) + ']';
-    if (options.take("--listen", path, parse_listen_address(line.listen[i]), address, line.listen[i])) {
+    if (options.take("--listen", path, parse_listen_address(line.listen[i]), address,
+                     line.listen[i])) {
       listener.listen.push_back(std::move(address));
     }
   }
@@ -70,7 +76,9 @@ LoadResult from_command_line(const CommandLine& line) {
   Config config;
   config.servers.push_back(read_server(line, options));
   config.listeners.push_back(read_listener(line, options));
-  if (line.http) options.take("--http", "metrics.listen", parse_http_address(*line.http), config.metrics.listen, *line.http);
+  if (line.http)
+    options.take("--http", "metrics.listen", parse_http_address(*line.http), config.metrics.listen,
+                 *line.http);
   config.identity.driver_defaults = default_driver_names();
   complete(config);
   check(config, result.provenance, unreadable, result.diagnostics);

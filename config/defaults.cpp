@@ -1,21 +1,26 @@
 #include "config/defaults.hpp"
 
-#include <unistd.h>
-
-#include <algorithm>
-#include <array>
-#include <utility>
-#include <variant>
-
 #include "config/address.hpp"
 #include "config/network.hpp"
 #include "config/words.hpp"
 
+#include <algorithm>
+#include <array>
+#include <unistd.h>
+#include <utility>
+#include <variant>
+
 namespace pgleash::config {
 
-std::string_view name(Mode mode) noexcept { return word_for(mode_words, mode); }
-std::string_view name(RuleKind kind) noexcept { return word_for(kind_words, kind); }
-std::string_view name(Action action) noexcept { return word_for(action_words, action); }
+std::string_view name(Mode mode) noexcept {
+  return word_for(mode_words, mode);
+}
+std::string_view name(RuleKind kind) noexcept {
+  return word_for(kind_words, kind);
+}
+std::string_view name(Action action) noexcept {
+  return word_for(action_words, action);
+}
 
 namespace {
 
@@ -31,7 +36,8 @@ Rule observing(std::string name, RuleKind kind, OptionalDuration warn, Duration 
 }  // namespace
 
 std::vector<Rule> default_rules() {
-  // `idle` and `session_age` are off: a healthy pool has old idle sessions, and only the owner knows how old is too old.
+  // `idle` and `session_age` are off: a healthy pool has old idle sessions, and only the owner
+  // knows how old is too old.
   return {
       observing("default-idle-in-transaction", RuleKind::idle_in_transaction, 1min, 5min),
       observing("default-aborted", RuleKind::aborted, std::nullopt, 10min),
@@ -55,26 +61,29 @@ Listener default_listener() {
 }
 
 std::vector<Pattern> default_driver_names() {
-  return {Pattern{"PostgreSQL JDBC Driver", {}}, Pattern{"vertx-pg-client", {}}, Pattern{R"(postgres\.js)", {}}};
+  return {Pattern{"PostgreSQL JDBC Driver", {}}, Pattern{"vertx-pg-client", {}},
+          Pattern{R"(postgres\.js)", {}}};
 }
 
 std::string host_name() {
   std::array<char, 256> buffer{};
-  if (gethostname(buffer.data(), buffer.size() - 1) != 0 || buffer.front() == '\0') return "localhost";
+  if (gethostname(buffer.data(), buffer.size() - 1) != 0 || buffer.front() == '\0')
+    return "localhost";
   std::string text{buffer.data()};
   text.resize(std::min<std::size_t>(text.size(), 63));
   std::ranges::replace_if(
       text,
       [](char c) {
-        return !((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-                 c == '-');
+        return !((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                 c == '.' || c == '_' || c == '-');
       },
       '-');
   return text;
 }
 
 void complete(Config& config) {
-  if (config.process.name.empty() || config.process.name == "hostname") config.process.name = host_name();
+  if (config.process.name.empty() || config.process.name == "hostname")
+    config.process.name = host_name();
   if (config.listeners.empty()) config.listeners.push_back(default_listener());
   if (config.servers.size() == 1) {
     for (Listener& listener : config.listeners) {

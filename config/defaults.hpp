@@ -1,9 +1,9 @@
 #pragma once
 
+#include "config/config.hpp"
+
 #include <string>
 #include <vector>
-
-#include "config/config.hpp"
 
 /// The defaults that are lists, or that ask the machine; plain ones are written in config.hpp.
 namespace pgleash::config {
@@ -14,7 +14,8 @@ namespace pgleash::config {
 /// What "hostname" stands for, with the characters that an instance name may have.
 [[nodiscard]] std::string host_name();
 
-/// Fills in what only shows when all is read: the instance's name, the one listener, its one server, the default rules.
+/// Fills in what only shows when all is read: the instance's name, the one listener, its one
+/// server, the default rules.
 void complete(Config& config);
 
 }  // namespace pgleash::config

@@ -15,7 +15,9 @@ constexpr Palette coloured{"\x1b[1m", "\x1b[1;31m", "\x1b[1;35m", "\x1b[1;32m", 
 
 /// How many bytes the UTF-8 character at the front has; 0 when it is none, or a control character.
 std::size_t printable_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
+  const auto byte = [&](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
+  };
   if (byte(0) < 0x80) return (byte(0) >= 0x20 && byte(0) != 0x7F) || byte(0) == '\t' ? 1 : 0;
   const std::size_t length = byte(0) >= 0xF0 ? 4 : byte(0) >= 0xE0 ? 3 : 2;
   if (byte(0) < 0xC2 || byte(0) > 0xF4) return 0;
@@ -25,7 +27,8 @@ std::size_t printable_length(std::string_view text) {
   return byte(0) == 0xC2 && byte(1) < 0xA0 ? 0 : length;  // U+0080 to U+009F steer terminals too
 }
 
-/// Keys and values come from a file that anybody may have written: nothing of them may steer the terminal.
+/// Keys and values come from a file that anybody may have written: nothing of them may steer the
+/// terminal.
 std::string printable(std::string_view text) {
   std::string out;
   out.reserve(text.size());
@@ -41,12 +44,14 @@ std::string printable(std::string_view text) {
   return out;
 }
 
-/// White space as wide as the text before `column`, tabs kept so that the caret stands right however wide they are.
+/// White space as wide as the text before `column`, tabs kept so that the caret stands right
+/// however wide they are.
 std::string up_to(std::string_view line, std::uint32_t column) {
   std::string padding;
   std::uint32_t at = 1;
   for (std::size_t i = 0; i < line.size() && at < column; ++i) {
-    if ((static_cast<unsigned char>(line[i]) & 0xC0U) == 0x80U) continue;  // inside a UTF-8 character
+    if ((static_cast<unsigned char>(line[i]) & 0xC0U) == 0x80U)
+      continue;  // inside a UTF-8 character
     padding += line[i] == '\t' ? '\t' : ' ';
     ++at;
   }
@@ -78,7 +83,8 @@ std::string render(const Diagnostic& diagnostic, bool colour) {
   text += printable(diagnostic.message);
   text += paint.reset;
   text += '\n';
-  const std::string number = diagnostic.position.line > 0 ? std::to_string(diagnostic.position.line) : "";
+  const std::string number =
+      diagnostic.position.line > 0 ? std::to_string(diagnostic.position.line) : "";
   const std::string gutter(std::max<std::size_t>(number.size(), 4), ' ');
   if (!diagnostic.excerpt.empty()) {
     const std::string line = printable(diagnostic.excerpt);
@@ -100,8 +106,9 @@ std::string render(const Diagnostic& diagnostic, bool colour) {
 }
 
 bool has_errors(const std::vector<Diagnostic>& diagnostics) noexcept {
-  return std::ranges::any_of(diagnostics,
-                             [](const Diagnostic& diagnostic) { return diagnostic.severity == Severity::error; });
+  return std::ranges::any_of(diagnostics, [](const Diagnostic& diagnostic) {
+    return diagnostic.severity == Severity::error;
+  });
 }
 
 }  // namespace pgleash::config

@@ -1,13 +1,13 @@
 #include "config/document.hpp"
 
+#include "config/faults.hpp"
+
 #include <toml++/toml.h>
 
 #include <algorithm>
 #include <cctype>
 #include <optional>
 #include <utility>
-
-#include "config/faults.hpp"
 
 namespace pgleash::config {
 
@@ -17,7 +17,8 @@ constexpr std::size_t largest_document = 1024 * 1024;
 constexpr unsigned deepest_key = 64;
 
 Place place_of(const toml::source_region& region) {
-  return {static_cast<std::uint32_t>(region.begin.line), static_cast<std::uint32_t>(region.begin.column)};
+  return {static_cast<std::uint32_t>(region.begin.line),
+          static_cast<std::uint32_t>(region.begin.column)};
 }
 
 Value convert(const toml::node& node);
@@ -84,8 +85,8 @@ std::size_t behind_string(std::string_view text, std::size_t open) {
   return std::min(text.find('\n', open), text.size());
 }
 
-/// Each part of a dotted key is a table within a table, and the library takes them down by recursion: a line of ten
-/// thousand dots would take the stack with it.
+/// Each part of a dotted key is a table within a table, and the library takes them down by
+/// recursion: a line of ten thousand dots would take the stack with it.
 std::optional<SyntaxFault> depth_fault(std::string_view text) {
   std::uint32_t line = 1;
   unsigned depth = 0;
@@ -100,7 +101,8 @@ std::optional<SyntaxFault> depth_fault(std::string_view text) {
       continue;
     }
     if (c == '.' && ++depth > deepest_key) {
-      return SyntaxFault{{line, 1}, {"a key of more than " + std::to_string(deepest_key) + " parts", {}}};
+      return SyntaxFault{{line, 1},
+                         {"a key of more than " + std::to_string(deepest_key) + " parts", {}}};
     }
     if (c == '\n') ++line;
     if (c == '\n' || c == '=' || c == ',' || c == '{') depth = 0;
@@ -115,7 +117,8 @@ std::string syntax_hint(std::string_view description, std::string_view line) {
     return "write patterns in single quotes, where a backslash is a backslash";
   }
   if (description.find("cannot redefine") != std::string_view::npos) {
-    return "each key and section stands once; [[rule]], [[server]] and [[listener]] may be repeated";
+    return "each key and section stands once; [[rule]], [[server]] and [[listener]] may be "
+           "repeated";
   }
   const auto equals = line.find('=');
   if (equals == std::string_view::npos) return {};
@@ -125,10 +128,11 @@ std::string syntax_hint(std::string_view description, std::string_view line) {
   const std::string_view value = rest.substr(0, rest.find_first_of(" \t#"));
   const bool bare = value.find_first_of("\"'[]{},") == std::string_view::npos;
   if (!bare) return {};
-  if (value == "True" || value == "False" || value == "TRUE" || value == "FALSE") return "write true or false in small letters";
+  if (value == "True" || value == "False" || value == "TRUE" || value == "FALSE")
+    return "write true or false in small letters";
   const auto key_end = line.find_last_not_of(" \t", equals == 0 ? 0 : equals - 1);
-  return "texts and durations stand in quotes: " + std::string(line.substr(0, key_end + 1)) + " = \"" +
-         std::string(value) + '"';
+  return "texts and durations stand in quotes: " + std::string(line.substr(0, key_end + 1)) +
+         " = \"" + std::string(value) + '"';
 }
 
 SyntaxFault syntax_fault(const toml::parse_error& error, std::string_view text) {
@@ -142,9 +146,11 @@ SyntaxFault syntax_fault(const toml::parse_error& error, std::string_view text) 
   constexpr std::string_view lead = "Error while parsing ";
   if (description.starts_with(lead)) description.remove_prefix(lead.size());
   std::string message{description};
-  if (!message.empty()) message.front() = static_cast<char>(std::tolower(static_cast<unsigned char>(message.front())));
+  if (!message.empty())
+    message.front() = static_cast<char>(std::tolower(static_cast<unsigned char>(message.front())));
   for (const std::string_view line_end : {", saw '\\n'", ", saw '\\r'"}) {
-    if (message.ends_with(line_end)) message.replace(message.size() - line_end.size(), line_end.size(), ", and the line ends");
+    if (message.ends_with(line_end))
+      message.replace(message.size() - line_end.size(), line_end.size(), ", and the line ends");
   }
   found.fault = {"not TOML: " + message, syntax_hint(description, line)};
   return found;
@@ -183,7 +189,8 @@ std::string_view Value::type_name() const noexcept {
 }
 
 std::variant<Value, SyntaxFault> parse_document(std::string_view text) {
-  if (text.size() > largest_document) return SyntaxFault{{}, {"a configuration of more than 1 MiB", {}}};
+  if (text.size() > largest_document)
+    return SyntaxFault{{}, {"a configuration of more than 1 MiB", {}}};
   if (auto fault = depth_fault(text)) return std::move(*fault);
   try {
     const toml::table document = toml::parse(text);

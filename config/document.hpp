@@ -1,14 +1,15 @@
 #pragma once
 
+#include "config/fault.hpp"
+
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
-#include "config/fault.hpp"
-
-/// A TOML document as a plain tree with positions. The one place that knows the TOML library is document.cpp.
+/// A TOML document as a plain tree with positions. The one place that knows the TOML library is
+/// document.cpp.
 namespace pgleash::config {
 
 /// From 1; columns count characters, not bytes. 0: unknown.
@@ -24,10 +25,10 @@ struct Value {
   enum class Type : std::uint8_t { string, integer, floating, boolean, time, list, table };
   Type type = Type::table;
   Place place;
-  std::string text;          ///< of a string
+  std::string text;  ///< of a string
   std::int64_t integer = 0;
   bool boolean = false;
-  std::vector<Value> items;  ///< of a list
+  std::vector<Value> items;    ///< of a list
   std::vector<Entry> entries;  ///< of a table, in file order
 
   [[nodiscard]] const Entry* find(std::string_view key) const noexcept;

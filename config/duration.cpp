@@ -1,12 +1,12 @@
 #include "config/duration.hpp"
 
+#include "config/duration_text.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <charconv>
 #include <cstdint>
-
-#include "config/duration_text.hpp"
 
 namespace pgleash::config {
 
@@ -22,18 +22,33 @@ struct Unit {
   std::string_view name;
   std::int64_t milliseconds;
 };
-constexpr std::array units{Unit{"d", 86'400'000}, Unit{"h", 3'600'000}, Unit{"m", 60'000}, Unit{"s", 1'000},
-                           Unit{"ms", 1}};
+constexpr std::array units{Unit{"d", 86'400'000}, Unit{"h", 3'600'000}, Unit{"m", 60'000},
+                           Unit{"s", 1'000}, Unit{"ms", 1}};
 
 /// Spellings of other programs, so that the hint can name ours.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 14> foreign_units{{
-    {"msec", "ms"}, {"millis", "ms"}, {"milliseconds", "ms"}, {"sec", "s"}, {"secs", "s"}, {"second", "s"},
-    {"seconds", "s"}, {"min", "m"}, {"mins", "m"}, {"minute", "m"}, {"minutes", "m"}, {"hours", "h"},
-    {"hour", "h"}, {"days", "d"},
+    {"msec", "ms"},
+    {"millis", "ms"},
+    {"milliseconds", "ms"},
+    {"sec", "s"},
+    {"secs", "s"},
+    {"second", "s"},
+    {"seconds", "s"},
+    {"min", "m"},
+    {"mins", "m"},
+    {"minute", "m"},
+    {"minutes", "m"},
+    {"hours", "h"},
+    {"hour", "h"},
+    {"days", "d"},
 }};
 
-bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
-bool is_letter(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool is_digit(char c) noexcept {
+  return c >= '0' && c <= '9';
+}
+bool is_letter(char c) noexcept {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
 
 std::string_view take_while(std::string_view& rest, bool (*wanted)(char)) {
   const auto end = std::ranges::find_if_not(rest, wanted);
@@ -43,7 +58,9 @@ std::string_view take_while(std::string_view& rest, bool (*wanted)(char)) {
   return taken;
 }
 
-Fault faulty(std::string message, std::string hint = R"(write a number and a unit (ms, s, m, h, d), as "90s" or "1h30m")") {
+Fault faulty(
+    std::string message,
+    std::string hint = R"(write a number and a unit (ms, s, m, h, d), as "90s" or "1h30m")") {
   return {std::move(message), std::move(hint)};
 }
 
@@ -58,13 +75,15 @@ Parsed<milliseconds> parse_strictly(std::string_view text) {
     const std::string_view name = take_while(rest, is_letter);
     if (name.empty() && !rest.empty()) return faulty(in_quotes(text) + " is no duration");
     if (name.empty()) {
-      return faulty(in_quotes(text) + " has no unit", "write \"" + std::string(digits) + "s\" for seconds");
+      return faulty(in_quotes(text) + " has no unit",
+                    "write \"" + std::string(digits) + "s\" for seconds");
     }
     const auto unit = std::ranges::find(units, name, &Unit::name);
     if (unit == units.end()) return faulty(in_quotes(name) + " is no unit of time");
     const auto index = static_cast<std::size_t>(unit - units.begin());
     if (index < next_unit) {
-      return faulty(in_quotes(text) + " repeats or mixes up its units", "large units first, each once: \"1h30m\"");
+      return faulty(in_quotes(text) + " repeats or mixes up its units",
+                    "large units first, each once: \"1h30m\"");
     }
     next_unit = index + 1;
     std::int64_t count = 0;
@@ -74,7 +93,8 @@ Parsed<milliseconds> parse_strictly(std::string_view text) {
     }
     total += count * unit->milliseconds;
   }
-  if (total > longest.count()) return faulty(in_quotes(text) + " is too long", R"(ten years ("3650d") is the most)");
+  if (total > longest.count())
+    return faulty(in_quotes(text) + " is too long", R"(ten years ("3650d") is the most)");
   return milliseconds{total};
 }
 
@@ -82,22 +102,27 @@ Parsed<milliseconds> parse_strictly(std::string_view text) {
 std::optional<milliseconds> guess(std::string_view text) {
   std::string tidy;
   for (const char c : text) {
-    if (c != ' ' && c != '_') tidy += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    if (c != ' ' && c != '_')
+      tidy += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   }
   std::string ours;
   for (std::string_view rest = tidy; !rest.empty();) {
     const std::string_view word = take_while(rest, is_letter);
-    const auto foreign = std::ranges::find(foreign_units, word, &std::pair<std::string_view, std::string_view>::first);
+    const auto foreign = std::ranges::find(foreign_units, word,
+                                           &std::pair<std::string_view, std::string_view>::first);
     ours += foreign == foreign_units.end() ? word : foreign->second;
     if (!rest.empty() && !is_letter(rest.front())) {
       ours += rest.front();
       rest.remove_prefix(1);
     }
   }
-  if (auto exact = parse_strictly(ours); const auto* duration = std::get_if<milliseconds>(&exact)) return *duration;
+  if (auto exact = parse_strictly(ours); const auto* duration = std::get_if<milliseconds>(&exact))
+    return *duration;
   double number = 0;
-  const auto parsed = std::from_chars(ours.data(), ours.data() + ours.size(), number, std::chars_format::fixed);
-  const std::string_view name{parsed.ptr, static_cast<std::size_t>(ours.data() + ours.size() - parsed.ptr)};
+  const auto parsed =
+      std::from_chars(ours.data(), ours.data() + ours.size(), number, std::chars_format::fixed);
+  const std::string_view name{parsed.ptr,
+                              static_cast<std::size_t>(ours.data() + ours.size() - parsed.ptr)};
   const auto unit = std::ranges::find(units, name, &Unit::name);
   if (parsed.ec != std::errc{} || unit == units.end()) return std::nullopt;
   const double value = number * static_cast<double>(unit->milliseconds);
@@ -113,14 +138,16 @@ Parsed<milliseconds> parse_duration(std::string_view text) {
   }
   auto parsed = parse_strictly(text);
   if (auto* fault = std::get_if<Fault>(&parsed)) {
-    if (const auto meant = guess(text); meant && *meant >= shortest && !fault->message.ends_with("no unit")) {
+    if (const auto meant = guess(text);
+        meant && *meant >= shortest && !fault->message.ends_with("no unit")) {
       fault->hint = "write \"" + format_duration(*meant) + '"';
     }
     return parsed;
   }
   const auto duration = std::get<milliseconds>(parsed);
   if (duration == 0ms) return faulty("zero is no duration", R"(the shortest is "25ms")");
-  if (duration < shortest) return faulty(in_quotes(text) + " is too short", R"(the shortest is "25ms")");
+  if (duration < shortest)
+    return faulty(in_quotes(text) + " is too short", R"(the shortest is "25ms")");
   return parsed;
 }
 

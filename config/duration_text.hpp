@@ -1,10 +1,10 @@
 #pragma once
 
-#include <chrono>
-#include <string_view>
-
 #include "config/duration.hpp"
 #include "config/fault.hpp"
+
+#include <chrono>
+#include <string_view>
 
 namespace pgleash::config {
 

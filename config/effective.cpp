@@ -1,11 +1,11 @@
-#include <array>
-#include <string>
-#include <string_view>
-
 #include "config/address.hpp"
 #include "config/duration.hpp"
 #include "config/loader.hpp"
 #include "config/words.hpp"
+
+#include <array>
+#include <string>
+#include <string_view>
 
 namespace pgleash::config {
 
@@ -31,7 +31,8 @@ std::string string(std::string_view text) {
   return out + '"';
 }
 
-/// Patterns stand in single quotes, where a backslash is a backslash, unless they hold what cannot stand there.
+/// Patterns stand in single quotes, where a backslash is a backslash, unless they hold what cannot
+/// stand there.
 std::string pattern(std::string_view text) {
   for (const char c : text) {
     if (c == '\'' || static_cast<unsigned char>(c) < 0x20 || c == 0x7F) return string(text);
@@ -42,7 +43,9 @@ std::string pattern(std::string_view text) {
 std::string duration(Duration value) {
   return value == Duration::zero() ? "\"off\"" : '"' + format_duration(value) + '"';
 }
-std::string duration(const OptionalDuration& value) { return value ? duration(*value) : "\"off\""; }
+std::string duration(const OptionalDuration& value) {
+  return value ? duration(*value) : "\"off\"";
+}
 
 template <typename Items, typename Show>
 std::string list(const Items& items, Show show) {
@@ -81,14 +84,14 @@ class Writer {
     std::string line = std::string(name) + " = " + value;
     if (provenance_ != nullptr) {
       if (line.size() < comment_column) line.append(comment_column - line.size(), ' ');
-      line += " # " + origin_of(path_.empty() ? std::string(name) : path_ + '.' + std::string(name));
+      line +=
+          " # " + origin_of(path_.empty() ? std::string(name) : path_ + '.' + std::string(name));
     }
     text_ += line + '\n';
   }
   void key(std::string_view name, bool value) { key(name, std::string(value ? "true" : "false")); }
   template <std::unsigned_integral Number>
-    requires(!std::same_as<Number, bool>)
-  void key(std::string_view name, Number value) {
+  requires(!std::same_as<Number, bool>) void key(std::string_view name, Number value) {
     key(name, std::to_string(value));
   }
   [[nodiscard]] std::string take() { return std::move(text_); }
@@ -98,11 +101,13 @@ class Writer {
 
   [[nodiscard]] std::string origin_of(std::string path) const {
     auto found = provenance_->find(path);
-    if (found == provenance_->end()) found = provenance_->lower_bound(path + '[');  // options fill a list item by item
+    if (found == provenance_->end())
+      found = provenance_->lower_bound(path + '[');  // options fill a list item by item
     if (found == provenance_->end() || !found->first.starts_with(path)) return "default";
     const SourcePosition& origin = found->second;
     std::string text;
-    for (const char c : origin.source) text += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
+    for (const char c : origin.source)
+      text += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
     return origin.line == 0 ? text : text + ':' + std::to_string(origin.line);
   }
 
@@ -111,10 +116,13 @@ class Writer {
   std::string text_;
 };
 
-std::string item(std::string_view name, std::size_t index) { return std::string(name) + '[' + std::to_string(index) + ']'; }
+std::string item(std::string_view name, std::size_t index) {
+  return std::string(name) + '[' + std::to_string(index) + ']';
+}
 
 void write_leg(Writer& out, const Keepalive& keepalive) {
-  out.key("keepalive", "{ idle = " + duration(keepalive.idle) + ", interval = " + duration(keepalive.interval) +
+  out.key("keepalive", "{ idle = " + duration(keepalive.idle) +
+                           ", interval = " + duration(keepalive.interval) +
                            ", count = " + std::to_string(keepalive.count) + " }");
   out.key("user_timeout", duration(keepalive.user_timeout));
 }
@@ -133,7 +141,8 @@ void write(Writer& out, const Process& process) {
 void write(Writer& out, const Listener& listener, std::size_t index) {
   out.section("[[listener]]", item("listener", index));
   out.key("name", string(listener.name));
-  out.key("listen", list(listener.listen, [](const Address& one) { return string(format_address(one)); }));
+  out.key("listen",
+          list(listener.listen, [](const Address& one) { return string(format_address(one)); }));
   out.key("server", string(listener.server));
   out.key("allow", networks(listener.allow));
   out.key("require_challenge", word(challenge_words, listener.require_challenge));
@@ -158,7 +167,8 @@ void write(Writer& out, const Server& server, std::size_t index) {
   out.section("[server.monitor]", item("server", index) + ".monitor");
   out.key("user", string(server.monitor.user));
   out.key("database", string(server.monitor.database));
-  if (!server.monitor.password_file.empty()) out.key("password_file", string(server.monitor.password_file));
+  if (!server.monitor.password_file.empty())
+    out.key("password_file", string(server.monitor.password_file));
   out.key("poll_interval", duration(server.monitor.poll_interval));
   out.key("statement_timeout", duration(server.monitor.statement_timeout));
 }
@@ -169,8 +179,8 @@ void write(Writer& out, const Protect& protect) {
   out.key("clients", networks(protect.clients));
   out.key("superusers", protect.superusers);
   out.key("entries", list(protect.entries, [](const ProtectEntry& entry) {
-            return "{ application = " + pattern(entry.application) +
-                   ", users = " + list(entry.users, [](const std::string& user) { return pattern(user); }) + " }";
+            return "{ application = " + pattern(entry.application) + ", users = " +
+                   list(entry.users, [](const std::string& user) { return pattern(user); }) + " }";
           }));
 }
 
@@ -218,14 +228,17 @@ std::string write(const Config& config, const Provenance* provenance) {
   out.key("fsync", word(fsync_words, config.audit.fsync_each));
   out.key("statement_text", word(statement_text_words, config.audit.statement_text));
   out.section("[metrics]", "metrics");
-  out.key("listen", config.metrics.listen ? string(format_address(*config.metrics.listen)) : string("off"));
+  out.key("listen",
+          config.metrics.listen ? string(format_address(*config.metrics.listen)) : string("off"));
   out.key("max_applications", config.metrics.max_applications);
   return out.take();
 }
 
 }  // namespace
 
-std::string effective_toml(const Config& config) { return write(config, nullptr); }
+std::string effective_toml(const Config& config) {
+  return write(config, nullptr);
+}
 
 std::string effective_toml(const LoadResult& loaded) {
   return loaded.config ? write(*loaded.config, &loaded.provenance) : std::string{};

@@ -6,7 +6,8 @@
 
 namespace pgleash::config {
 
-/// What is wrong with a text and what to write instead; whoever knows where it stands makes a `Diagnostic` of it.
+/// What is wrong with a text and what to write instead; whoever knows where it stands makes a
+/// `Diagnostic` of it.
 struct Fault {
   std::string message;
   std::string hint;

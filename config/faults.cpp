@@ -48,31 +48,38 @@ std::string_view Faults::line(std::uint32_t number) const noexcept {
 std::vector<Diagnostic> Faults::take() {
   std::ranges::stable_sort(found_, {}, [](const Diagnostic& diagnostic) {
     const SourcePosition& position = diagnostic.position;
-    return std::tuple{position.line == 0, position.line, position.column};  // the file as a whole comes last
+    return std::tuple{position.line == 0, position.line,
+                      position.column};  // the file as a whole comes last
   });
   for (Diagnostic& diagnostic : found_) {
     const SourcePosition& position = diagnostic.position;
-    if (position.source == source_ && diagnostic.excerpt.empty()) diagnostic.excerpt = without_secret(line(position.line));
+    if (position.source == source_ && diagnostic.excerpt.empty())
+      diagnostic.excerpt = without_secret(line(position.line));
   }
   return std::exchange(found_, {});
 }
 
 bool names_secret(std::string_view key) {
   std::string small{key};
-  std::ranges::transform(small, small.begin(), [](char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); });
+  std::ranges::transform(small, small.begin(), [](char c) {
+    return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  });
   return !small.ends_with("_file") && std::ranges::any_of(secret_words, [&](std::string_view word) {
     return small.find(word) != std::string::npos;
   });
 }
 
 Fault secret_fault() {
-  return {"a secret in the configuration file",
-          R"(put it into a file of its own and name that: password_file = "secrets/monitor.pw" in [server.monitor])"};
+  return {
+      "a secret in the configuration file",
+      R"(put it into a file of its own and name that: password_file = "secrets/monitor.pw" in [server.monitor])"};
 }
 
 std::string without_secret(std::string_view line) {
-  for (auto equals = line.find('='); equals != std::string_view::npos; equals = line.find('=', equals + 1)) {
-    if (names_secret(key_before(line, equals))) return std::string(line.substr(0, equals + 1)) + " ***";
+  for (auto equals = line.find('='); equals != std::string_view::npos;
+       equals = line.find('=', equals + 1)) {
+    if (names_secret(key_before(line, equals)))
+      return std::string(line.substr(0, equals + 1)) + " ***";
   }
   return std::string(line);
 }

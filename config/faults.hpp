@@ -1,18 +1,18 @@
 #pragma once
 
+#include "config/diagnostic.hpp"
+#include "config/document.hpp"
+#include "config/fault.hpp"
+
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "config/diagnostic.hpp"
-#include "config/document.hpp"
-#include "config/fault.hpp"
-
 namespace pgleash::config {
 
-/// Gathers the faults of one text in whatever order they are found, and gives them back in file order, each with its
-/// line. A line that holds a secret is shown without it.
+/// Gathers the faults of one text in whatever order they are found, and gives them back in file
+/// order, each with its line. A line that holds a secret is shown without it.
 class Faults {
  public:
   /// `text` must outlive this.

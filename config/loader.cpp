@@ -1,16 +1,16 @@
 #include "config/loader.hpp"
 
-#include <cerrno>
-#include <fstream>
-#include <iterator>
-#include <system_error>
-#include <utility>
-
 #include "config/check.hpp"
 #include "config/defaults.hpp"
 #include "config/document.hpp"
 #include "config/reader.hpp"
 #include "config/schema.hpp"
+
+#include <cerrno>
+#include <fstream>
+#include <iterator>
+#include <system_error>
+#include <utility>
 
 namespace pgleash::config {
 
@@ -55,15 +55,21 @@ LoadResult load_text(std::string_view text, const std::string& source) {
 LoadResult load_file(const std::string& path) {
   std::error_code no_throw;
   if (std::filesystem::is_directory(path, no_throw)) {
-    return unloadable({Severity::error, {path}, "this is a directory, not a configuration file", {}, {}});
+    return unloadable(
+        {Severity::error, {path}, "this is a directory, not a configuration file", {}, {}});
   }
   std::ifstream file{path, std::ios::binary};
   if (!file) {
-    return unloadable({Severity::error, {path}, "cannot open: " + std::generic_category().message(errno),
-                       "name the file with --config, or run without one: pgleash run --server postgres://host:port", {}});
+    return unloadable({Severity::error,
+                       {path},
+                       "cannot open: " + std::generic_category().message(errno),
+                       "name the file with --config, or run without one: pgleash run --server "
+                       "postgres://host:port",
+                       {}});
   }
   const std::string text{std::istreambuf_iterator<char>{file}, {}};
-  if (file.bad()) return unloadable({Severity::error, {path}, "cannot read the file to its end", {}, {}});
+  if (file.bad())
+    return unloadable({Severity::error, {path}, "cannot read the file to its end", {}, {}});
   return load_text(text, path);
 }
 

@@ -1,13 +1,13 @@
 #include "config/monitor_words.hpp"
 
+#include "config/names.hpp"
+#include "config/nearest.hpp"
+#include "config/secret_file.hpp"
+
 #include <algorithm>
 #include <array>
 #include <optional>
 #include <variant>
-
-#include "config/names.hpp"
-#include "config/nearest.hpp"
-#include "config/secret_file.hpp"
 
 namespace pgleash::config {
 
@@ -18,13 +18,16 @@ using Words = std::vector<std::pair<std::string, std::string>>;
 constexpr std::array<std::string_view, 3> own_words{"user", "dbname", "password_file"};
 constexpr std::array<std::string_view, 4> server_words{"host", "hostaddr", "port", "sslmode"};
 
-bool is_space(char c) noexcept { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+bool is_space(char c) noexcept {
+  return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
 
 void skip_space(std::string_view& rest) {
   while (!rest.empty() && is_space(rest.front())) rest.remove_prefix(1);
 }
 
-/// A value as libpq reads it: bare up to white space, or in single quotes; a backslash takes the next character as it is.
+/// A value as libpq reads it: bare up to white space, or in single quotes; a backslash takes the
+/// next character as it is.
 std::optional<std::string> take_value(std::string_view& rest) {
   const bool is_quoted = rest.starts_with('\'');
   if (is_quoted) rest.remove_prefix(1);
@@ -60,11 +63,13 @@ std::optional<Fault> set_word(const std::string& word, std::string value, Monito
   } else if (word == "database") {
     return Fault{"unknown word 'database'", "libpq's word is dbname"};
   } else if (std::ranges::find(server_words, std::string_view{word}) != server_words.end()) {
-    return Fault{'\'' + word + "' is not the monitor's to choose", "it connects to the address of --server"};
+    return Fault{'\'' + word + "' is not the monitor's to choose",
+                 "it connects to the address of --server"};
   } else {
     const auto meant = nearest(word, own_words);
-    return Fault{"unknown word '" + word + '\'',
-                 meant ? "did you mean '" + std::string(*meant) + "'?" : "known here: " + listed(own_words)};
+    return Fault{"unknown word '" + word + '\'', meant
+                                                     ? "did you mean '" + std::string(*meant) + "'?"
+                                                     : "known here: " + listed(own_words)};
   }
   return std::nullopt;
 }
@@ -79,7 +84,8 @@ Parsed<Words> parse_libpq_words(std::string_view text) {
     text.remove_prefix(word.size());
     skip_space(text);
     if (word.empty() || !text.starts_with('=')) {
-      return Fault{"a word without = in the monitor's connection words", "write user=pgleash_monitor dbname=pgleash, or none"};
+      return Fault{"a word without = in the monitor's connection words",
+                   "write user=pgleash_monitor dbname=pgleash, or none"};
     }
     text.remove_prefix(1);
     skip_space(text);

@@ -1,9 +1,9 @@
 #pragma once
 
+#include "config/fault.hpp"
+
 #include <string>
 #include <string_view>
-
-#include "config/fault.hpp"
 
 /// Which characters each sort of name may have.
 namespace pgleash::config {
@@ -12,7 +12,8 @@ namespace pgleash::config {
 [[nodiscard]] Parsed<std::string> parse_name(std::string_view text);
 /// Of this instance: what a host may be called.
 [[nodiscard]] Parsed<std::string> parse_instance_name(std::string_view text);
-/// An application_name, or "off" for none. The server cuts longer ones silently, and shows other characters as '?'.
+/// An application_name, or "off" for none. The server cuts longer ones silently, and shows other
+/// characters as '?'.
 [[nodiscard]] Parsed<std::string> parse_application(std::string_view text);
 /// Of a role or database: taken as it is, so only what the server could never hold is refused.
 [[nodiscard]] Parsed<std::string> parse_identifier(std::string_view text);

@@ -1,8 +1,7 @@
 #include "config/network.hpp"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
+#include <arpa/inet.h>
 #include <charconv>
 #include <string>
 
@@ -32,7 +31,8 @@ std::string text_of(const Bytes& address, bool v6) {
 }
 
 Fault not_a_network(std::string_view text) {
-  return {in_quotes(text) + " is not a network", R"(write address/prefix, as "10.20.0.0/16" or "2001:db8::/32")"};
+  return {in_quotes(text) + " is not a network",
+          R"(write address/prefix, as "10.20.0.0/16" or "2001:db8::/32")"};
 }
 
 }  // namespace
@@ -57,7 +57,8 @@ Parsed<Network> parse_network(std::string_view text) {
   if (length.empty() || parsed.ptr != length.data() + length.size() || parsed.ec != std::errc{} ||
       network.prefix > bits) {
     return Fault{in_quotes(length) + " is not a prefix length",
-                 std::string("an ") + (network.v6 ? "IPv6" : "IPv4") + " prefix is 0 to " + std::to_string(bits)};
+                 std::string("an ") + (network.v6 ? "IPv6" : "IPv4") + " prefix is 0 to " +
+                     std::to_string(bits)};
   }
   if (network.v6 && network.prefix >= 96 && is_mapped(network.address)) {
     Bytes v4{};
@@ -66,11 +67,13 @@ Parsed<Network> parse_network(std::string_view text) {
                  "write \"" + text_of(v4, false) + '/' + std::to_string(network.prefix - 96) + '"'};
   }
   Bytes masked{};
-  for (std::size_t i = 0; i < masked.size(); ++i) masked[i] = network.address[i] & mask_of(i, network.prefix);
+  for (std::size_t i = 0; i < masked.size(); ++i)
+    masked[i] = network.address[i] & mask_of(i, network.prefix);
   if (masked != network.address) {
     return Fault{in_quotes(text) + " has bits set beyond its prefix",
                  "write \"" + text_of(masked, network.v6) + '/' + std::to_string(network.prefix) +
-                     "\" for the network, \"" + host + '/' + std::to_string(bits) + "\" for the one host"};
+                     "\" for the network, \"" + host + '/' + std::to_string(bits) +
+                     "\" for the one host"};
   }
   return network;
 }

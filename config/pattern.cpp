@@ -11,8 +11,10 @@ namespace {
 std::string advice(RE2::ErrorCode code, std::string_view text) {
   switch (code) {
     case RE2::ErrorRepeatArgument:
-      return text.starts_with('*') ? "this is a regular expression, not a shell pattern: write '." + std::string(text) + "'"
-                                   : "put what is to be repeated before it, or a backslash to mean the character";
+      return text.starts_with('*')
+                 ? "this is a regular expression, not a shell pattern: write '." +
+                       std::string(text) + "'"
+                 : "put what is to be repeated before it, or a backslash to mean the character";
     case RE2::ErrorMissingParen:
     case RE2::ErrorUnexpectedParen:
       return "close what is opened, or write \\( and \\) for the characters";

@@ -1,12 +1,12 @@
 #include "config/reader.hpp"
 
-#include <algorithm>
-#include <cctype>
-
 #include "config/duration_text.hpp"
 #include "config/nearest.hpp"
 #include "config/pattern.hpp"
 #include "config/secret_file.hpp"
+
+#include <algorithm>
+#include <cctype>
 
 namespace pgleash::config {
 
@@ -21,7 +21,9 @@ bool is_number(std::string_view text) {
 }
 
 std::string plain_duration(std::string_view key, std::int64_t number, bool may_be_off) {
-  if (number <= 0) return may_be_off ? key_is(key, "\"off\"") : key_is(key, R"("90s", with a unit of ms, s, m, h or d)");
+  if (number <= 0)
+    return may_be_off ? key_is(key, "\"off\"")
+                      : key_is(key, R"("90s", with a unit of ms, s, m, h or d)");
   std::string hint = key_is(key, '"' + std::to_string(number) + "s\"");
   if (number >= 1000 && number < 1'000'000'000'000) {
     hint += ", or \"" + format_duration(Duration{number}) + "\" if milliseconds were meant";
@@ -50,17 +52,22 @@ void Section::fail(std::string_view key, Place place, Fault fault) {
   reading_->faults.add(Severity::error, place, std::move(fault));
 }
 
-void Section::fail_type(std::string_view key, const Value& value, std::string_view wanted, std::string hint) {
+void Section::fail_type(std::string_view key, const Value& value, std::string_view wanted,
+                        std::string hint) {
   fail(key, value.place,
-       {'\'' + std::string(key) + "' takes " + std::string(wanted) + ", not " + std::string(value.type_name()), std::move(hint)});
+       {'\'' + std::string(key) + "' takes " + std::string(wanted) + ", not " +
+            std::string(value.type_name()),
+        std::move(hint)});
 }
 
 const Value* Section::string(std::string_view key) {
   const Value* value = given(key);
   if (value == nullptr || value->type == Value::Type::string) return value;
   std::string hint;
-  if (value->type == Value::Type::integer) hint = key_is(key, in_quotes(std::to_string(value->integer)));
-  if (value->type == Value::Type::list && value->items.size() == 1 && value->items.front().type == Value::Type::string) {
+  if (value->type == Value::Type::integer)
+    hint = key_is(key, in_quotes(std::to_string(value->integer)));
+  if (value->type == Value::Type::list && value->items.size() == 1 &&
+      value->items.front().type == Value::Type::string) {
     hint = key_is(key, in_quotes(value->items.front().text));
   }
   fail_type(key, *value, "a string", std::move(hint));
@@ -74,23 +81,28 @@ void Section::boolean(std::string_view key, bool& target) {
     target = value->boolean;
     return;
   }
-  const bool quoted_one = value->type == Value::Type::string && (value->text == "true" || value->text == "false");
-  fail_type(key, *value, "true or false", quoted_one ? key_is(key, value->text) + " without quotes" : key_is(key, "true"));
+  const bool quoted_one =
+      value->type == Value::Type::string && (value->text == "true" || value->text == "false");
+  fail_type(key, *value, "true or false",
+            quoted_one ? key_is(key, value->text) + " without quotes" : key_is(key, "true"));
 }
 
-std::optional<std::int64_t> Section::integer(std::string_view key, std::uint64_t min, std::uint64_t max,
-                                             std::string_view word_for_zero) {
+std::optional<std::int64_t> Section::integer(std::string_view key, std::uint64_t min,
+                                             std::uint64_t max, std::string_view word_for_zero) {
   const Value* value = given(key);
   if (value == nullptr) return std::nullopt;
-  if (value->type == Value::Type::string && !word_for_zero.empty() && value->text == word_for_zero) return 0;
-  const std::string or_word = word_for_zero.empty() ? "" : " or \"" + std::string(word_for_zero) + '"';
+  if (value->type == Value::Type::string && !word_for_zero.empty() && value->text == word_for_zero)
+    return 0;
+  const std::string or_word =
+      word_for_zero.empty() ? "" : " or \"" + std::string(word_for_zero) + '"';
   if (value->type != Value::Type::integer) {
     const bool quoted_one = value->type == Value::Type::string && is_number(value->text);
     const std::string wanted = "a whole number" + or_word;
     fail_type(key, *value, wanted, quoted_one ? key_is(key, value->text) + " without quotes" : "");
     return std::nullopt;
   }
-  if (value->integer < 0 || std::cmp_less(value->integer, min) || std::cmp_greater(value->integer, max)) {
+  if (value->integer < 0 || std::cmp_less(value->integer, min) ||
+      std::cmp_greater(value->integer, max)) {
     fail(key, value->place,
          {'\'' + std::string(key) + "' is out of range: " + std::to_string(value->integer),
           "from " + std::to_string(min) + " to " + std::to_string(max) + or_word});
@@ -99,27 +111,36 @@ std::optional<std::int64_t> Section::integer(std::string_view key, std::uint64_t
   return value->integer;
 }
 
-std::optional<Duration> Section::duration_of(std::string_view key, const Value& value, const DurationRange& range) {
-  if (value.type == Value::Type::string && value.text == "off" && range.may_be_off) return Duration::zero();
+std::optional<Duration> Section::duration_of(std::string_view key, const Value& value,
+                                             const DurationRange& range) {
+  if (value.type == Value::Type::string && value.text == "off" && range.may_be_off)
+    return Duration::zero();
   if (value.type == Value::Type::string) {
     Duration parsed{};
     if (value.text == "off") {
-      fail(key, value.place, {'\'' + std::string(key) + "' cannot be off", key_is(key, R"("90s" or another duration)")});
+      fail(key, value.place,
+           {'\'' + std::string(key) + "' cannot be off",
+            key_is(key, R"("90s" or another duration)")});
       return std::nullopt;
     }
     if (!accept(key, value, parse_duration(value.text), parsed)) return std::nullopt;
     if (parsed >= range.min && parsed <= range.max) return parsed;
     fail(key, value.place,
-         {in_quotes(value.text) + " is too " + (parsed < range.min ? "short" : "long") + " for '" + std::string(key) + '\'',
+         {in_quotes(value.text) + " is too " + (parsed < range.min ? "short" : "long") + " for '" +
+              std::string(key) + '\'',
           parsed < range.min ? "the shortest is \"" + format_duration(range.min) + '"'
                              : "the longest is \"" + format_duration(range.max) + '"'});
     return std::nullopt;
   }
   std::string hint;
-  if (value.type == Value::Type::integer) hint = plain_duration(key, value.integer, range.may_be_off);
-  if (value.type == Value::Type::boolean && !value.boolean && range.may_be_off) hint = key_is(key, "\"off\"");
-  fail_type(key, value, range.may_be_off ? R"(a duration such as "90s", or "off")" : R"(a duration such as "90s")",
-            std::move(hint));
+  if (value.type == Value::Type::integer)
+    hint = plain_duration(key, value.integer, range.may_be_off);
+  if (value.type == Value::Type::boolean && !value.boolean && range.may_be_off)
+    hint = key_is(key, "\"off\"");
+  fail_type(
+      key, value,
+      range.may_be_off ? R"(a duration such as "90s", or "off")" : R"(a duration such as "90s")",
+      std::move(hint));
   return std::nullopt;
 }
 
@@ -136,7 +157,8 @@ void Section::limit(std::string_view key, OptionalDuration& target) {
   if (read) target = *read == Duration::zero() ? OptionalDuration{} : OptionalDuration{*read};
 }
 
-std::optional<std::size_t> Section::choice(std::string_view key, std::span<const std::string_view> words) {
+std::optional<std::size_t> Section::choice(std::string_view key,
+                                           std::span<const std::string_view> words) {
   const Value* value = string(key);
   if (value == nullptr) return std::nullopt;
   const auto found = std::ranges::find(words, std::string_view{value->text});
@@ -152,7 +174,8 @@ void Section::file(std::string_view key, std::string& target) {
   const Value* value = string(key);
   if (value == nullptr) return;
   if (value->text.empty() || value->text.find('\0') != std::string::npos) {
-    fail(key, value->place, {'\'' + std::string(key) + "' is no path", "leave the key out for none"});
+    fail(key, value->place,
+         {'\'' + std::string(key) + "' is no path", "leave the key out for none"});
     return;
   }
   target = (reading_->folder / value->text).lexically_normal().string();
@@ -161,20 +184,25 @@ void Section::file(std::string_view key, std::string& target) {
 void Section::secret_file(std::string_view key, std::string& target) {
   file(key, target);
   if (target.empty()) return;
-  if (auto fault = secret_file_fault(target)) fail(key, table_->find(key)->value.place, std::move(*fault));
+  if (auto fault = secret_file_fault(target))
+    fail(key, table_->find(key)->value.place, std::move(*fault));
 }
 
-void Section::strings(std::string_view key, WhenEmpty when_empty, const std::function<void()>& begin,
+void Section::strings(std::string_view key, WhenEmpty when_empty,
+                      const std::function<void()>& begin,
                       const std::function<void(const std::string&, const Value&)>& item) {
   const Value* value = given(key);
   if (value == nullptr) return;
   if (value->type != Value::Type::list) {
     const bool lone = value->type == Value::Type::string;
-    fail_type(key, *value, "a list of strings", lone ? key_is(key, '[' + in_quotes(value->text) + ']') : "");
+    fail_type(key, *value, "a list of strings",
+              lone ? key_is(key, '[' + in_quotes(value->text) + ']') : "");
     return;
   }
   if (value->items.empty() && when_empty == WhenEmpty::faulty) {
-    fail(key, value->place, {'\'' + std::string(key) + "' is an empty list", "leave the key out, or name what it is for"});
+    fail(key, value->place,
+         {'\'' + std::string(key) + "' is an empty list",
+          "leave the key out, or name what it is for"});
     return;
   }
   begin();
@@ -185,7 +213,9 @@ void Section::strings(std::string_view key, WhenEmpty when_empty, const std::fun
     if (one.type == Value::Type::string) {
       item(item_key, one);
     } else {
-      fail_type(item_key, one, "a string", one.type == Value::Type::integer ? "write " + in_quotes(std::to_string(one.integer)) : "");
+      fail_type(item_key, one, "a string",
+                one.type == Value::Type::integer ? "write " + in_quotes(std::to_string(one.integer))
+                                                 : "");
     }
     if (reading_->unreadable.contains(path_of(item_key))) reading_->unreadable.insert(path_of(key));
   }
@@ -201,9 +231,12 @@ bool Section::check_pattern(std::string_view key, const Value& value, PatternMay
   // Within single quotes the pattern stands as it is, so the caret can go to the very piece.
   Place place = value.place;
   const std::string_view line = reading_->faults.line(place.line);
-  if (const auto at = line.find('\'' + value.text + '\''); at != std::string_view::npos && line.find('\'' + value.text + '\'', at + 1) == std::string_view::npos) {
+  if (const auto at = line.find('\'' + value.text + '\'');
+      at != std::string_view::npos &&
+      line.find('\'' + value.text + '\'', at + 1) == std::string_view::npos) {
     const std::string_view before = std::string_view{value.text}.substr(0, found->offset);
-    const auto characters = std::ranges::count_if(before, [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; });
+    const auto characters = std::ranges::count_if(
+        before, [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; });
     place.column += 1 + static_cast<std::uint32_t>(characters);
   }
   fail(key, place, std::move(found->fault));
@@ -215,11 +248,14 @@ void Section::pattern(std::string_view key, std::string& target, PatternMay may)
   if (value != nullptr && check_pattern(key, *value, may)) target = value->text;
 }
 
-void Section::patterns(std::string_view key, std::vector<Pattern>& target, WhenEmpty when_empty, PatternMay may) {
-  strings(key, when_empty, [&] { target.clear(); },
-          [&](const std::string& item_key, const Value& item) {
-            if (check_pattern(item_key, item, may)) target.push_back({item.text, reading_->faults.at(item.place)});
-          });
+void Section::patterns(std::string_view key, std::vector<Pattern>& target, WhenEmpty when_empty,
+                       PatternMay may) {
+  strings(
+      key, when_empty, [&] { target.clear(); },
+      [&](const std::string& item_key, const Value& item) {
+        if (check_pattern(item_key, item, may))
+          target.push_back({item.text, reading_->faults.at(item.place)});
+      });
 }
 
 }  // namespace pgleash::config

@@ -1,5 +1,12 @@
 #pragma once
 
+#include "config/config.hpp"
+#include "config/document.hpp"
+#include "config/fault.hpp"
+#include "config/faults.hpp"
+#include "config/loader.hpp"
+#include "config/words.hpp"
+
 #include <concepts>
 #include <cstdint>
 #include <filesystem>
@@ -15,13 +22,6 @@
 #include <variant>
 #include <vector>
 
-#include "config/config.hpp"
-#include "config/document.hpp"
-#include "config/fault.hpp"
-#include "config/faults.hpp"
-#include "config/loader.hpp"
-#include "config/words.hpp"
-
 namespace pgleash::config {
 
 /// What one reading of a document gathers beside the values.
@@ -29,10 +29,11 @@ struct Reading {
   explicit Reading(std::string source, std::string_view text) : faults(std::move(source), text) {}
 
   Faults faults;
-  Provenance provenance;             ///< "rule[0].limit": where it was given
-  std::set<std::string> unreadable;  ///< paths given wrongly, or missing: nothing can be said of their values
-  std::set<std::string> known;       ///< "rule[].limit": every key that was asked for, given or not
-  std::filesystem::path folder;      ///< relative paths start here
+  Provenance provenance;  ///< "rule[0].limit": where it was given
+  std::set<std::string>
+      unreadable;  ///< paths given wrongly, or missing: nothing can be said of their values
+  std::set<std::string> known;   ///< "rule[].limit": every key that was asked for, given or not
+  std::filesystem::path folder;  ///< relative paths start here
 };
 
 /// What a duration may be, beyond the rules for all of them.
@@ -45,26 +46,32 @@ struct DurationRange {
 enum class WhenEmpty : std::uint8_t { allowed, faulty };
 enum class PatternMay : std::uint8_t { be_empty, not_be_empty };
 
-/// Reads the keys of one section. Each call names a key and the variable it fills: a key that is absent leaves the
-/// variable with its default, a faulty one is reported and leaves it too. `finish` reports the keys nobody asked for.
-/// A section that is absent from the file is read all the same: so a schema can be walked without a file.
+/// Reads the keys of one section. Each call names a key and the variable it fills: a key that is
+/// absent leaves the variable with its default, a faulty one is reported and leaves it too.
+/// `finish` reports the keys nobody asked for. A section that is absent from the file is read all
+/// the same: so a schema can be walked without a file.
 class Section {
  public:
   /// `table` may be null.
   Section(Reading& reading, const Value* table, std::string path, Place place)
       : reading_(&reading), table_(table), path_(std::move(path)), place_(place) {}
 
-  [[nodiscard]] bool has(std::string_view key) const noexcept { return table_ != nullptr && table_->find(key) != nullptr; }
+  [[nodiscard]] bool has(std::string_view key) const noexcept {
+    return table_ != nullptr && table_->find(key) != nullptr;
+  }
   [[nodiscard]] SourcePosition position() const {
     return table_ == nullptr ? SourcePosition{} : reading_->faults.at(place_);
   }
   /// Reports those that are missing; nothing when the whole section is.
-  void require(std::initializer_list<std::pair<std::string_view, std::string_view>> keys_and_examples);
+  void require(
+      std::initializer_list<std::pair<std::string_view, std::string_view>> keys_and_examples);
 
   void boolean(std::string_view key, bool& target);
   template <std::unsigned_integral Number>
-  void number(std::string_view key, Number& target, Number min, Number max, std::string_view word_for_zero = {}) {
-    if (const auto read = integer(key, min, max, word_for_zero)) target = static_cast<Number>(*read);
+  void number(std::string_view key, Number& target, Number min, Number max,
+              std::string_view word_for_zero = {}) {
+    if (const auto read = integer(key, min, max, word_for_zero))
+      target = static_cast<Number>(*read);
   }
   void duration(std::string_view key, Duration& target, DurationRange range = {});
   /// A duration, or "off".
@@ -86,17 +93,19 @@ class Section {
   void secret_file(std::string_view key, std::string& target);
   template <typename T>
   void texts(std::string_view key, std::vector<T>& target, WhenEmpty when_empty, Parse<T> parse) {
-    strings(key, when_empty, [&] { target.clear(); },
-            [&](const std::string& item_key, const Value& item) {
-              T parsed{};
-              if (accept(item_key, item, parse(item.text), parsed)) target.push_back(std::move(parsed));
-            });
+    strings(
+        key, when_empty, [&] { target.clear(); },
+        [&](const std::string& item_key, const Value& item) {
+          T parsed{};
+          if (accept(item_key, item, parse(item.text), parsed)) target.push_back(std::move(parsed));
+        });
   }
   void pattern(std::string_view key, std::string& target, PatternMay may);
-  void patterns(std::string_view key, std::vector<Pattern>& target, WhenEmpty when_empty, PatternMay may);
+  void patterns(std::string_view key, std::vector<Pattern>& target, WhenEmpty when_empty,
+                PatternMay may);
 
-  /// A section within; absent ones are read too. Where `word` is given, the key may be that string instead of a section:
-  /// true then, and nothing is read.
+  /// A section within; absent ones are read too. Where `word` is given, the key may be that string
+  /// instead of a section: true then, and nothing is read.
   template <typename T, typename Read>
   bool section(std::string_view key, T& target, Read read, std::string_view word = {}) {
     return read_section(key, word, [&](Section& within) { read(within, target); });
@@ -117,14 +126,18 @@ class Section {
   [[nodiscard]] std::string path_of(std::string_view key) const;
   const Value* given(std::string_view key);
   const Value* string(std::string_view key);
-  [[nodiscard]] std::optional<std::int64_t> integer(std::string_view key, std::uint64_t min, std::uint64_t max,
+  [[nodiscard]] std::optional<std::int64_t> integer(std::string_view key, std::uint64_t min,
+                                                    std::uint64_t max,
                                                     std::string_view word_for_zero);
-  [[nodiscard]] std::optional<std::size_t> choice(std::string_view key, std::span<const std::string_view> words);
-  [[nodiscard]] std::optional<Duration> duration_of(std::string_view key, const Value& value, const DurationRange& range);
+  [[nodiscard]] std::optional<std::size_t> choice(std::string_view key,
+                                                  std::span<const std::string_view> words);
+  [[nodiscard]] std::optional<Duration> duration_of(std::string_view key, const Value& value,
+                                                    const DurationRange& range);
   void strings(std::string_view key, WhenEmpty when_empty, const std::function<void()>& begin,
                const std::function<void(const std::string&, const Value&)>& item);
   [[nodiscard]] bool check_pattern(std::string_view key, const Value& value, PatternMay may);
-  bool read_section(std::string_view key, std::string_view word, const std::function<void(Section&)>& read);
+  bool read_section(std::string_view key, std::string_view word,
+                    const std::function<void(Section&)>& read);
   void read_each(std::string_view key, const std::function<void(Section&, bool)>& read);
 
   template <typename T>
@@ -137,7 +150,8 @@ class Section {
     return true;
   }
   void fail(std::string_view key, Place place, Fault fault);
-  void fail_type(std::string_view key, const Value& value, std::string_view wanted, std::string hint);
+  void fail_type(std::string_view key, const Value& value, std::string_view wanted,
+                 std::string hint);
   void report_unknown(const Entry& entry);
 
   Reading* reading_;

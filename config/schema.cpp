@@ -1,13 +1,13 @@
 #include "config/schema.hpp"
 
-#include <limits>
-#include <utility>
-
 #include "config/address.hpp"
 #include "config/defaults.hpp"
 #include "config/names.hpp"
 #include "config/network.hpp"
 #include "config/reader.hpp"
+
+#include <limits>
+#include <utility>
 
 namespace pgleash::config {
 
@@ -33,7 +33,8 @@ void read(Section& at, Keepalive& keepalive) {
 }
 
 void read_leg(Section& at, Keepalive& keepalive) {
-  at.section("keepalive", keepalive, [](Section& within, Keepalive& target) { read(within, target); });
+  at.section("keepalive", keepalive,
+             [](Section& within, Keepalive& target) { read(within, target); });
   at.duration("user_timeout", keepalive.user_timeout, {.max = most_milliseconds_in_int});
 }
 
@@ -68,7 +69,9 @@ void read(Section& at, Server& server) {
   at.number<std::uint16_t>("port", server.address.port, 1, 65535);
   at.duration("connect_timeout", server.connect_timeout);
   read_leg(at, server.keepalive);
-  const bool none = at.section("monitor", server.monitor, [](Section& within, Monitor& target) { read(within, target); }, "none");
+  const bool none = at.section(
+      "monitor", server.monitor, [](Section& within, Monitor& target) { read(within, target); },
+      "none");
   server.monitor.enabled = !none;
 }
 
@@ -80,7 +83,8 @@ void read(Section& at, Enforcement& enforcement) {
 
 void read(Section& at, ProtectEntry& entry) {
   entry.position = at.position();
-  at.require({{"application", "'pg_dump'"}, {"users", "['backup'], since a name alone never exempts"}});
+  at.require(
+      {{"application", "'pg_dump'"}, {"users", "['backup'], since a name alone never exempts"}});
   at.pattern("application", entry.application, PatternMay::not_be_empty);
   std::vector<Pattern> users;
   at.patterns("users", users, WhenEmpty::faulty, PatternMay::not_be_empty);
@@ -91,7 +95,8 @@ void read(Section& at, Protect& protect) {
   at.patterns("users", protect.users, WhenEmpty::allowed, PatternMay::not_be_empty);
   at.texts("clients", protect.clients, WhenEmpty::allowed, parse_network);
   at.boolean("superusers", protect.superusers);
-  at.each("entries", protect.entries, [](Section& within, ProtectEntry& entry) { read(within, entry); });
+  at.each("entries", protect.entries,
+          [](Section& within, ProtectEntry& entry) { read(within, entry); });
 }
 
 void read(Section& at, Match& match) {
@@ -103,7 +108,9 @@ void read(Section& at, Match& match) {
 
 void read(Section& at, Rule& rule) {
   rule.position = at.position();
-  at.require({{"name", R"("idle-in-tx-web")"}, {"kind", R"("idle_in_transaction")"}, {"limit", R"("5m", or "off")"}});
+  at.require({{"name", R"("idle-in-tx-web")"},
+              {"kind", R"("idle_in_transaction")"},
+              {"limit", R"("5m", or "off")"}});
   at.text("name", rule.name, parse_name);
   at.word("kind", rule.kind, kind_words);
   at.limit("limit", rule.limit);
@@ -119,7 +126,8 @@ void read(Section& at, Rule& rule) {
 
 void read(Section& at, Identity& identity) {
   identity.driver_defaults = default_driver_names();
-  at.patterns("driver_defaults", identity.driver_defaults, WhenEmpty::allowed, PatternMay::not_be_empty);
+  at.patterns("driver_defaults", identity.driver_defaults, WhenEmpty::allowed,
+              PatternMay::not_be_empty);
 }
 
 void read(Section& at, Audit& audit) {

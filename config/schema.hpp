@@ -1,9 +1,9 @@
 #pragma once
 
+#include "config/config.hpp"
+
 #include <string>
 #include <vector>
-
-#include "config/config.hpp"
 
 /// Which keys there are, and what each may be.
 namespace pgleash::config {

@@ -1,10 +1,9 @@
 #include "config/secret_file.hpp"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
+#include <sys/stat.h>
 #include <system_error>
+#include <unistd.h>
 
 namespace pgleash::config {
 
@@ -17,7 +16,8 @@ std::optional<Fault> secret_file_fault(const std::string& path) {
   if (!S_ISREG(status.st_mode)) return Fault{in_quotes(path) + " is not a plain file", {}};
   if ((status.st_mode & (S_IROTH | S_IWOTH)) != 0) {
     return Fault{in_quotes(path) + " is open to everybody on this machine",
-                 "chmod o-rwx it (its group may read); on a Kubernetes secret volume, set defaultMode: 0440"};
+                 "chmod o-rwx it (its group may read); on a Kubernetes secret volume, set "
+                 "defaultMode: 0440"};
   }
   if (access(path.c_str(), R_OK) != 0) {
     return Fault{"cannot read " + in_quotes(path) + ": " + std::generic_category().message(errno),

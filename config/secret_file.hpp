@@ -1,13 +1,14 @@
 #pragma once
 
+#include "config/fault.hpp"
+
 #include <optional>
 #include <string>
 
-#include "config/fault.hpp"
-
 namespace pgleash::config {
 
-/// Why a file cannot be trusted with a secret: absent, no plain file, empty, or open to everybody on the machine.
+/// Why a file cannot be trusted with a secret: absent, no plain file, empty, or open to everybody
+/// on the machine.
 [[nodiscard]] std::optional<Fault> secret_file_fault(const std::string& path);
 
 }  // namespace pgleash::config

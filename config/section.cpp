@@ -1,10 +1,11 @@
-#include <algorithm>
-
 #include "config/nearest.hpp"
 #include "config/reader.hpp"
 #include "config/schema.hpp"
 
-/// Sections within sections, and what stands in them unasked. The keys themselves are read in reader.cpp.
+#include <algorithm>
+
+/// Sections within sections, and what stands in them unasked. The keys themselves are read in
+/// reader.cpp.
 namespace pgleash::config {
 
 namespace {
@@ -50,26 +51,33 @@ std::string title_of(std::string_view path) {
   return path.ends_with(']') ? "[[" + name + "]]" : '[' + name + ']';
 }
 
-void Section::require(std::initializer_list<std::pair<std::string_view, std::string_view>> keys_and_examples) {
+void Section::require(
+    std::initializer_list<std::pair<std::string_view, std::string_view>> keys_and_examples) {
   if (table_ == nullptr) return;
   for (const auto& [key, example] : keys_and_examples) {
     if (has(key)) continue;
-    fail(key, place_, {title_of(path_) + " has no '" + std::string(key) + '\'', "write " + std::string(key) + " = " + std::string(example)});
+    fail(key, place_,
+         {title_of(path_) + " has no '" + std::string(key) + '\'',
+          "write " + std::string(key) + " = " + std::string(example)});
   }
 }
 
-bool Section::read_section(std::string_view key, std::string_view word, const std::function<void(Section&)>& read) {
+bool Section::read_section(std::string_view key, std::string_view word,
+                           const std::function<void(Section&)>& read) {
   const Value* value = given(key);
   const std::string path = path_of(key);
-  if (value != nullptr && !word.empty() && value->type == Value::Type::string && value->text == word) return true;
+  if (value != nullptr && !word.empty() && value->type == Value::Type::string &&
+      value->text == word)
+    return true;
   if (value != nullptr && value->type != Value::Type::table) {
     const std::string title = title_of(without_indexes(path));
     if (value->is_table_list()) {
       fail(key, value->place, {title + " stands once", "write " + title + " in single brackets"});
     } else {
       const std::string or_word = word.empty() ? "" : ", or \"" + std::string(word) + '"';
-      fail(key, value->place, {'\'' + std::string(key) + "' is a section, not " + std::string(value->type_name()),
-                               "write " + title + " and its keys below" + or_word});
+      fail(key, value->place,
+           {'\'' + std::string(key) + "' is a section, not " + std::string(value->type_name()),
+            "write " + title + " and its keys below" + or_word});
     }
     value = nullptr;
   }
@@ -85,7 +93,8 @@ void Section::read_each(std::string_view key, const std::function<void(Section&,
   if (value != nullptr && value->type != Value::Type::list) {
     const std::string title = title_of(path + "[]");
     fail(key, value->place,
-         {'\'' + std::string(key) + "' may stand several times, and is written so", "write " + title + " in double brackets"});
+         {'\'' + std::string(key) + "' may stand several times, and is written so",
+          "write " + title + " in double brackets"});
     value = nullptr;
   }
   if (value == nullptr) {
@@ -97,7 +106,9 @@ void Section::read_each(std::string_view key, const std::function<void(Section&,
     const Value& item = value->items[i];
     const std::string item_path = path + '[' + std::to_string(i) + ']';
     if (item.type != Value::Type::table) {
-      fail(key, item.place, {'\'' + std::string(key) + "' takes sections, not " + std::string(item.type_name()), {}});
+      fail(
+          key, item.place,
+          {'\'' + std::string(key) + "' takes sections, not " + std::string(item.type_name()), {}});
       continue;
     }
     reading_->provenance.emplace(item_path, reading_->faults.at(item.place));
@@ -114,9 +125,10 @@ void Section::report_unknown(const Entry& entry) {
     fault = secret_fault();
   } else {
     const std::string path = path_of(entry.key);
-    fault.message = is_section || entry.value.is_table_list()
-                        ? "unknown section " + title_of(entry.value.is_table_list() ? path + "[]" : path)
-                        : "unknown key '" + entry.key + "' in " + title_of(path_);
+    fault.message =
+        is_section || entry.value.is_table_list()
+            ? "unknown section " + title_of(entry.value.is_table_list() ? path + "[]" : path)
+            : "unknown key '" + entry.key + "' in " + title_of(path_);
     const std::vector<std::string_view> known{asked_.begin(), asked_.end()};
     if (const auto meant = nearest(entry.key, known)) {
       fault.hint = "did you mean '" + std::string(*meant) + "'?";

@@ -1,11 +1,11 @@
 #pragma once
 
+#include "config/config.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <string_view>
-
-#include "config/config.hpp"
 
 /// The words of the file for each set of choices, in the order in which messages list them.
 namespace pgleash::config {
@@ -19,33 +19,39 @@ struct Word {
 inline constexpr std::array log_format_words{Word<LogFormat>{"auto", LogFormat::automatic},
                                              Word<LogFormat>{"text", LogFormat::text},
                                              Word<LogFormat>{"json", LogFormat::json}};
-inline constexpr std::array mode_words{Word<Mode>{"observe", Mode::observe}, Word<Mode>{"enforce", Mode::enforce}};
-inline constexpr std::array challenge_words{Word<RequireChallenge>{"remote", RequireChallenge::remote},
-                                            Word<RequireChallenge>{"always", RequireChallenge::always},
-                                            Word<RequireChallenge>{"never", RequireChallenge::never}};
+inline constexpr std::array mode_words{Word<Mode>{"observe", Mode::observe},
+                                       Word<Mode>{"enforce", Mode::enforce}};
+inline constexpr std::array challenge_words{
+    Word<RequireChallenge>{"remote", RequireChallenge::remote},
+    Word<RequireChallenge>{"always", RequireChallenge::always},
+    Word<RequireChallenge>{"never", RequireChallenge::never}};
 inline constexpr std::array client_gone_words{Word<OnClientGone>{"cancel", OnClientGone::cancel},
                                               Word<OnClientGone>{"finish", OnClientGone::finish}};
-inline constexpr std::array kind_words{Word<RuleKind>{"idle", RuleKind::idle},
-                                       Word<RuleKind>{"idle_in_transaction", RuleKind::idle_in_transaction},
-                                       Word<RuleKind>{"aborted", RuleKind::aborted},
-                                       Word<RuleKind>{"held", RuleKind::held},
-                                       Word<RuleKind>{"stalled", RuleKind::stalled},
-                                       Word<RuleKind>{"statement", RuleKind::statement},
-                                       Word<RuleKind>{"transaction_age", RuleKind::transaction_age},
-                                       Word<RuleKind>{"session_age", RuleKind::session_age}};
-inline constexpr std::array action_words{Word<Action>{"observe", Action::observe}, Word<Action>{"cancel", Action::cancel},
-                                         Word<Action>{"terminate", Action::terminate},
-                                         Word<Action>{"escalate", Action::escalate}};
-inline constexpr std::array sink_words{Word<AuditSink>{"off", AuditSink::off}, Word<AuditSink>{"file", AuditSink::file},
+inline constexpr std::array kind_words{
+    Word<RuleKind>{"idle", RuleKind::idle},
+    Word<RuleKind>{"idle_in_transaction", RuleKind::idle_in_transaction},
+    Word<RuleKind>{"aborted", RuleKind::aborted},
+    Word<RuleKind>{"held", RuleKind::held},
+    Word<RuleKind>{"stalled", RuleKind::stalled},
+    Word<RuleKind>{"statement", RuleKind::statement},
+    Word<RuleKind>{"transaction_age", RuleKind::transaction_age},
+    Word<RuleKind>{"session_age", RuleKind::session_age}};
+inline constexpr std::array action_words{
+    Word<Action>{"observe", Action::observe}, Word<Action>{"cancel", Action::cancel},
+    Word<Action>{"terminate", Action::terminate}, Word<Action>{"escalate", Action::escalate}};
+inline constexpr std::array sink_words{Word<AuditSink>{"off", AuditSink::off},
+                                       Word<AuditSink>{"file", AuditSink::file},
                                        Word<AuditSink>{"stdout", AuditSink::standard_output}};
 inline constexpr std::array fsync_words{Word<bool>{"each", true}, Word<bool>{"off", false}};
-inline constexpr std::array statement_text_words{Word<StatementTextPolicy>{"none", StatementTextPolicy::none},
-                                                 Word<StatementTextPolicy>{"fingerprint", StatementTextPolicy::fingerprint},
-                                                 Word<StatementTextPolicy>{"full", StatementTextPolicy::full}};
+inline constexpr std::array statement_text_words{
+    Word<StatementTextPolicy>{"none", StatementTextPolicy::none},
+    Word<StatementTextPolicy>{"fingerprint", StatementTextPolicy::fingerprint},
+    Word<StatementTextPolicy>{"full", StatementTextPolicy::full}};
 
 /// The word for a value; empty for one that is out of the enumeration.
 template <typename Choice, std::size_t Count>
-[[nodiscard]] constexpr std::string_view word_for(const std::array<Word<Choice>, Count>& words, Choice value) noexcept {
+[[nodiscard]] constexpr std::string_view word_for(const std::array<Word<Choice>, Count>& words,
+                                                  Choice value) noexcept {
   for (const auto& word : words) {
     if (word.value == value) return word.text;
   }

@@ -2,13 +2,12 @@
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/beast/http/error.hpp>
 #include <boost/beast/http/message.hpp>
-#include <boost/beast/http/read.hpp>
 #include <boost/beast/http/span_body.hpp>
 #include <boost/beast/http/write.hpp>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace pgleash::metrics {
@@ -19,11 +18,23 @@ namespace http = boost::beast::http;
 using boost::system::error_code;
 
 constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
-constexpr std::size_t read_size = 4096;
+constexpr std::size_t read_size = 1024;
 constexpr std::size_t linger_bytes = 64 * 1024;
 
-bool is_protocol_error(const error_code& error) {
-  return error.category() == http::make_error_code(http::error::bad_method).category();
+std::string_view text_of(const boost::beast::flat_buffer& buffer) {
+  return {static_cast<const char*>(buffer.data().data()), buffer.size()};
+}
+
+/// With the empty line at its end; 0 while it is not complete.
+std::size_t header_size(std::string_view text) {
+  constexpr std::string_view end = "\r\n\r\n";
+  const auto at = text.find(end);
+  return at == std::string_view::npos ? 0 : at + end.size();
+}
+
+/// Tells a TLS or PostgreSQL client, who will never send an empty line, at once.
+bool begins_like_a_request(std::string_view text) {
+  return text.front() >= 'A' && text.front() <= 'Z';
 }
 
 Reply answer(const http::request_parser<http::empty_body>& parser, const GetPage& get_page) {
@@ -54,9 +65,7 @@ void set_header(Message& message, const Reply& reply, bool keep_alive) {
 }  // namespace
 
 HttpConnection::HttpConnection(asio::ip::tcp::socket socket, const HttpLimits& limits)
-    : stream_(std::move(socket)),
-      buffer_(limits.header_bytes + read_size),  // room for what is pipelined behind a header
-      limits_(limits) {}
+    : stream_(std::move(socket)), buffer_(limits.header_bytes), limits_(limits) {}
 
 void HttpConnection::finish() {
   finishing_ = true;
@@ -99,35 +108,45 @@ Task<void> HttpConnection::serve(const GetPage& get_page) {
   co_await linger();
 }
 
-/// A deadline that passes closes the socket, and with it the attempt to answer.
+/// Collects the whole header before it is parsed. The header limit of Beast's own asynchronous read
+/// counts only what is not yet parsed, so that it never stops a client who goes on sending small
+/// fields: here the size of the buffer is the limit.
 Task<HttpConnection::Received> HttpConnection::receive(Parser& parser) {
-  parser.header_limit(limits_.header_bytes);
-  stream_.expires_after(first_ ? limits_.request_deadline : limits_.idle_deadline);
-  if (buffer_.size() == 0 && !co_await wait_for_bytes()) {
-    co_return Received::nothing;
+  const auto between = first_ ? limits_.request_deadline : limits_.idle_deadline;
+  stream_.expires_after(buffer_.size() == 0 ? between : limits_.request_deadline);
+  std::size_t size = 0;
+  while ((size = header_size(text_of(buffer_))) == 0) {
+    if (buffer_.size() > 0 && !begins_like_a_request(text_of(buffer_))) {
+      co_return Received::malformed;
+    }
+    if (buffer_.size() == limits_.header_bytes) {
+      co_return Received::too_large;
+    }
+    if (!co_await read_some()) {
+      co_return Received::nothing;
+    }
   }
-  if (!std::exchange(first_, false)) {
-    stream_.expires_after(limits_.request_deadline);
-  }
-  const auto [error, size] = co_await http::async_read_header(stream_, buffer_, parser, as_result);
-  if (!error) {
-    co_return Received::request;
-  }
-  if (error == http::error::header_limit || error == http::error::buffer_overflow) {
-    co_return Received::too_large;
-  }
-  const bool client_left =
-      error == http::error::end_of_stream || error == http::error::partial_message;
-  co_return is_protocol_error(error) && !client_left ? Received::malformed : Received::nothing;
+  first_ = false;
+  error_code error;
+  parser.put(boost::asio::buffer(buffer_.data(), size), error);
+  buffer_.consume(size);
+  co_return error || !parser.is_header_done() ? Received::malformed : Received::request;
 }
 
-Task<bool> HttpConnection::wait_for_bytes() {
-  idle_ = true;
+/// False when there is nothing more to come. A deadline that passes has closed the socket.
+Task<bool> HttpConnection::read_some() {
+  idle_ = buffer_.size() == 0;
+  const std::size_t room = limits_.header_bytes - buffer_.size();
   const auto [error, size] =
-      co_await stream_.async_read_some(buffer_.prepare(read_size), as_result);
-  idle_ = false;
+      co_await stream_.async_read_some(buffer_.prepare(std::min(read_size, room)), as_result);
+  if (error || (idle_ && finishing_)) {
+    co_return false;
+  }
+  if (std::exchange(idle_, false) && !first_) {
+    stream_.expires_after(limits_.request_deadline);
+  }
   buffer_.commit(size);
-  co_return !error && !finishing_;
+  co_return true;
 }
 
 Task<bool> HttpConnection::send(Reply reply, unsigned version, bool head, bool keep_alive) {
@@ -151,10 +170,9 @@ Task<void> HttpConnection::linger() {
   stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
   stream_.expires_after(limits_.linger_deadline);
   idle_ = true;
-  buffer_.clear();
+  std::array<char, read_size> scratch;
   for (std::size_t taken = 0; taken < linger_bytes && !finishing_;) {
-    const auto [error, size] =
-        co_await stream_.async_read_some(buffer_.prepare(read_size), as_result);
+    const auto [error, size] = co_await stream_.async_read_some(asio::buffer(scratch), as_result);
     if (error) {
       break;
     }

@@ -56,7 +56,7 @@ class HttpConnection {
   enum class Received : std::uint8_t { request, malformed, too_large, nothing };
 
   Task<Received> receive(Parser& parser);
-  Task<bool> wait_for_bytes();
+  Task<bool> read_some();
   /// False when it could not be written.
   Task<bool> send(Reply reply, unsigned version, bool head, bool keep_alive);
   Task<void> linger();

@@ -171,13 +171,6 @@ bool MessageFlow::real_answer() noexcept {
   return true;
 }
 
-/// Outside of copy mode the server ignores CopyDone and CopyFail. They wait in the queue only while they may belong
-/// to a COPY whose beginning the server did not announce yet.
-void MessageFlow::drop_late_copy_ends() noexcept {
-  if (copy_ == CopyMode::in) return;
-  while (!queue_.empty() && queue_.front().ends_copy()) queue_.pop();
-}
-
 std::uint32_t MessageFlow::take_maybe_syncs() noexcept {
   std::uint32_t taken = 0;
   for (; !queue_.empty(); queue_.pop()) {

@@ -66,7 +66,12 @@ class MessageFlow {
   bool finish_copy_in();
   void fail_extended();
   void fail_simple();
-  void drop_late_copy_ends() noexcept;
+  /// Outside of copy mode the server ignores CopyDone and CopyFail. They wait in the queue only while they may belong
+  /// to a COPY whose beginning the server did not announce yet.
+  void drop_late_copy_ends() noexcept {
+    if (copy_ == CopyMode::in) return;
+    while (!queue_.empty() && queue_.front().ends_copy()) queue_.pop();
+  }
   std::uint32_t take_maybe_syncs() noexcept;
 
   RequestQueue queue_;

@@ -1,27 +1,9 @@
 #include "protocol/request_queue.hpp"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 namespace pgleash::protocol {
-
-bool RequestQueue::push(Outstanding item) {
-  if (items_ == std::numeric_limits<std::uint32_t>::max()) return false;
-  if (runs_ != 0) {
-    Run& newest = runs()[last()];
-    if (RequestQueue::item(newest) == item && count(newest) < max_count) {
-      newest += one;
-      tally(item, 1);
-      return true;
-    }
-  }
-  if (runs_ == capacity_ && !make_room()) return false;
-  ++runs_;
-  runs()[last()] = make_run(item, 1);
-  tally(item, 1);
-  return true;
-}
 
 void RequestQueue::push_front(Outstanding item, std::uint32_t times) {
   if (times == 0) return;
@@ -42,17 +24,7 @@ void RequestQueue::push_front(Outstanding item, std::uint32_t times) {
   }
 }
 
-void RequestQueue::pop() noexcept {
-  Run& oldest = runs()[head_];
-  untally(item(oldest));
-  oldest -= one;
-  if (count(oldest) != 0) return;
-  head_ = (head_ + 1) & (capacity_ - 1);
-  --runs_;
-  if (runs_ == 0 && capacity_ > kept_capacity) release();
-}
-
-void RequestQueue::replace_back(Outstanding item) {
+void RequestQueue::split_back(Outstanding item) {
   Run& newest = runs()[last()];
   const Outstanding before = RequestQueue::item(newest);
   if (before == item) return;
@@ -73,20 +45,6 @@ bool RequestQueue::make_room() {
   capacity_ *= 2;
   head_ = 0;
   return true;
-}
-
-void RequestQueue::tally(Outstanding item, std::uint32_t times) noexcept {
-  items_ += times;
-  if (item.ends_in_ready()) ending_ += times;
-  if (item.runs_statement()) statements_ += times;
-  if (item.has(Outstanding::may_commit)) may_commit_ += times;
-}
-
-void RequestQueue::untally(Outstanding item) noexcept {
-  --items_;
-  if (item.ends_in_ready()) --ending_;
-  if (item.runs_statement()) --statements_;
-  if (item.has(Outstanding::may_commit)) --may_commit_;
 }
 
 void RequestQueue::release() noexcept {

@@ -63,11 +63,42 @@ class RequestQueue {
   static constexpr std::uint32_t max_runs = 4 * full_runs;
 
   /// False when there is no room: the message is not queued.
-  bool push(Outstanding item);
+  bool push(Outstanding item) {
+    if (runs_ != 0) {
+      Run& newest = runs()[last()];
+      if (RequestQueue::item(newest) == item && count(newest) < max_count && items_ < max_items) {
+        newest += one;
+        tally(item, 1);
+        return true;
+      }
+    }
+    if ((runs_ == capacity_ && !make_room()) || items_ == max_items) return false;
+    ++runs_;
+    runs()[last()] = make_run(item, 1);
+    tally(item, 1);
+    return true;
+  }
   void push_front(Outstanding item, std::uint32_t times = 1);
-  void pop() noexcept;
+  void pop() noexcept {
+    Run& oldest = runs()[head_];
+    untally(item(oldest));
+    oldest -= one;
+    if (count(oldest) != 0) return;
+    head_ = (head_ + 1) & (capacity_ - 1);
+    --runs_;
+    if (runs_ == 0 && capacity_ > kept_capacity) release();
+  }
   /// Gives the newest message other flags.
-  void replace_back(Outstanding item);
+  void replace_back(Outstanding item) {
+    Run& newest = runs()[last()];
+    if (runs_ == 1 && count(newest) == 1) {  // by far the usual case: no run before it to join
+      untally(RequestQueue::item(newest));
+      newest = make_run(item, 1);
+      tally(item, 1);
+    } else {
+      split_back(item);
+    }
+  }
 
   [[nodiscard]] bool empty() const noexcept { return items_ == 0; }
   [[nodiscard]] bool full() const noexcept { return runs_ >= full_runs; }
@@ -86,6 +117,7 @@ class RequestQueue {
   static constexpr unsigned count_shift = 8;
   static constexpr Run one = 1U << count_shift;
   static constexpr std::uint32_t max_count = ~std::uint32_t{0} >> count_shift;
+  static constexpr std::uint32_t max_items = ~std::uint32_t{0};
 
   static Outstanding item(Run run) noexcept {
     Outstanding item;
@@ -99,8 +131,14 @@ class RequestQueue {
   [[nodiscard]] const Run* runs() const noexcept { return heap_ ? heap_.get() : inline_.data(); }
   [[nodiscard]] std::uint32_t last() const noexcept { return (head_ + runs_ - 1) & (capacity_ - 1); }
   bool make_room();
-  void tally(Outstanding item, std::uint32_t times) noexcept;
-  void untally(Outstanding item) noexcept;
+  void split_back(Outstanding item);
+  void tally(Outstanding item, std::uint32_t times) noexcept {
+    items_ += times;
+    ending_ += item.ends_in_ready() ? times : 0;
+    statements_ += item.runs_statement() ? times : 0;
+    may_commit_ += item.has(Outstanding::may_commit) ? times : 0;
+  }
+  void untally(Outstanding item) noexcept { tally(item, ~std::uint32_t{0}); }  // less one
   void release() noexcept;
 
   std::unique_ptr<Run[]> heap_;  // a ring once the inline one is too small

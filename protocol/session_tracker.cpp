@@ -84,42 +84,6 @@ SessionState SessionTracker::derive_state() const noexcept {
   return SessionState::idle;
 }
 
-/// True when the state is another one than before. The caller touches it.
-bool SessionTracker::refresh_state(Instant now) noexcept {
-  const SessionState state = derive_state();
-  if (state == facts_.state) return false;
-  facts_.state = state;
-  facts_.state_since = now;
-  return true;
-}
-
-void SessionTracker::touch_state(Instant now) noexcept {
-  ++facts_.mark.state;
-  facts_.state_since = now;
-}
-
-/// What is derived once a chunk, not once a message.
-void SessionTracker::refresh_counts() noexcept {
-  facts_.outstanding = flow_.queue().ending_in_ready();
-  facts_.commit_outstanding = flow_.queue().may_commit() != 0;
-  facts_.request_bytes = facts_.backend_bytes - request_offset_;
-}
-
-/// Nothing was outstanding, and something is now.
-void SessionTracker::begin_request(Instant now) noexcept {
-  ++facts_.mark.request;
-  clean_request_ = true;
-  start_clock(now, facts_.backend_bytes);
-}
-
-/// The server turns to a request: one just begun, or the next of those that waited.
-void SessionTracker::start_clock(Instant now, std::uint64_t backend_offset) noexcept {
-  facts_.request_since = now;
-  facts_.request_rows = 0;
-  request_offset_ = backend_offset;
-  if (facts_.transaction == TransactionStatus::idle) facts_.transaction_since = now;
-}
-
 /// A transaction is over; the next one's first statement is known only if it was not forwarded before.
 void SessionTracker::end_transaction() noexcept {
   ++facts_.mark.transaction;
@@ -131,12 +95,6 @@ void SessionTracker::end_transaction() noexcept {
   } else {
     first_of_transaction_ = {};
   }
-}
-
-void SessionTracker::anomaly() noexcept {
-  ++facts_.anomalies;
-  facts_.degraded = true;
-  clean_request_ = false;
 }
 
 }  // namespace pgleash::protocol

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string_view>
+#include <utility>
 
 #include "protocol/frame_scanner.hpp"
 #include "protocol/message_flow.hpp"
@@ -122,14 +123,41 @@ class SessionTracker {
   using Kind = Outstanding::Kind;
 
   [[nodiscard]] SessionState derive_state() const noexcept;
-  bool refresh_state(Instant now) noexcept;
-  void touch_state(Instant now) noexcept;
-  void refresh_counts() noexcept;
-  void begin_request(Instant now) noexcept;
-  void start_clock(Instant now, std::uint64_t backend_offset) noexcept;
+  /// True when the state is another one than before: an event to touch it for.
+  bool refresh_state() noexcept {
+    const SessionState before = std::exchange(facts_.state, derive_state());
+    return before != facts_.state;
+  }
+  void touch_state(Instant now) noexcept {
+    ++facts_.mark.state;
+    facts_.state_since = now;
+  }
+  /// What is derived once a chunk, not once a message.
+  void refresh_counts() noexcept {
+    facts_.outstanding = flow_.queue().ending_in_ready();
+    facts_.commit_outstanding = flow_.queue().may_commit() != 0;
+    facts_.request_bytes = facts_.backend_bytes - request_offset_;
+  }
+  /// Nothing was outstanding, and something is now.
+  void begin_request(Instant now) noexcept {
+    ++facts_.mark.request;
+    clean_request_ = true;
+    start_clock(now, facts_.backend_bytes);
+  }
+  /// The server turns to a request: one just begun, or the next of those that waited.
+  void start_clock(Instant now, std::uint64_t backend_offset) noexcept {
+    facts_.request_since = now;
+    facts_.request_rows = 0;
+    request_offset_ = backend_offset;
+    if (facts_.transaction == TransactionStatus::idle) facts_.transaction_since = now;
+  }
   void run_statement(Kind kind, const StatementTexts::Ref& text, StatementTraits traits, bool known);
   void end_transaction() noexcept;
-  void anomaly() noexcept;
+  void anomaly() noexcept {
+    ++facts_.anomalies;
+    facts_.degraded = true;
+    clean_request_ = false;
+  }
 
   SessionFacts facts_;
   StatementTexts* texts_;

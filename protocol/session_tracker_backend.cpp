@@ -128,7 +128,7 @@ void SessionTracker::BackendMessages::answer(bool expected) {
 }
 
 void SessionTracker::BackendMessages::changed_state() {
-  if (!tracker.refresh_state(now)) return;
+  if (!tracker.refresh_state()) return;
   tracker.touch_state(now);
   changes.state = true;
 }
@@ -234,7 +234,7 @@ void SessionTracker::BackendMessages::ready(Bytes body, std::size_t end) {
   } else if (ended && tracker.clean_request_ && tracker.flow_.settled()) {
     tracker.facts_.degraded = false;
   }
-  const bool changed = tracker.refresh_state(now);
+  const bool changed = tracker.refresh_state();
   if (changed || moved) {
     tracker.touch_state(now);
     changes.state = true;

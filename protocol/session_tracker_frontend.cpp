@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "protocol/messages.hpp"
 #include "protocol/session_tracker.hpp"
 
@@ -13,10 +15,13 @@ std::uint8_t flags_of(StatementTraits traits, bool known) noexcept {
   return static_cast<std::uint8_t>(flags);
 }
 
-StatementTraits unknown_traits() noexcept {
-  StatementTraits traits;
-  traits.unknown = true;
-  return traits;
+constexpr StatementTraits unknown_traits{.unknown = true};
+
+/// Whether the zero-ended bytes are a text that is known: the same statement again is frequent, and needs no hash.
+bool is_text(const StatementTexts::Ref& known, Bytes bytes) noexcept {
+  const std::string_view text = known.text();
+  return bytes.size() == text.size() + 1 && known && !known.truncated() && bytes.back() == std::byte{0} &&
+         std::memcmp(text.data(), bytes.data(), text.size()) == 0;
 }
 
 }  // namespace
@@ -90,7 +95,7 @@ std::uint32_t SessionTracker::FrontendMessages::header(char type, std::uint32_t 
     default:  // d, p, and what the server will refuse
       break;
   }
-  const bool changed = tracker.refresh_state(now);
+  const bool changed = tracker.refresh_state();
   changes.state |= changed;
   if (changed || type != 'X') tracker.touch_state(now);
   return read ? std::min(body, limit) : FrameScanner::not_wanted;
@@ -137,18 +142,18 @@ void SessionTracker::FrontendMessages::body(char type, Bytes prefix, std::size_t
 void SessionTracker::FrontendMessages::waiting(char type) {
   if (type != 'Q' && type != 'E') return;
   tracker.last_statement_ = {};
-  tracker.facts_.statement = unknown_traits();
+  tracker.facts_.statement = unknown_traits;
 }
 
 void SessionTracker::FrontendMessages::query(Bytes prefix) {
   tracker.prepared_.forget_unnamed();
   tracker.unnamed_portal_ = {};
-  const StatementText query = decode_query(prefix);
   const auto& last = tracker.last_statement_;
-  if (last && last.truncated() == query.truncated && last.text() == query.text) {  // no need to hash it again
+  if (is_text(last, prefix)) {
     tracker.run_statement(Kind::query, last, last.traits(), true);
     return;
   }
+  const StatementText query = decode_query(prefix);
   const auto text = tracker.texts_->intern(query.text, query.truncated);
   const auto traits = text ? text.traits() : read_traits(query.text, query.truncated);
   tracker.run_statement(Kind::query, text, traits, true);
@@ -177,7 +182,7 @@ void SessionTracker::FrontendMessages::bind(Bytes prefix) {
 void SessionTracker::FrontendMessages::execute(Bytes prefix) {
   const auto portal = decode_execute(prefix);
   if (!portal) {
-    tracker.run_statement(Kind::execute, {}, unknown_traits(), false);
+    tracker.run_statement(Kind::execute, {}, unknown_traits, false);
     return;
   }
   const auto& text = portal->empty() ? tracker.unnamed_portal_ : tracker.named_portal_;
@@ -207,7 +212,7 @@ Changes SessionTracker::on_frontend(Bytes bytes, Instant now, TrackerEvents& /*e
   if (!frontend_.feed(bytes, messages)) {
     closing_ = true;
     messages.changes.unframeable = true;
-    if (refresh_state(now)) {
+    if (refresh_state()) {
       touch_state(now);
       messages.changes.state = true;
     }

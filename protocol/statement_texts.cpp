@@ -10,22 +10,6 @@
 
 namespace pgleash::protocol {
 
-/// Header of one text; its bytes follow it in the same block.
-struct StatementTexts::Entry {
-  Table* table;
-  Entry* next_in_bucket;
-  Entry* older;  // among those without a reference
-  Entry* newer;
-  std::uint64_t hash;
-  std::uint32_t references;
-  std::uint16_t size;
-  StatementTraits traits;
-  bool truncated;
-
-  [[nodiscard]] char* bytes() noexcept { return reinterpret_cast<char*>(this + 1); }
-  [[nodiscard]] std::string_view text() noexcept { return {bytes(), size}; }
-};
-
 struct StatementTexts::Table {
   explicit Table(std::size_t limit) : max_bytes(limit), buckets(64) {
     std::random_device random;
@@ -44,7 +28,7 @@ struct StatementTexts::Table {
   bool make_room(std::size_t needed) noexcept;
   void remove(Entry* entry) noexcept;
   void grow();
-  void park(Entry* entry) noexcept;
+  void park(Entry* entry) noexcept;  // its last reference went
   void unpark(Entry* entry) noexcept;
 
   std::size_t max_bytes;
@@ -160,38 +144,6 @@ StatementTexts::Ref StatementTexts::intern(std::string_view text, bool truncated
 std::size_t StatementTexts::bytes() const noexcept { return table_->bytes; }
 std::size_t StatementTexts::texts() const noexcept { return table_->texts; }
 
-StatementTexts::Ref::Ref(Entry* entry) noexcept : entry_(entry) {
-  if (entry_ != nullptr) ++entry_->references;
-}
-
-StatementTexts::Ref::Ref(const Ref& other) noexcept : Ref(other.entry_) {}
-
-StatementTexts::Ref& StatementTexts::Ref::operator=(const Ref& other) noexcept {
-  if (entry_ != other.entry_) *this = Ref{other};
-  return *this;
-}
-
-StatementTexts::Ref& StatementTexts::Ref::operator=(Ref&& other) noexcept {
-  Ref taken{std::move(other)};
-  std::swap(entry_, taken.entry_);
-  return *this;
-}
-
-StatementTexts::Ref::~Ref() {
-  if (entry_ != nullptr && --entry_->references == 0) entry_->table->park(entry_);
-}
-
-std::string_view StatementTexts::Ref::text() const noexcept {
-  return entry_ != nullptr ? entry_->text() : std::string_view{};
-}
-
-bool StatementTexts::Ref::truncated() const noexcept { return entry_ != nullptr && entry_->truncated; }
-
-StatementTraits StatementTexts::Ref::traits() const noexcept {
-  if (entry_ != nullptr) return entry_->traits;
-  StatementTraits unknown;
-  unknown.unknown = true;
-  return unknown;
-}
+void StatementTexts::park(Entry* entry) noexcept { entry->table->park(entry); }
 
 }  // namespace pgleash::protocol

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 namespace pgleash::protocol {
 
@@ -45,27 +46,62 @@ class StatementTexts {
  private:
   struct Entry;
   struct Table;
+  static void park(Entry* entry) noexcept;
+
   std::unique_ptr<Table> table_;
+};
+
+/// Header of one text; its bytes follow it in the same block.
+struct StatementTexts::Entry {
+  Table* table;
+  Entry* next_in_bucket;
+  Entry* older;  // among those without a reference
+  Entry* newer;
+  std::uint64_t hash;
+  std::uint32_t references;
+  std::uint16_t size;
+  StatementTraits traits;
+  bool truncated;
+
+  [[nodiscard]] char* bytes() noexcept { return reinterpret_cast<char*>(this + 1); }
+  [[nodiscard]] std::string_view text() noexcept { return {bytes(), size}; }
 };
 
 /// A counted reference to an interned text; 8 bytes; empty when the text is unknown.
 class StatementTexts::Ref {
  public:
   Ref() = default;
-  Ref(const Ref& other) noexcept;
-  Ref& operator=(const Ref& other) noexcept;
-  Ref(Ref&& other) noexcept : entry_(other.entry_) { other.entry_ = nullptr; }
-  Ref& operator=(Ref&& other) noexcept;
-  ~Ref();
+  Ref(const Ref& other) noexcept : Ref(other.entry_) {}
+  Ref& operator=(const Ref& other) noexcept {
+    if (entry_ != other.entry_) *this = Ref{other};
+    return *this;
+  }
+  Ref(Ref&& other) noexcept : entry_(std::exchange(other.entry_, nullptr)) {}
+  Ref& operator=(Ref&& other) noexcept {
+    Ref taken{std::move(other)};
+    std::swap(entry_, taken.entry_);
+    return *this;
+  }
+  ~Ref() {
+    if (entry_ != nullptr && --entry_->references == 0) park(entry_);
+  }
 
   [[nodiscard]] explicit operator bool() const noexcept { return entry_ != nullptr; }
-  [[nodiscard]] std::string_view text() const noexcept;  ///< empty when unknown
-  [[nodiscard]] bool truncated() const noexcept;
-  [[nodiscard]] StatementTraits traits() const noexcept;  ///< `unknown` set when the text is
+  /// Empty when unknown.
+  [[nodiscard]] std::string_view text() const noexcept {
+    return entry_ != nullptr ? entry_->text() : std::string_view{};
+  }
+  [[nodiscard]] bool truncated() const noexcept { return entry_ != nullptr && entry_->truncated; }
+  /// `unknown` set when the text is.
+  [[nodiscard]] StatementTraits traits() const noexcept {
+    return entry_ != nullptr ? entry_->traits : StatementTraits{.unknown = true};
+  }
 
  private:
   friend class StatementTexts;
-  explicit Ref(Entry* entry) noexcept;
+  explicit Ref(Entry* entry) noexcept : entry_(entry) {
+    if (entry_ != nullptr) ++entry_->references;
+  }
   Entry* entry_ = nullptr;
 };
 

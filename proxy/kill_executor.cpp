@@ -117,7 +117,8 @@ asio::awaitable<KillReport> KillExecutor::terminate(KillOrder order, Instant dea
       const protocol::CancelKey key = session->key;
       ServerCounters* counters = session->counters;
       done.client_told = sessions_.reset_server(*session, &order.notice, EndCause::rule, now);
-      const CancelResult sent = co_await cancels_.send(target, key, deadline, [] { return true; });
+      const std::function<bool()> always = [] { return true; };
+      const CancelResult sent = co_await cancels_.send(target, key, deadline, always);
       counters->cancels[static_cast<std::size_t>(CancelOrigin::rule)][static_cast<std::size_t>(sent)].add();
       if (sent != CancelResult::delivered) done.why = "cancel request: " + std::string{name(sent)};
       co_return done;
@@ -178,7 +179,9 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
     return !late;
   };
   ServerCounters* counters = session->counters;
-  const CancelResult sent = co_await cancels_.send(cancel_target(session->server.fd.get()), session->key, deadline, still_wanted);
+  const CancelTarget target = cancel_target(session->server.fd.get());
+  const protocol::CancelKey key = session->key;
+  const CancelResult sent = co_await cancels_.send(target, key, deadline, still_wanted);
   counters->cancels[static_cast<std::size_t>(CancelOrigin::rule)][static_cast<std::size_t>(sent)].add();
   if (late) co_return *late;
   if (sent != CancelResult::delivered) {

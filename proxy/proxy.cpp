@@ -119,7 +119,9 @@ asio::awaitable<CancelResult> Proxy::forward_cancel(protocol::CancelKey key, std
   }
   // Another instance may own the session, and the server checks the key anyway.
   const CancelTarget target = co_await upstream.target(settings_.servers[settings_.server_of[listener]]);
-  co_return co_await cancels.send(target, std::move(key), deadline, [] { return true; });
+  const std::function<bool()> always = [] { return true; };
+  const CancelResult result = co_await cancels.send(target, std::move(key), deadline, always);
+  co_return result;
 }
 
 }  // namespace pgleash::proxy

@@ -116,13 +116,14 @@ asio::awaitable<void> StartupPhase::run(Accepted accepted) {
   set_leg_options(accepted.fd.get(), listener.keepalive);
   Starting self{*this, accepted};
   if (!is_allowed(self.peer, listener.allow)) {
-    co_await refuse(self, AcceptResult::not_allowed,
-                    {"28000", "connection refused: address " + self.client.address + " is not allowed on this listener",
-                     "", "add its network to the listener's \"allow\""});
+    ErrorNotice notice{"28000", "connection refused: address " + self.client.address + " is not allowed on this listener",
+                       "", "add its network to the listener's \"allow\""};
+    co_await refuse(self, AcceptResult::not_allowed, std::move(notice));
     co_return;
   }
   if (!make_room()) {
-    co_await refuse(self, AcceptResult::login_limit, {"53300", "too many logins are under way", "", "try again later"});
+    ErrorNotice notice{"53300", "too many logins are under way", "", "try again later"};
+    co_await refuse(self, AcceptResult::login_limit, std::move(notice));
     co_return;
   }
   auto packet = co_await receive(self);
@@ -151,8 +152,9 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
     if (error) {
       const AcceptResult why = self.gave_up.value_or(AcceptResult::client_gone);
       if (why == AcceptResult::login_timeout) {
-        co_await refuse(self, why, {"08006", "canceling authentication due to timeout",
-                                    "no complete startup packet within the listener's login_timeout", ""});
+        ErrorNotice notice{"08006", "canceling authentication due to timeout",
+                           "no complete startup packet within the listener's login_timeout", ""};
+        co_await refuse(self, why, std::move(notice));
       } else {
         count(self, why, error.message());
       }
@@ -161,7 +163,8 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
 
     auto parsed = protocol::parse_first_message(std::as_bytes(std::span{message}));
     if (!parsed) {
-      co_await refuse(self, AcceptResult::protocol_error, {parsed.error().sqlstate, parsed.error().message, "", ""});
+      ErrorNotice notice{parsed.error().sqlstate, parsed.error().message, "", ""};
+      co_await refuse(self, AcceptResult::protocol_error, std::move(notice));
       co_return std::nullopt;
     }
     if (auto* packet = std::get_if<protocol::StartupPacket>(&*parsed)) {
@@ -175,8 +178,8 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
     const bool ssl = std::holds_alternative<protocol::SslRequest>(*parsed);
     bool& asked = ssl ? asked_ssl : asked_gss;
     if (std::exchange(asked, true)) {
-      co_await refuse(self, AcceptResult::protocol_error,
-                      {"08P01", "encryption was already refused on this connection", "", ""});
+      ErrorNotice notice{"08P01", "encryption was already refused on this connection", "", ""};
+      co_await refuse(self, AcceptResult::protocol_error, std::move(notice));
       co_return std::nullopt;
     }
     const char no = 'N';
@@ -197,29 +200,30 @@ asio::awaitable<void> StartupPhase::forward_cancel(Starting& self, protocol::Can
 
 asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::StartupPacket packet) {
   if (draining_) {
-    co_await refuse(self, AcceptResult::draining, {"57P03", "pgleash is shutting down", "", "connect again"});
+    ErrorNotice notice{"57P03", "pgleash is shutting down", "", "connect again"};
+    co_await refuse(self, AcceptResult::draining, std::move(notice));
     co_return;
   }
   if (links_.total_live() > settings_.process.max_sessions) {
-    co_await refuse(self, AcceptResult::session_limit,
-                    {"53300", "pgleash has no room for another session",
-                     "max_sessions is " + std::to_string(settings_.process.max_sessions), ""});
+    ErrorNotice notice{"53300", "pgleash has no room for another session",
+                       "max_sessions is " + std::to_string(settings_.process.max_sessions), ""};
+    co_await refuse(self, AcceptResult::session_limit, std::move(notice));
     co_return;
   }
   const config::Listener& listener = settings_.listeners[self.listener];
   const config::Server& server = settings_.servers[settings_.server_of[self.listener]];
   UpstreamResult upstream = co_await upstream_.connect(server);
   if (!upstream.fd.open()) {
-    co_await refuse(self, AcceptResult::server_unreachable,
-                    {"08006", "pgleash could not reach server \"" + server.name + "\"", upstream.error,
-                     "check that the server runs and accepts connections from pgleash"});
+    ErrorNotice notice{"08006", "pgleash could not reach server \"" + server.name + "\"", upstream.error,
+                       "check that the server runs and accepts connections from pgleash"};
+    co_await refuse(self, AcceptResult::server_unreachable, std::move(notice));
     co_return;
   }
   // A fresh socket takes a startup packet whole; anything else is a broken connection.
   const ssize_t sent = ::send(upstream.fd.get(), packet.raw.data(), packet.raw.size(), MSG_NOSIGNAL);
   if (sent != static_cast<ssize_t>(packet.raw.size())) {
-    co_await refuse(self, AcceptResult::server_unreachable,
-                    {"08006", "pgleash lost the connection to server \"" + server.name + "\"", std::strerror(errno), ""});
+    ErrorNotice notice{"08006", "pgleash lost the connection to server \"" + server.name + "\"", std::strerror(errno), ""};
+    co_await refuse(self, AcceptResult::server_unreachable, std::move(notice));
     co_return;
   }
   boost::system::error_code failed;

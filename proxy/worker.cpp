@@ -100,7 +100,8 @@ asio::awaitable<std::optional<CancelResult>> Worker::cancel_for_client(protocol:
   sessions_.relay().hold(*session);
   ServerCounters* counters = session->counters;
   const CancelTarget target = cancel_target(session->server.fd.get());
-  const CancelResult result = co_await cancels_.send(target, std::move(key), deadline, [] { return true; });
+  const std::function<bool()> always = [] { return true; };
+  const CancelResult result = co_await cancels_.send(target, std::move(key), deadline, always);
   counters->cancels[static_cast<std::size_t>(CancelOrigin::client)][static_cast<std::size_t>(result)].add();
   co_return result;
 }

@@ -1,9 +1,9 @@
 #pragma once
 
-#include <cstdint>
-
 #include "config/config.hpp"
 #include "watchdog/verdict.hpp"
+
+#include <cstdint>
 
 namespace pgleash::watchdog {
 
@@ -15,14 +15,17 @@ enum class Permission : std::uint8_t {
   defer,    ///< not now; the engine may judge the activity again
 };
 
-/// Stands between every automatic verdict and its termination. Pure; control thread; one per server.
-/// Nothing dies unless both locks are open: `[enforcement] mode = "enforce"`, and a rule whose action is not "observe".
+/// Stands between every automatic verdict and its termination. Pure; control thread; one per
+/// server. Nothing dies unless both locks are open: `[enforcement] mode = "enforce"`, and a rule
+/// whose action is not "observe".
 class Brake {
  public:
   Brake(Instant started, Duration hold_after_start) noexcept;
 
-  /// Asked once per verdict, in the engine's order (oldest first): what limits the pace takes from it in this order.
-  [[nodiscard]] Permission decide(const Verdict& verdict, config::Mode mode, Instant now) const noexcept;
+  /// Asked once per verdict, in the engine's order (oldest first): what limits the pace takes from
+  /// it in this order.
+  [[nodiscard]] Permission decide(const Verdict& verdict, config::Mode mode,
+                                  Instant now) const noexcept;
   /// True while nothing would be ended yet even in enforce mode; labels what is only observed.
   [[nodiscard]] bool held_off(Instant now) const noexcept { return now < hold_until_; }
 

@@ -1,12 +1,12 @@
 #include "watchdog/evidence.hpp"
 
+#include "watchdog/client_encoding.hpp"
+
 #include <fmt/format.h>
 #include <pg_query.h>
 
 #include <memory>
 #include <optional>
-
-#include "watchdog/client_encoding.hpp"
 
 namespace pgleash::watchdog {
 namespace {
@@ -14,18 +14,24 @@ namespace {
 constexpr std::size_t max_tags = 16;
 constexpr std::size_t max_tag_bytes = 256;
 
-bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
+bool is_digit(char c) noexcept {
+  return c >= '0' && c <= '9';
+}
 bool begins_word(char c) noexcept {
   const auto letter = static_cast<unsigned char>(static_cast<unsigned char>(c) | 0x20U);
   return (letter >= 'a' && letter <= 'z') || c == '_' || static_cast<unsigned char>(c) >= 0x80;
 }
-bool in_word(char c) noexcept { return begins_word(c) || is_digit(c) || c == '$'; }
-bool is_blank(char c) noexcept { return c == ' ' || (c >= '\t' && c <= '\r'); }
+bool in_word(char c) noexcept {
+  return begins_word(c) || is_digit(c) || c == '$';
+}
+bool is_blank(char c) noexcept {
+  return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 enum class Token : std::uint8_t { blank, literal, word, comma, other };
 
-/// Cuts a statement into tokens as PostgreSQL's scanner does, as far as it matters where literals and comments begin and
-/// end (manual: "Lexical Structure").
+/// Cuts a statement into tokens as PostgreSQL's scanner does, as far as it matters where literals
+/// and comments begin and end (manual: "Lexical Structure").
 class Scanner {
  public:
   explicit Scanner(std::string_view text) noexcept : text_(text) {}
@@ -45,7 +51,9 @@ class Scanner {
   [[nodiscard]] char peek(std::size_t ahead = 0) const noexcept {
     return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0';
   }
-  [[nodiscard]] bool here(std::string_view what) const noexcept { return text_.substr(at_).starts_with(what); }
+  [[nodiscard]] bool here(std::string_view what) const noexcept {
+    return text_.substr(at_).starts_with(what);
+  }
   void skip_past(std::string_view what) noexcept {
     const auto found = text_.find(what, at_);
     at_ = found == std::string_view::npos ? text_.size() : found + what.size();
@@ -118,7 +126,8 @@ class Scanner {
   }
   Token number() noexcept {
     for (; !done() && (in_word(peek()) || peek() == '.'); ++at_) {
-      const bool exponent = (peek() | 0x20) == 'e' && (peek(1) == '+' || peek(1) == '-') && is_digit(peek(2));
+      const bool exponent =
+          (peek() | 0x20) == 'e' && (peek(1) == '+' || peek(1) == '-') && is_digit(peek(2));
       if (exponent) ++at_;
     }
     return Token::literal;
@@ -204,7 +213,8 @@ std::optional<Fingerprint> parsed(const std::string& text) {
   if (!print.error) {
     const PgQueryNormalizeResult normal = pg_query_normalize(text.c_str());
     // It leaves comments, and the literals of many utility statements.
-    if (!normal.error) result = {print.fingerprint_str, redact(normal.normalized_query, false), false};
+    if (!normal.error)
+      result = {print.fingerprint_str, redact(normal.normalized_query, false), false};
     pg_query_free_normalize_result(normal);
   }
   pg_query_free_fingerprint_result(print);

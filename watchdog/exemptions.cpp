@@ -46,8 +46,8 @@ bool server_may_work(SessionState state) noexcept {
          state == SessionState::copy_out || state == SessionState::pipeline_open;
 }
 
-/// Only a commit waits for synchronous replication; one that nobody asked for by name ends a statement outside of a
-/// transaction, and only the server can tell it from the statement's work.
+/// Only a commit waits for synchronous replication; one that nobody asked for by name ends a
+/// statement outside of a transaction, and only the server can tell it from the statement's work.
 Answer waits_for_replication(const SessionEntry& entry, const Freshness& freshness) noexcept {
   const auto& facts = entry.view.facts;
   if (!server_may_work(facts.state)) return Answer::no;

@@ -1,15 +1,15 @@
 #pragma once
 
-#include <cstdint>
-#include <optional>
-#include <string_view>
-#include <vector>
-
 #include "config/config.hpp"
 #include "config/diagnostic.hpp"
 #include "watchdog/selector.hpp"
 #include "watchdog/snapshot.hpp"
 #include "watchdog/verdict.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
 
 namespace pgleash::watchdog {
 
@@ -19,8 +19,12 @@ class Protection {
   Protection(const config::Protect& protect, std::vector<config::Diagnostic>& diagnostics);
 
   [[nodiscard]] bool superusers() const noexcept { return superusers_; }
-  [[nodiscard]] bool user(const proxy::SessionIdentity& who) const { return users_.match(who.user); }
-  [[nodiscard]] bool client(const proxy::SessionIdentity& who) const { return clients_.contain(who.client.address); }
+  [[nodiscard]] bool user(const proxy::SessionIdentity& who) const {
+    return users_.match(who.user);
+  }
+  [[nodiscard]] bool client(const proxy::SessionIdentity& who) const {
+    return clients_.contain(who.client.address);
+  }
   /// Application and user both: what a client says of itself exempts nobody alone.
   [[nodiscard]] bool entry(const proxy::SessionIdentity& who) const;
 
@@ -43,22 +47,24 @@ struct Freshness {
   Duration max_age{};
 
   [[nodiscard]] static Freshness of(const Snapshot& snapshot, Duration max_age) noexcept;
-  /// The session's row, if it tells of what the session does since `since`: sampled later, not too old, and active in
-  /// PostgreSQL's eyes too. Null: unknown.
-  [[nodiscard]] const ActivityRow* active_row(const SessionEntry& entry, Instant since) const noexcept;
+  /// The session's row, if it tells of what the session does since `since`: sampled later, not too
+  /// old, and active in PostgreSQL's eyes too. Null: unknown.
+  [[nodiscard]] const ActivityRow* active_row(const SessionEntry& entry,
+                                              Instant since) const noexcept;
 };
 
 /// Yes, no, or nobody can tell.
 enum class Answer : std::uint8_t { no, yes, unknown };
 
-/// Whether the running statement is one of those that are meant to run long: VACUUM, CREATE INDEX, REFRESH, ALTER, COPY,
-/// CALL. Known in-band, or by the leading keyword of the server's row when the text did not pass whole.
+/// Whether the running statement is one of those that are meant to run long: VACUUM, CREATE INDEX,
+/// REFRESH, ALTER, COPY, CALL. Known in-band, or by the leading keyword of the server's row when
+/// the text did not pass whole.
 [[nodiscard]] Answer maintenance(const SessionEntry& entry, const Freshness& freshness);
 
-/// PRODUCT.md's table of exemptions, by class of rule. What is known in-band needs no sample; what only the server knows
-/// is `unknown` without a fresh one, provided that there should be one. The first that holds, in the enum's order of
-/// certainty; `unknown` last.
-[[nodiscard]] Exemption exemption(config::RuleKind kind, const SessionEntry& entry, const Protection& protection,
-                                  const Freshness& freshness);
+/// PRODUCT.md's table of exemptions, by class of rule. What is known in-band needs no sample; what
+/// only the server knows is `unknown` without a fresh one, provided that there should be one. The
+/// first that holds, in the enum's order of certainty; `unknown` last.
+[[nodiscard]] Exemption exemption(config::RuleKind kind, const SessionEntry& entry,
+                                  const Protection& protection, const Freshness& freshness);
 
 }  // namespace pgleash::watchdog

@@ -47,15 +47,18 @@ std::string_view what_it_did(const Verdict& verdict) noexcept {
 std::string_view default_hint(RuleKind kind) noexcept {
   switch (kind) {
     case RuleKind::idle:
-      return "Return connections to the pool or close them, and let the pool retire idle ones earlier.";
+      return "Return connections to the pool or close them, and let the pool retire idle ones "
+             "earlier.";
     case RuleKind::idle_in_transaction:
       return "Commit or roll back before waiting for anything else than the database.";
     case RuleKind::aborted:
       return "Roll back as soon as a statement fails.";
     case RuleKind::held:
-      return "Finish what was begun: send Sync after a pipeline, CopyDone or CopyFail after COPY data.";
+      return "Finish what was begun: send Sync after a pipeline, CopyDone or CopyFail after COPY "
+             "data.";
     case RuleKind::stalled:
-      return "Read results as they arrive, fetch them in parts through a cursor, or ask for fewer rows.";
+      return "Read results as they arrive, fetch them in parts through a cursor, or ask for fewer "
+             "rows.";
     case RuleKind::statement:
       return "Make the statement faster, or ask for a rule of its own if it has to run so long.";
     case RuleKind::transaction_age:
@@ -82,8 +85,8 @@ std::string printable(std::string_view text) {
 }
 
 std::string detail_of(const Verdict& verdict) {
-  std::string detail =
-      fmt::format("Incident {}: search the log and the audit log of pgleash for it.", verdict.id.text);
+  std::string detail = fmt::format(
+      "Incident {}: search the log and the audit log of pgleash for it.", verdict.id.text);
   const auto& who = *verdict.session.view.who;
   if (who.pid) detail += fmt::format(" Backend pid {}.", static_cast<std::int32_t>(*who.pid));
   return detail;
@@ -93,7 +96,8 @@ std::string detail_of(const Verdict& verdict) {
 
 std::string in_seconds(Duration duration) {
   using std::chrono::milliseconds;
-  const auto ms = std::max<std::int64_t>(std::chrono::duration_cast<milliseconds>(duration).count(), 1);
+  const auto ms =
+      std::max<std::int64_t>(std::chrono::duration_cast<milliseconds>(duration).count(), 1);
   if (ms < 100) return fmt::format("{} ms", ms);
   if (ms >= 10'000) return fmt::format("{} s", ms / 1000);
   std::string text = fmt::format("{}.{:02}", ms / 1000, ms % 1000 / 10);
@@ -111,7 +115,8 @@ proxy::ErrorNotice error_notice(const Verdict& verdict, proxy::KillAction action
                   cancel ? "canceling statement" : "terminating connection", what_it_did(verdict),
                   in_seconds(verdict.measured), printable(verdict.rule), in_seconds(verdict.limit));
   notice.detail = detail_of(verdict);
-  notice.hint = verdict.hint.empty() ? std::string{default_hint(verdict.kind)} : printable(verdict.hint);
+  notice.hint =
+      verdict.hint.empty() ? std::string{default_hint(verdict.kind)} : printable(verdict.hint);
   return notice;
 }
 

@@ -311,11 +311,13 @@ Task<PgResult<PgRows>> PgConnection::finish(int sent, std::string statement, Ins
     drop({Kind::lost, {}, one_line(PQerrorMessage(conn_)), statement});
     co_return loss_;
   }
-  if (!co_await flush(deadline)) co_return interrupted(std::move(statement));
+  const bool flushed = co_await flush(deadline);
+  if (!flushed) co_return interrupted(std::move(statement));
   PgRows rows;
   std::optional<PgError> error;
   for (;;) {
-    if (!co_await receive(deadline)) co_return interrupted(std::move(statement));
+    const bool received = co_await receive(deadline);
+    if (!received) co_return interrupted(std::move(statement));
     PGresult* result = PQgetResult(conn_);
     if (result == nullptr) break;
     PgRows some{result};
@@ -359,7 +361,8 @@ Task<bool> PgConnection::flush(Instant deadline) {
       co_return false;
     }
     // The server may be blocked writing to us: read too, or both wait for ever.
-    if (!co_await wait(read | write, deadline) || conn_ == nullptr) co_return false;
+    const bool moved = co_await wait(read | write, deadline);
+    if (!moved || conn_ == nullptr) co_return false;
     if ((ready_ & read) != 0 && PQconsumeInput(conn_) == 0) {
       drop({Kind::lost, {}, one_line(PQerrorMessage(conn_)), {}});
       co_return false;
@@ -370,7 +373,9 @@ Task<bool> PgConnection::flush(Instant deadline) {
 /// True when PQgetResult would not block.
 Task<bool> PgConnection::receive(Instant deadline) {
   while (PQisBusy(conn_) != 0) {
-    if (!co_await wait(read, deadline) || conn_ == nullptr) co_return false;
+    // In a statement of its own: a co_await inside || is miscompiled here (g++ 12).
+    const bool moved = co_await wait(read, deadline);
+    if (!moved || conn_ == nullptr) co_return false;
     if (PQconsumeInput(conn_) == 0) {
       drop({Kind::lost, fatal_sqlstate_, fatal_.empty() ? one_line(PQerrorMessage(conn_)) : fatal_, {}});
       co_return false;

@@ -1,14 +1,14 @@
 #include "watchdog/rule_engine.hpp"
 
+#include "watchdog/exemptions.hpp"
+#include "watchdog/selector.hpp"
+
 #include <algorithm>
 #include <cstddef>
 #include <string_view>
 #include <tuple>
 #include <unordered_map>
 #include <utility>
-
-#include "watchdog/exemptions.hpp"
-#include "watchdog/selector.hpp"
 
 namespace pgleash::watchdog {
 
@@ -21,7 +21,8 @@ namespace {
 
 constexpr Duration shortest_interval = std::chrono::milliseconds{25};
 constexpr Duration longest_interval = std::chrono::seconds{1};
-/// A client that took nothing for so long holds the server in ClientWrite, where a cancel is ignored.
+/// A client that took nothing for so long holds the server in ClientWrite, where a cancel is
+/// ignored.
 constexpr Duration cancel_is_ignored = std::chrono::seconds{10};
 
 /// How long a session has been in the condition of a rule's kind.
@@ -31,14 +32,17 @@ struct Condition {
   Duration age{};
 };
 
-Condition since(Instant start, Instant now) noexcept { return {true, false, now - start}; }
+Condition since(Instant start, Instant now) noexcept {
+  return {true, false, now - start};
+}
 
 bool judgeable(const proxy::SessionView& view) noexcept {
   return !view.ending && !view.facts.degraded && view.facts.state != SessionState::starting &&
          view.facts.state != SessionState::closing;
 }
 
-/// A frontend message that trickles in is life, though PostgreSQL shows the backend idle until it is complete.
+/// A frontend message that trickles in is life, though PostgreSQL shows the backend idle until it
+/// is complete.
 Instant reading_since(const protocol::SessionFacts& facts) noexcept {
   return facts.half_message ? std::max(facts.state_since, facts.last_frontend_byte)
                             : facts.state_since;
@@ -50,7 +54,8 @@ Condition in_state(const protocol::SessionFacts& facts, SessionState state, Inst
 
 Condition held(const SessionEntry& entry, const Freshness& freshness) noexcept {
   const auto& facts = entry.view.facts;
-  const Instant last = std::max({facts.state_since, facts.last_frontend_byte, facts.last_backend_byte});
+  const Instant last =
+      std::max({facts.state_since, facts.last_frontend_byte, facts.last_backend_byte});
   const ActivityRow* row = freshness.active_row(entry, last);
   const bool waits_for_client = row && row->wait_event == "ClientRead";
   Condition condition = since(last, freshness.now);
@@ -59,7 +64,8 @@ Condition held(const SessionEntry& entry, const Freshness& freshness) noexcept {
     case SessionState::pipeline_failed:
       return condition;
     case SessionState::copy_in:
-      condition.holds = !row || waits_for_client;  // else the server is behind, and we hold the client's bytes
+      condition.holds =
+          !row || waits_for_client;  // else the server is behind, and we hold the client's bytes
       return condition;
     case SessionState::pipeline_open:
       condition.blind = !row;
@@ -79,8 +85,8 @@ Condition statement(const SessionEntry& entry, Action action, const Freshness& f
     case SessionState::copy_out:
       break;
     case SessionState::pipeline_open: {
-      const ActivityRow* row = freshness.active_row(
-          entry, std::max(facts.last_frontend_byte, facts.last_backend_byte));
+      const ActivityRow* row =
+          freshness.active_row(entry, std::max(facts.last_frontend_byte, facts.last_backend_byte));
       if (row && row->wait_event == "ClientRead") return {};  // nothing runs: `held` sees to it
       condition.blind = !row;
       break;
@@ -190,7 +196,8 @@ class CompiledRules final : public RuleEngine {
   Duration interval_ = longest_interval;
   std::vector<CompiledRule> rules_;
   std::vector<RuleStatus> status_;
-  std::unordered_map<std::uint64_t, SessionMemory> memory_;  ///< of sessions about which something was said
+  std::unordered_map<std::uint64_t, SessionMemory>
+      memory_;  ///< of sessions about which something was said
   std::uint64_t evaluation_ = 0;
 };
 
@@ -211,8 +218,8 @@ Judged& CompiledRules::recall(SessionMemory& memory, std::size_t index,
   return *note;
 }
 
-Verdict CompiledRules::verdict(const CompiledRule& compiled, const SessionEntry& entry, Duration age,
-                               Exemption exempt) const {
+Verdict CompiledRules::verdict(const CompiledRule& compiled, const SessionEntry& entry,
+                               Duration age, Exemption exempt) const {
   const config::Rule& rule = compiled.rule;
   Verdict result;
   result.rule = rule.name;
@@ -240,7 +247,8 @@ void CompiledRules::judge(const SessionEntry& entry, const Freshness& freshness,
     const config::Rule& rule = compiled.rule;
     RuleStatus& status = status_[index];
     const Condition condition = condition_of(rule.kind, rule.action, entry, freshness);
-    if (!condition.holds || !compiled.concerns(condition.age) || !compiled.selects(*entry.view.who)) {
+    if (!condition.holds || !compiled.concerns(condition.age) ||
+        !compiled.selects(*entry.view.who)) {
       continue;
     }
     if (condition.blind) {
@@ -253,7 +261,8 @@ void CompiledRules::judge(const SessionEntry& entry, const Freshness& freshness,
     if (rule.warn && condition.age > *rule.warn && !judged.warned) {
       judged.warned = true;
       ++status.warned_total;
-      Verdict& warning = found.warnings.emplace_back(verdict(compiled, entry, condition.age, exempt));
+      Verdict& warning =
+          found.warnings.emplace_back(verdict(compiled, entry, condition.age, exempt));
       warning.action = Action::observe;
       warning.limit = *rule.warn;
     }
@@ -315,8 +324,7 @@ std::unique_ptr<RuleEngine> RuleEngine::compile(const std::vector<config::Rule>&
                                                 std::vector<config::Diagnostic>& diagnostics,
                                                 VerdictIds ids, Duration evidence_max_age) {
   const std::size_t before = diagnostics.size();
-  auto engine =
-      std::make_unique<CompiledRules>(rules, protect, diagnostics, ids, evidence_max_age);
+  auto engine = std::make_unique<CompiledRules>(rules, protect, diagnostics, ids, evidence_max_age);
   if (diagnostics.size() != before) return nullptr;
   return engine;
 }

@@ -19,7 +19,8 @@
 
 namespace pgleash::watchdog {
 
-/// A list of patterns, each against the whole name; linear in the name's length whatever the pattern.
+/// A list of patterns, each against the whole name; linear in the name's length whatever the
+/// pattern.
 class Patterns {
  public:
   void add(const std::string& text, const config::SourcePosition& position,
@@ -30,9 +31,11 @@ class Patterns {
     auto pattern = std::make_unique<RE2>(text, options);
     if (!pattern->ok()) {
       const auto found = config::pattern_fault(text);
-      diagnostics.push_back({config::Severity::error, position,
+      diagnostics.push_back({config::Severity::error,
+                             position,
                              "pattern '" + text + "': " + pattern->error(),
-                             found ? found->fault.hint : std::string{}, {}});
+                             found ? found->fault.hint : std::string{},
+                             {}});
       return;
     }
     patterns_.push_back(std::move(pattern));
@@ -64,7 +67,8 @@ class Patterns {
   std::vector<std::unique_ptr<RE2>> patterns_;
 };
 
-/// CIDR networks against a client's address as text. A Unix-socket client has none and is in no network.
+/// CIDR networks against a client's address as text. A Unix-socket client has none and is in no
+/// network.
 class Networks {
  public:
   Networks() = default;
@@ -81,7 +85,8 @@ class Networks {
     // An address is the narrowest network around itself.
     const auto parsed = config::parse_network(std::string{address} + (v6 ? "/128" : "/32"));
     const auto* host = std::get_if<config::Network>(&parsed);
-    return host && std::any_of(networks_.begin(), networks_.end(), [&](const config::Network& network) {
+    return host &&
+           std::any_of(networks_.begin(), networks_.end(), [&](const config::Network& network) {
              return config::contains(network, host->address, v6);
            });
   }
@@ -91,8 +96,8 @@ class Networks {
   std::vector<config::Network> networks_;
 };
 
-/// A rule's `match` or `except`, compiled: keys are AND, the values of one are OR. A key that was given and matches
-/// nobody selects nobody.
+/// A rule's `match` or `except`, compiled: keys are AND, the values of one are OR. A key that was
+/// given and matches nobody selects nobody.
 class Selector {
  public:
   Selector(const config::Match& match, std::vector<config::Diagnostic>& diagnostics)

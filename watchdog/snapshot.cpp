@@ -7,11 +7,13 @@
 namespace pgleash::watchdog {
 namespace {
 
-/// PostgreSQL stamps backend_start when it forks, after we accepted the client. Its clock and ours tick at their own
-/// pace, hence the slack.
+/// PostgreSQL stamps backend_start when it forks, after we accepted the client. Its clock and ours
+/// tick at their own pace, hence the slack.
 constexpr Duration clock_slack = std::chrono::seconds{2};
 
-bool is_unix(const proxy::Endpoint& leg) noexcept { return leg.address.empty(); }
+bool is_unix(const proxy::Endpoint& leg) noexcept {
+  return leg.address.empty();
+}
 
 /// PostgreSQL shows link-local addresses without their zone.
 std::string_view without_zone(std::string_view address) noexcept {
@@ -82,8 +84,8 @@ struct SnapshotJoin::Rows {
     return row.backend_age <= (sample->taken - who.connected) + clock_slack;
   }
 
-  /// The one row of our leg's address and port; null when there is none or more than one. A port of ours may still be
-  /// shown with the backend of an earlier session that has not noticed its end.
+  /// The one row of our leg's address and port; null when there is none or more than one. A port of
+  /// ours may still be shown with the backend of an earlier session that has not noticed its end.
   [[nodiscard]] const ActivityRow* of_leg(const proxy::SessionIdentity& who) const {
     const ActivityRow* only = nullptr;
     const auto [first, last] = by_port.equal_range(who.leg.port);
@@ -128,8 +130,7 @@ Mapping SnapshotJoin::match(SessionEntry& entry, Known& known, bool shared_pid, 
   }
 
   if (!who.pid) {
-    const ActivityRow* row =
-        may_show_it && !is_unix(who.leg) ? rows.of_leg(who) : nullptr;
+    const ActivityRow* row = may_show_it && !is_unix(who.leg) ? rows.of_leg(who) : nullptr;
     if (!row) return Mapping::none;
     known.backend = row->backend;
     take(*row);
@@ -164,8 +165,8 @@ Snapshot SnapshotJoin::join(Instant now, std::vector<proxy::SessionView> views,
     const auto& pid = entry.view.who->pid;
     Known& known = known_[proxy::number(entry.view.id)];
     if (!known.up && entry.view.facts.state != protocol::SessionState::starting) known.up = now;
-    entry.mapping = match(
-        entry, known, pid && std::binary_search(shared.begin(), shared.end(), *pid), rows);
+    entry.mapping =
+        match(entry, known, pid && std::binary_search(shared.begin(), shared.end(), *pid), rows);
     if (entry.mapping != Mapping::conflict) entry.backend = known.backend;
     entry.superuser = entry.view.facts.superuser_at_login || known.superuser;
   }

@@ -14,7 +14,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// A backend that reads leaves within some 20 ms, a working one shortly after its next check for interrupts.
+/// A backend that reads leaves within some 20 ms, a working one shortly after its next check for
+/// interrupts.
 constexpr std::array<Duration, 6> back_off{10ms, 20ms, 50ms, 100ms, 200ms, 500ms};
 /// Before the look that follows a guard which no longer recognised the backend.
 constexpr Duration parting = 100ms;
@@ -103,8 +104,7 @@ void TerminationPlan::reported(const KillReport& report, Instant now) {
 
 void TerminationPlan::carried_out(const KillReport& report, Instant now) {
   acted_ = true;
-  const bool proven =
-      action_ == KillAction::cancel ? report.statement_ended : report.server_eof;
+  const bool proven = action_ == KillAction::cancel ? report.statement_ended : report.server_eof;
   if (proven) return finish(Outcome::confirmed);
   if (!can_see_ && !may_escalate_) return finish(Outcome::unverified);
   verify(*begun_ + grace_, now);
@@ -162,7 +162,8 @@ void TerminationPlan::verify(Instant until, Instant now) {
 
 void TerminationPlan::look_again(Instant now) {
   look_due_ = can_see_ ? now + pause_before(looks_++) : look_until_;
-  // The last look is due when grace ends, not a step of the back-off later; the first one is never skipped.
+  // The last look is due when grace ends, not a step of the back-off later; the first one is never
+  // skipped.
   if (looks_ > 1) look_due_ = std::min(look_due_, std::max(look_until_, now));
 }
 

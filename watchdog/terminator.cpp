@@ -53,30 +53,34 @@ Terminator::Terminator(asio::any_io_executor executor, const config::Config& con
       fingerprints_(fingerprints) {}
 
 AuditRecord Terminator::record_of(AuditEvent event, const Verdict& verdict,
-                                  const proxy::StatementEvidence& evidence) {
+                                  const std::optional<proxy::StatementEvidence>& evidence) {
   AuditRecord line = audit_record(event, verdict, config_.enforcement.mode, wall_now());
   line.server = server_.name;
-  if (!evidence.last_statement.empty()) {
-    const Fingerprint& statement = fingerprints_.of(evidence.last_statement, evidence.last_truncated);
+  if (evidence && !evidence->last_statement.empty()) {
+    const Fingerprint& statement = fingerprints_.of(evidence->last_statement, evidence->last_truncated);
     line.statement_fingerprint = statement.hash;
     line.statement_normalized = statement.text;
-    line.statement_text = evidence.last_statement;
-    for (auto& [key, value] : sqlcommenter_tags(evidence.last_statement)) line.tags.emplace(key, value);
+    line.statement_text = evidence->last_statement;
+    for (auto& [key, value] : sqlcommenter_tags(evidence->last_statement)) line.tags.emplace(key, value);
   }
   return line;
 }
 
 Task<TerminationRecord> Terminator::terminate(Verdict verdict, bool monitor_up) {
   TerminationRecord record;
-  const proxy::StatementEvidence evidence =
-      (co_await sessions_.evidence(verdict.session.view.id)).value_or(proxy::StatementEvidence{});
+  const std::optional<proxy::StatementEvidence> evidence = co_await sessions_.evidence(verdict.session.view.id);
   AuditRecord line = record_of(AuditEvent::intent, verdict, evidence);
-  if (audit_ == nullptr || !co_await audit_->write(line)) {
-    record.why = audit_ == nullptr ? "no audit log: nothing is ended without one"
-                                   : "the audit log could not be written: nothing is ended without it";
+  if (audit_ == nullptr) {
+    record.why = "no audit log: nothing is ended without one";
+    co_return record;
+  }
+  const bool on_disk = co_await audit_->write(line);
+  if (!on_disk) {
+    record.why = "the audit log could not be written: nothing is ended without it";
     co_return record;
   }
 
+  const JudgedColumns columns = columns_of(verdict);
   const Instant begun = now();
   TerminationPlan plan{verdict, monitor_up && kill_connection_ != nullptr, begun};
   for (;;) {
@@ -87,19 +91,22 @@ Task<TerminationRecord> Terminator::terminate(Verdict verdict, bool monitor_up) 
     }
     switch (step.kind) {
       case TerminationPlan::Kind::carry_out: {
-        const proxy::KillReport report = co_await sessions_.carry_out(order_for(verdict, step.action));
+        proxy::KillOrder order = order_for(verdict, step.action);
+        const proxy::KillReport report = co_await sessions_.carry_out(std::move(order));
         if (report.step != proxy::InBandStep::none) record.step = report.step;
         record.client_told = record.client_told || report.client_told;
         if (!report.why.empty()) record.why = report.why;
         plan.reported(report, now());
         break;
       }
-      case TerminationPlan::Kind::look:
-        plan.seen(co_await kill_connection_->look(*verdict.session.backend, columns_of(verdict), now() + sql_time), now());
+      case TerminationPlan::Kind::look: {
+        const BackendSight sight = co_await kill_connection_->look(*verdict.session.backend, columns, now() + sql_time);
+        plan.seen(sight, now());
         break;
+      }
       case TerminationPlan::Kind::guarded_sql: {
         const KillConnection::Answer answer =
-            co_await kill_connection_->terminate(*verdict.session.backend, columns_of(verdict), now() + sql_time);
+            co_await kill_connection_->terminate(*verdict.session.backend, columns, now() + sql_time);
         record.sql = record.sql || answer.result == TerminationPlan::SqlResult::signalled;
         if (!answer.why.empty()) record.why = answer.why;
         plan.answered(answer.result, now());
@@ -127,18 +134,19 @@ Task<TerminationRecord> Terminator::terminate(Verdict verdict, bool monitor_up) 
 
 Task<bool> Terminator::is_gone(const Verdict& verdict) {
   if (kill_connection_ == nullptr || !verdict.session.backend) co_return false;
-  co_return co_await kill_connection_->look(*verdict.session.backend, columns_of(verdict), now() + sql_time) ==
-      BackendSight::gone;
+  const JudgedColumns columns = columns_of(verdict);
+  const BackendSight sight = co_await kill_connection_->look(*verdict.session.backend, columns, now() + sql_time);
+  co_return sight == BackendSight::gone;
 }
 
 Task<bool> Terminator::write(AuditEvent event, Verdict verdict, std::optional<Outcome> outcome, std::string why) {
   if (audit_ == nullptr) co_return true;
-  const proxy::StatementEvidence evidence =
-      (co_await sessions_.evidence(verdict.session.view.id)).value_or(proxy::StatementEvidence{});
+  const std::optional<proxy::StatementEvidence> evidence = co_await sessions_.evidence(verdict.session.view.id);
   AuditRecord line = record_of(event, verdict, evidence);
   if (outcome) line.outcome = name(*outcome);
   line.why = std::move(why);
-  co_return co_await audit_->write(line);
+  const bool on_disk = co_await audit_->write(line);
+  co_return on_disk;
 }
 
 }  // namespace pgleash::watchdog

@@ -42,7 +42,7 @@ class Terminator {
 
  private:
   [[nodiscard]] AuditRecord record_of(AuditEvent event, const Verdict& verdict,
-                                      const proxy::StatementEvidence& evidence);
+                                      const std::optional<proxy::StatementEvidence>& evidence);
 
   boost::asio::any_io_executor executor_;
   const config::Config& config_;

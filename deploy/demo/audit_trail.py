@@ -9,6 +9,10 @@ from pathlib import Path
 from narration import say
 
 
+#: What was judged, in the words of the client's error.
+JUDGED = {"idle": "idle", "idle_in_transaction": "idle in transaction", "statement": "running", "transaction_age": "transaction open"}
+
+
 class AuditTrail:
     """Follows the file from its own thread and says each new record aloud."""
 
@@ -23,11 +27,18 @@ class AuditTrail:
 
     def stop(self) -> None:
         self._stopped.set()
-        self._thread.join(2)
+        if self._thread.is_alive():
+            self._thread.join(2)
 
     def outcomes(self, pid: int, rule: str) -> list[dict]:
         """What became of the verdicts of `rule` on this backend: one record each."""
         return [r for r in list(self.records) if r["event"] == "outcome" and r.get("pid") == pid and r["rule"] == rule]
+
+    def confirmed(self) -> int:
+        return sum(r.get("outcome") == "confirmed" for r in list(self.records))
+
+    def has_told(self, pid: int) -> bool:
+        return any(r.get("pid") == pid and r["event"] == "intent" for r in list(self.records))
 
     def judged_pids(self) -> set[int]:
         return {r["pid"] for r in list(self.records) if "pid" in r}
@@ -44,15 +55,15 @@ class AuditTrail:
             *lines, read = read.split("\n")  # the last one may be unfinished
             for line in lines:
                 record = json.loads(line)
-                self.records.append(record)
                 self._tell(record)
-            time.sleep(0.02)
+                self.records.append(record)
+            time.sleep(0.01)
 
     @staticmethod
     def _tell(record: dict) -> None:
         who = f"{record.get('application', '?')}, backend {record.get('pid', '?')}"
         if record["event"] == "intent":
-            say("pgleash", f"{record['action']}: {who}: {record['state'].replace('_', ' ')} for {record['measured_ms'] / 1000:.2f} s, "
+            say("pgleash", f"{record['action']}: {who}: {JUDGED.get(record['kind'], record['kind'])} for {record['measured_ms'] / 1000:.2f} s, "
                 f"rule '{record['rule']}', incident {record['verdict']}", "yellow")
         elif record["event"] == "outcome":
             reason = record.get("exemption") or record.get("step", "").replace("_", " ")

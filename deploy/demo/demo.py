@@ -18,7 +18,7 @@ import scenes  # noqa: E402
 from narration import expect, heading, plain, say  # noqa: E402
 from pgwire import ConnectionLost, PgError  # noqa: E402
 from stage import Stage  # noqa: E402
-from throwaway import StartFailure  # noqa: E402
+from throwaway import Failure  # noqa: E402
 from workers import Checkout, Notifier, Steady  # noqa: E402
 
 
@@ -46,7 +46,10 @@ def stay(stage: Stage) -> None:
 
   Try:  BEGIN;  and wait for {scenes.TRANSACTION_LIMIT:.0f} seconds.
 """)
-    threading.Event().wait()
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        plain()
 
 
 def perform(stage: Stage, keep: bool) -> None:
@@ -65,11 +68,14 @@ def perform(stage: Stage, keep: bool) -> None:
             ended += play(stage, troupe)
         except (PgError, ConnectionLost, OSError) as error:  # TimeoutError is an OSError
             expect(False, f"{play.__name__.replace('_', ' ')}: {type(error).__name__}: {error}")
+        if stage.pgleash.poll() is not None:
+            raise Failure(f"pgleash ended with status {stage.pgleash.returncode}:\n{stage.log()[-4000:]}")
     heading("The healthy ones")
     for worker in troupe.all():
         expect(worker.is_alive() and not worker.trouble, f"{worker.application} noticed nothing of all this"
                + (f": {worker.trouble}" if worker.trouble else ""))
-    expect(stage.pgleash.poll() is None, "pgleash runs")
+    expect(stage.metric("pgleash_actions_total", outcome="confirmed") == stage.audit.confirmed(),
+           f"/metrics and the audit log agree: {stage.audit.confirmed()} verdicts confirmed")
     summary(stage, ended)
     try:
         if keep:
@@ -99,7 +105,7 @@ def main() -> int:
         plain()
         say("demo", "interrupted: cleaning up")
         status = 130
-    except StartFailure as failure:
+    except Failure as failure:
         print(f"demo: {failure}", file=sys.stderr)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

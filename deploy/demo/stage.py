@@ -16,7 +16,7 @@ from pathlib import Path
 import pgwire
 from audit_trail import AuditTrail
 from narration import say
-from throwaway import Postgres, StartFailure, end, free_port, hand_over, unprivileged, wait_until
+from throwaway import Postgres, Failure, end, free_port, hand_over, unprivileged, wait_until
 
 HERE = Path(__file__).resolve().parent
 BOOTSTRAP = HERE.parent / "sql" / "bootstrap.sql"
@@ -79,7 +79,7 @@ class Stage:
             env={**self.environment("postgres", self.postgres.password, self.postgres.port, "postgres"), "PGOPTIONS": "-c client_min_messages=warning"},
             capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise StartFailure(f"{BOOTSTRAP} failed:\n{done.stdout}{done.stderr}")
+            raise Failure(f"{BOOTSTRAP} failed:\n{done.stdout}{done.stderr}")
         say("PostgreSQL", "deploy/sql/bootstrap.sql made the role pgleash_monitor: it can look and signal, nothing else")
 
     def _start_pgleash(self) -> None:
@@ -96,7 +96,7 @@ class Stage:
                 return
             if "in use" not in self.log():
                 break
-        raise StartFailure("pgleash did not start:\n" + self.log()[-3000:])
+        raise Failure(f"pgleash did not start (status {self.pgleash.returncode}):\n{self.log()[-3000:]}")
 
     def _write_config(self) -> None:
         self.port, self.metrics_port = free_port(), free_port()

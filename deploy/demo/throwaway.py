@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 
-class StartFailure(RuntimeError):
-    """The server did not come up; the text carries the end of its log."""
+class Failure(RuntimeError):
+    """A server did not come up or did not stay up; the text carries the end of its log."""
 
 
 def programs() -> Path:
@@ -26,7 +26,7 @@ def programs() -> Path:
         return max(found, key=lambda d: int(d.parent.name) if d.parent.name.isdigit() else 0)
     initdb = shutil.which("initdb")
     if not initdb:
-        raise StartFailure("no PostgreSQL server programs here: apt install postgresql-15")
+        raise Failure("no PostgreSQL server programs here: apt install postgresql-15")
     return Path(initdb).resolve().parent
 
 
@@ -105,7 +105,7 @@ class Postgres:
             if self._launch():
                 return
             if attempt == 2 or "could not bind" not in self.log.read_text():
-                raise StartFailure("PostgreSQL did not start:\n" + self.log.read_text()[-2000:])
+                raise Failure("PostgreSQL did not start:\n" + self.log.read_text()[-2000:])
 
     def _initialise(self) -> None:
         password_file = self.directory / "password"
@@ -119,7 +119,7 @@ class Postgres:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/", check=False)
         password_file.unlink()
         if done.returncode != 0:
-            raise StartFailure("initdb failed:\n" + done.stdout[-2000:])
+            raise Failure("initdb failed:\n" + done.stdout[-2000:])
         with (self.data / "postgresql.auto.conf").open("a") as settings:
             settings.writelines(f"{key} = {value}\n" for key, value in self.settings.items())
 

@@ -19,7 +19,7 @@ insert into shop.customer (name, born, data)
   select 'Kündin ' || n, date '1980-01-01' + n, jsonb_build_object('n', n, 'text', E'quote " tab\t back\\') from generate_series(1, 500) n;
 insert into shop.orders (customer, state, amount, tags, raw, at)
   select 1 + n % 500, (array['open', 'paid', 'sent'])[1 + n % 3]::shop.state, n * 1.25, array['t' || n, null, 'a,b{c}'],
-         decode(md5(n::text), 'hex'), timestamptz '2024-01-01' + n * interval '1 minute' from generate_series(1, 30000) n;
+         decode(md5(n::text), 'hex'), timestamptz '2024-01-01' + n * interval '1 minute' from generate_series(1, 8000) n;
 create view shop.unpaid as select * from shop.orders where state = 'open';
 create materialized view shop.totals as select customer, sum(amount) from shop.orders group by 1 with no data;
 create function shop.tax(numeric) returns numeric language sql immutable as $$ select $1 * 0.19 $$;
@@ -30,7 +30,7 @@ create table shop.parts_0 partition of shop.parts for values with (modulus 2, re
 create table shop.parts_1 partition of shop.parts for values with (modulus 2, remainder 1);
 insert into shop.parts select n, repeat('v', n % 50) from generate_series(1, 5000) n;
 create table shop.wide (v text);
-insert into shop.wide select string_agg(md5(n::text), '') from generate_series(1, 200000) n;
+insert into shop.wide select string_agg(md5(n::text), '') from generate_series(1, 100000) n;
 select lo_from_bytea(471100, convert_to(repeat('large object ', 100000), 'UTF8'));
 comment on table shop.orders is 'line one
 line two';

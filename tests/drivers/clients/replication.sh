@@ -29,11 +29,12 @@ pg_basebackup --pgdata=- --format=tar --wal-method=fetch --checkpoint=fast --no-
 echo "== write-ahead log, received up to a position"
 pg_receivewal --slot=received --create-slot
 start=$(position)
-psql -XAtqo /dev/null -c "create table streamed (n int primary key, v text); insert into streamed select n, md5(n::text) from generate_series(1, 20000) n" \
-     -c "select 1 from pg_logical_emit_message(true, 'test', 'flushed')"
+psql -XAtqc "create table streamed (n int primary key, v text); insert into streamed select n, md5(n::text) from generate_series(1, 20000) n"
 finish=$(position)
+psql -XAtqo /dev/null -c "select pg_logical_emit_message(true, 'test', 'pg_receivewal ends with the first byte behind the position')"
 mkdir wal
-pg_receivewal --directory=wal --slot=received --endpos="$finish" --no-loop --no-sync
+pg_receivewal --directory=wal --slot=received --endpos="$finish" --no-loop --no-sync --status-interval=1 2>&1 |
+  sed -E 's/[0-9A-F]{24}/SEGMENT/'
 for segment in wal/*.partial; do mv "$segment" "${segment%.partial}"; done
 "$PATH_TO_SERVER_PROGRAMS/pg_waldump" --path=wal --start="$start" --end="$finish" |
   awk '/rmgr: Heap .*INSERT/ { n++ } END { print (n >= 20000) ? "all inserts are in the log" : "only " n " inserts" }'
@@ -43,7 +44,7 @@ echo "== logical decoding"
 if pg_recvlogical --dbname="$PGDATABASE" --slot=decoded --plugin=test_decoding --create-slot; then
   psql -XAtqo /dev/null -c "update streamed set v = 'changed' where n <= 3" -c "delete from streamed where n > 19998" \
        -c "begin; insert into streamed values (0, repeat('wide ', 4)); commit" -c "select 1 from pg_logical_emit_message(true, 't', 'x')"
-  pg_recvlogical --dbname="$PGDATABASE" --slot=decoded --start --endpos="$(position)" --file=- --no-loop -o include-xids=0 |
+  pg_recvlogical --dbname="$PGDATABASE" --slot=decoded --start --endpos="$(position)" --file=- --no-loop --status-interval=1 -o include-xids=0 |
     grep -v '^message'
   pg_recvlogical --dbname="$PGDATABASE" --slot=decoded --drop-slot
 fi

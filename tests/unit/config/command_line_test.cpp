@@ -1,13 +1,13 @@
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <sys/stat.h>
-
-#include <fstream>
-#include <tuple>
-
 #include "config/address.hpp"
 #include "config/defaults.hpp"
 #include "config/loader.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sys/stat.h>
+#include <tuple>
 
 namespace pgleash::config {
 namespace {
@@ -95,15 +95,18 @@ TEST(CommandLine, NeverRepeatsThePasswordOfAUrl) {
 }
 
 TEST(CommandLine, ListensInSeveralPlaces) {
-  const LoadResult result = run({.listen = {"127.0.0.1:7000", "[::1]:7000", "/run/pgleash", "/run/pgleash:7000"}});
+  const LoadResult result =
+      run({.listen = {"127.0.0.1:7000", "[::1]:7000", "/run/pgleash", "/run/pgleash:7000"}});
   ASSERT_TRUE(result.config);
-  EXPECT_THAT(result.config->listeners.front().listen,
-              ElementsAre(Address{"127.0.0.1", 7000, false}, Address{"::1", 7000, false}, Address{"/run/pgleash", 6432, true},
-                          Address{"/run/pgleash", 7000, true}));
+  EXPECT_THAT(
+      result.config->listeners.front().listen,
+      ElementsAre(Address{"127.0.0.1", 7000, false}, Address{"::1", 7000, false},
+                  Address{"/run/pgleash", 6432, true}, Address{"/run/pgleash", 7000, true}));
 }
 
 TEST(CommandLine, WritesAnAddressAsItReadsIt) {
-  for (const char* text : {"127.0.0.1:1", "[::1]:7000", "[fe80::1%eth0]:1", "/run/pgleash", "/run/pgleash:7000", "/run/a:b", "/run/a:1:6432", "/"}) {
+  for (const char* text : {"127.0.0.1:1", "[::1]:7000", "[fe80::1%eth0]:1", "/run/pgleash",
+                           "/run/pgleash:7000", "/run/a:b", "/run/a:1:6432", "/"}) {
     const auto parsed = parse_listen_address(text);
     ASSERT_TRUE(std::holds_alternative<Address>(parsed)) << text;
     const auto again = parse_listen_address(format_address(std::get<Address>(parsed)));
@@ -114,15 +117,18 @@ TEST(CommandLine, WritesAnAddressAsItReadsIt) {
 }
 
 TEST(CommandLine, ReportsEveryFaultOfEveryOption) {
-  const LoadResult result = from_command_line(
-      {.server = "", .listen = {"nowhere", "127.0.0.1:1"}, .monitor = "usr=x password=hunter2 port=5", .http = "9732"});
+  const LoadResult result = from_command_line({.server = "",
+                                               .listen = {"nowhere", "127.0.0.1:1"},
+                                               .monitor = "usr=x password=hunter2 port=5",
+                                               .http = "9732"});
   EXPECT_FALSE(result.config);
   std::vector<std::string> sources;
   for (const Diagnostic& found : result.diagnostics) {
     sources.push_back(found.position.source);
     EXPECT_THAT(render(found, false), Not(HasSubstr("hunter2")));
   }
-  EXPECT_THAT(sources, ElementsAre("--server", "--monitor", "--monitor", "--monitor", "--listen", "--http"));
+  EXPECT_THAT(sources,
+              ElementsAre("--server", "--monitor", "--monitor", "--monitor", "--listen", "--http"));
 }
 
 TEST(CommandLine, ChecksWhatTheOptionsSayTogether) {

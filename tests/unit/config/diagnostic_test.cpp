@@ -1,10 +1,10 @@
 #include "config/diagnostic.hpp"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include "config/loader.hpp"
 #include "config/nearest.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 namespace pgleash::config {
 namespace {
@@ -20,20 +20,23 @@ std::string rendered(const std::string& text, const std::string& source = "pglea
 }
 
 TEST(Rendering, ShowsPlaceLineCaretAndHint) {
-  EXPECT_EQ(rendered("[[server]]\nname = \"orders\"\nhost = \"db1\"\nconect_timeout = \"5s\"\n[[rule]]\nname = \"r\"\n"
+  EXPECT_EQ(rendered("[[server]]\nname = \"orders\"\nhost = \"db1\"\nconect_timeout = "
+                     "\"5s\"\n[[rule]]\nname = \"r\"\n"
                      "kind = \"held\"\nlimit = 90   # seconds\n"),
             "pgleash.toml:4:1: error: unknown key 'conect_timeout' in [[server]]\n"
             "    4 | conect_timeout = \"5s\"\n"
             "      | ^\n"
             "      = did you mean 'connect_timeout'?\n"
-            "pgleash.toml:8:9: error: 'limit' takes a duration such as \"90s\", or \"off\", not a whole number\n"
+            "pgleash.toml:8:9: error: 'limit' takes a duration such as \"90s\", or \"off\", not a "
+            "whole number\n"
             "    8 | limit = 90   # seconds\n"
             "      |         ^\n"
             "      = write limit = \"90s\"\n");
 }
 
 TEST(Rendering, PutsTheCaretUnderTheCharacterBehindTabsAndUmlauts) {
-  EXPECT_EQ(rendered("[[server]]\nname = \"s\"\nhost = \"db\"\n[protect]\n\tusers = ['gr\xc3\xbc\xc3\x9f', '(']\n"),
+  EXPECT_EQ(rendered("[[server]]\nname = \"s\"\nhost = \"db\"\n[protect]\n\tusers = "
+                     "['gr\xc3\xbc\xc3\x9f', '(']\n"),
             "pgleash.toml:5:20: error: faulty pattern: missing ): (\n"
             "    5 | \tusers = ['gr\xc3\xbc\xc3\x9f', '(']\n"
             "      | \t                  ^\n"
@@ -74,7 +77,11 @@ TEST(Rendering, InColourIsTheSameText) {
 }
 
 TEST(Rendering, LetsNothingOfTheFileSteerTheTerminal) {
-  const Diagnostic hostile{Severity::error, {"f\x1b[2J", 1, 1}, "a\x1b[31mb\x07", "\xc2\x9b\x31m\x9b", "\x1b]0;title\x07 \xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\x98"};
+  const Diagnostic hostile{Severity::error,
+                           {"f\x1b[2J", 1, 1},
+                           "a\x1b[31mb\x07",
+                           "\xc2\x9b\x31m\x9b",
+                           "\x1b]0;title\x07 \xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\x98"};
   EXPECT_EQ(render(hostile, false),
             "f?[2J:1:1: error: a?[31mb?\n"
             "    1 | ?]0;title? \xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\x98\n"
@@ -87,8 +94,10 @@ TEST(Rendering, NeverShowsASecretThatStandsOnTheLine) {
       "[server.monitor]\npassword = hunter2\n",
       "[server.monitor]\npassword = \"hunter2\n",
       "[[server]]\n[server.monitor]\nPGPASSWORD = \"hunter2\"\n",
-      "server = [ { name = \"s\", host = \"db\", monitor = { user = 7, \"password\" = \"hunter2\" } } ]\n",
-      "server = [ { name = \"s\", host = \"db\", monitor = { secret.key = \"hunter2\", user = 7 } } ]\n",
+      "server = [ { name = \"s\", host = \"db\", monitor = { user = 7, \"password\" = \"hunter2\" "
+      "} } ]\n",
+      "server = [ { name = \"s\", host = \"db\", monitor = { secret.key = \"hunter2\", user = 7 } "
+      "} ]\n",
       "[metrics]\ntoken = tru # hunter2\n",
   };
   for (const char* text : texts) {

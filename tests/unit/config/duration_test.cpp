@@ -13,8 +13,9 @@ using ::testing::HasSubstr;
 
 TEST(Duration, IsReadWithEachUnitAndWithSeveral) {
   const std::pair<const char*, std::chrono::milliseconds> table[] = {
-      {"25ms", 25ms},       {"250ms", 250ms},          {"90s", 90s},     {"1m", 1min},       {"1m30s", 90s}, {"1h30m", 90min},
-      {"2d", 48h},          {"1d1h1m1s1ms", 25h + 61s + 1ms}, {"100s", 100s}, {"3650d", 87600h}, {"007s", 7s},   {"1h5ms", 1h + 5ms},
+      {"25ms", 25ms}, {"250ms", 250ms},  {"90s", 90s}, {"1m", 1min},
+      {"1m30s", 90s}, {"1h30m", 90min},  {"2d", 48h},  {"1d1h1m1s1ms", 25h + 61s + 1ms},
+      {"100s", 100s}, {"3650d", 87600h}, {"007s", 7s}, {"1h5ms", 1h + 5ms},
   };
   for (const auto& [text, expected] : table) {
     std::string why;
@@ -65,7 +66,8 @@ TEST(Duration, ThatIsFaultyTellsWhatToWrite) {
 
 TEST(Duration, IsWrittenAsShortAsItCanBeReadBack) {
   const std::pair<std::chrono::milliseconds, const char*> table[] = {
-      {90s, "1m30s"}, {1500ms, "1s500ms"}, {24h, "1d"}, {25h, "1d1h"}, {25ms, "25ms"}, {1h + 5ms, "1h5ms"}, {87600h, "3650d"},
+      {90s, "1m30s"}, {1500ms, "1s500ms"}, {24h, "1d"},       {25h, "1d1h"},
+      {25ms, "25ms"}, {1h + 5ms, "1h5ms"}, {87600h, "3650d"},
   };
   for (const auto& [duration, expected] : table) {
     EXPECT_EQ(format_duration(duration), expected);

@@ -1,6 +1,9 @@
+#include "config/loader.hpp"
+#include "config/schema.hpp"
+#include "tests/unit/config/without_positions.hpp"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
@@ -9,10 +12,7 @@
 #include <set>
 #include <sstream>
 #include <string>
-
-#include "config/loader.hpp"
-#include "config/schema.hpp"
-#include "tests/unit/config/without_positions.hpp"
+#include <sys/stat.h>
 
 namespace pgleash::config {
 namespace {
@@ -21,7 +21,9 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
-std::string example_path() { return std::string(PGLEASH_SOURCE_DIR) + "/config/pgleash.example.toml"; }
+std::string example_path() {
+  return std::string(PGLEASH_SOURCE_DIR) + "/config/pgleash.example.toml";
+}
 
 std::string example() {
   std::ifstream file{example_path()};
@@ -49,15 +51,20 @@ std::set<std::string> shown_keys(const std::string& text) {
       section = match[2];
       const std::string first = section.substr(0, section.find('.'));
       if (lists.contains(first)) section.insert(first.size(), "[]");
-      shown.insert(section.substr(0, section.find('.') == std::string::npos ? section.find('[') : std::string::npos));
+      shown.insert(section.substr(
+          0, section.find('.') == std::string::npos ? section.find('[') : std::string::npos));
       section += '.';
     } else if (std::regex_match(line, match, key)) {
       const std::string path = section + match[1].str();
       shown.insert(path);
       const std::string value = match[2];
       const std::string within = value.starts_with("[ {") ? path + "[]." : path + '.';
-      const std::string table = value.find('{') == std::string::npos ? "" : value.substr(value.find('{'), value.rfind('}') - value.find('{'));
-      for (std::sregex_iterator one{table.begin(), table.end(), inner}; one != std::sregex_iterator{}; ++one) {
+      const std::string table =
+          value.find('{') == std::string::npos
+              ? ""
+              : value.substr(value.find('{'), value.rfind('}') - value.find('{'));
+      for (std::sregex_iterator one{table.begin(), table.end(), inner};
+           one != std::sregex_iterator{}; ++one) {
         shown.insert(within + (*one)[1].str());
       }
     }
@@ -73,7 +80,8 @@ TEST(Example, LoadsWithoutAWord) {
 
 TEST(Example, ShowsTheDefaultOfEveryKeyThatHasOne) {
   const LoadResult shown = load_file(example_path());
-  const LoadResult bare = load_text("[[server]]\nname = \"orders\"\nhost = \"db1.internal\"\n", "bare");
+  const LoadResult bare =
+      load_text("[[server]]\nname = \"orders\"\nhost = \"db1.internal\"\n", "bare");
   ASSERT_TRUE(shown.config && bare.config);
   EXPECT_EQ(effective_toml(*shown.config), effective_toml(*bare.config));
   EXPECT_TRUE(without_positions(*shown.config) == without_positions(*bare.config));
@@ -113,15 +121,17 @@ TEST(Example, ShowsEveryKeyThatTheLoaderKnowsAndNoOther) {
 
 TEST(Example, SchemaWalkFindsKeysOfEveryDepth) {
   const std::set<std::string> known{known_keys().begin(), known_keys().end()};
-  for (const char* key : {"config_version", "process.workers", "listener[].keepalive.idle", "server[].monitor.password_file",
-                          "protect.entries[].users", "rule[].except.clients", "audit.fsync"}) {
+  for (const char* key : {"config_version", "process.workers", "listener[].keepalive.idle",
+                          "server[].monitor.password_file", "protect.entries[].users",
+                          "rule[].except.clients", "audit.fsync"}) {
     EXPECT_TRUE(known.contains(key)) << key;
   }
 }
 
 /// What stands behind a '#' without a space must be right too, once somebody takes the '#' away.
 TEST(Example, LoadsWithAllItsExamplesSwitchedOn) {
-  const std::filesystem::path folder = std::filesystem::path(::testing::TempDir()) / "pgleash-example";
+  const std::filesystem::path folder =
+      std::filesystem::path(::testing::TempDir()) / "pgleash-example";
   std::filesystem::create_directories(folder / "secrets");
   std::ofstream(folder / "secrets/monitor.pw") << "for the test\n";
   ASSERT_EQ(chmod((folder / "secrets/monitor.pw").c_str(), 0640), 0);
@@ -136,7 +146,8 @@ TEST(Example, LoadsWithAllItsExamplesSwitchedOn) {
   std::filesystem::remove_all(folder);
   ASSERT_TRUE(result.config) << all_rendered(result);
   EXPECT_THAT(result.diagnostics, IsEmpty());
-  EXPECT_EQ(result.config->servers.front().monitor.password_file, (folder / "secrets/monitor.pw").string());
+  EXPECT_EQ(result.config->servers.front().monitor.password_file,
+            (folder / "secrets/monitor.pw").string());
   EXPECT_EQ(result.config->audit.file, (folder / "audit.jsonl").string());
   EXPECT_EQ(result.config->audit.sink, AuditSink::file);
 }

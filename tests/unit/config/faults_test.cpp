@@ -1,11 +1,11 @@
+#include "config/loader.hpp"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <ostream>
 #include <string>
 #include <vector>
-
-#include "config/loader.hpp"
 
 namespace pgleash::config {
 namespace {
@@ -26,10 +26,13 @@ struct Faulty {
   Severity severity = Severity::error;
 };
 
-void PrintTo(const Faulty& faulty, std::ostream* out) { *out << faulty.text; }
+void PrintTo(const Faulty& faulty, std::ostream* out) {
+  *out << faulty.text;
+}
 
 LoadResult load(const std::string& text) {
-  const bool whole = text.find("server") != std::string::npos && text.find("host") != std::string::npos;
+  const bool whole =
+      text.find("server") != std::string::npos && text.find("host") != std::string::npos;
   return load_text(whole ? text : text + a_server, "pgleash.toml");
 }
 
@@ -38,7 +41,8 @@ class Faults : public ::testing::TestWithParam<Faulty> {};
 TEST_P(Faults, AreReportedOnceAtTheirPlaceWithAdvice) {
   const Faulty& expected = GetParam();
   const LoadResult result = load(expected.text);
-  ASSERT_THAT(result.diagnostics, SizeIs(1)) << (result.diagnostics.size() > 1 ? render(result.diagnostics[1], false) : "");
+  ASSERT_THAT(result.diagnostics, SizeIs(1))
+      << (result.diagnostics.size() > 1 ? render(result.diagnostics[1], false) : "");
   const Diagnostic& found = result.diagnostics.front();
   SCOPED_TRACE(render(found, false));
   EXPECT_EQ(found.severity, expected.severity);
@@ -57,7 +61,8 @@ INSTANTIATE_TEST_SUITE_P(
         Faulty{"[process]\nname = web\n", 2, 8, "not TOML", "name = \"web\""},
         Faulty{"[process]\nname = \"a\"\nname = \"b\"\n", 3, 8, "cannot redefine", "each key"},
         Faulty{"[process]\n[process]\n", 2, 1, "cannot redefine", "each key"},
-        Faulty{"[identity]\ndriver_defaults = [\"postgres\\.js\"]\n", 2, 30, "escape", "single quotes"},
+        Faulty{"[identity]\ndriver_defaults = [\"postgres\\.js\"]\n", 2, 30, "escape",
+               "single quotes"},
         Faulty{"[process\n", 1, 9, "not TOML", ""},
         Faulty{"[protect]\nsuperusers = True\n", 2, 14, "not TOML", "small letters"},
         Faulty{"[process]\nname =\n", 2, 7, "not TOML", "missing"},
@@ -68,42 +73,65 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     UnknownKeys, Faults,
     ::testing::Values(
-        Faulty{"[process]\nmax_session = 5\n", 2, 1, "unknown key 'max_session' in [process]", "did you mean 'max_sessions'?"},
-        Faulty{RULE "limt = \"5m\"\n", 5, 1, "unknown key 'limt' in [[rule]]", "did you mean 'limit'?"},
-        Faulty{RULE "[rule.match]\nuser = ['a']\n", 6, 1, "unknown key 'user' in [rule.match]", "'users'"},
-        Faulty{RULE "[rule.matches]\nusers = ['a']\n", 5, 7, "unknown section [rule.matches]", "'match'"},
-        Faulty{"[[listeners]]\nname = \"x\"\n", 1, 3, "unknown section [[listeners]]", "'listener'"},
-        Faulty{"[leak]\nhorizon = \"7d\"\n", 1, 2, "unknown section [leak]", "known here: config_version, process"},
+        Faulty{"[process]\nmax_session = 5\n", 2, 1, "unknown key 'max_session' in [process]",
+               "did you mean 'max_sessions'?"},
+        Faulty{RULE "limt = \"5m\"\n", 5, 1, "unknown key 'limt' in [[rule]]",
+               "did you mean 'limit'?"},
+        Faulty{RULE "[rule.match]\nuser = ['a']\n", 6, 1, "unknown key 'user' in [rule.match]",
+               "'users'"},
+        Faulty{RULE "[rule.matches]\nusers = ['a']\n", 5, 7, "unknown section [rule.matches]",
+               "'match'"},
+        Faulty{"[[listeners]]\nname = \"x\"\n", 1, 3, "unknown section [[listeners]]",
+               "'listener'"},
+        Faulty{"[leak]\nhorizon = \"7d\"\n", 1, 2, "unknown section [leak]",
+               "known here: config_version, process"},
         Faulty{"[[quota]]\nname = \"q\"\n", 1, 3, "unknown section [[quota]]", "known here"},
-        Faulty{"[enforcement]\npoll_interval = \"2s\"\n", 2, 1, "unknown key 'poll_interval'", "is a key of [server.monitor]"},
-        Faulty{"mode = \"enforce\"\n", 1, 1, "unknown key 'mode' in the top of the file", "is a key of [enforcement]"},
-        Faulty{"[[listener]]\ntls = \"off\"\n", 2, 1, "unknown key 'tls' in [[listener]]", "known here"},
-        Faulty{"[[listener]]\nkeepalive = { idel = \"60s\" }\n", 2, 15, "unknown key 'idel' in [listener.keepalive]", "'idle'"},
-        Faulty{"[[server]]\nname = \"s\"\nhost = \"db\"\n[server.monitor]\nport = 5433\n", 5, 1, "unknown key 'port'", "is a key of [[server]]"},
-        Faulty{"[[server]]\nname = \"s\"\nhost = \"db\"\nhosts = [\"a\"]\n", 4, 1, "unknown key 'hosts'", "'host'"}));
+        Faulty{"[enforcement]\npoll_interval = \"2s\"\n", 2, 1, "unknown key 'poll_interval'",
+               "is a key of [server.monitor]"},
+        Faulty{"mode = \"enforce\"\n", 1, 1, "unknown key 'mode' in the top of the file",
+               "is a key of [enforcement]"},
+        Faulty{"[[listener]]\ntls = \"off\"\n", 2, 1, "unknown key 'tls' in [[listener]]",
+               "known here"},
+        Faulty{"[[listener]]\nkeepalive = { idel = \"60s\" }\n", 2, 15,
+               "unknown key 'idel' in [listener.keepalive]", "'idle'"},
+        Faulty{"[[server]]\nname = \"s\"\nhost = \"db\"\n[server.monitor]\nport = 5433\n", 5, 1,
+               "unknown key 'port'", "is a key of [[server]]"},
+        Faulty{"[[server]]\nname = \"s\"\nhost = \"db\"\nhosts = [\"a\"]\n", 4, 1,
+               "unknown key 'hosts'", "'host'"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Types, Faults,
     ::testing::Values(
-        Faulty{"[[rule]]\nname = \"r\"\nkind = \"statement\"\nlimit = 90\n", 4, 9, "not a whole number", "write limit = \"90s\""},
-        Faulty{"[[rule]]\nname = \"r\"\nkind = \"statement\"\nlimit = 5000\n", 4, 9, "not a whole number", "\"5000s\", or \"5s\" if milliseconds"},
-        Faulty{"[[rule]]\nname = \"r\"\nkind = \"statement\"\nlimit = 0\n", 4, 9, "not a whole number", "limit = \"off\""},
-        Faulty{"[[rule]]\nname = \"r\"\nkind = \"statement\"\nlimit = false\n", 4, 9, "not true or false", "limit = \"off\""},
+        Faulty{"[[rule]]\nname = \"r\"\nkind = \"statement\"\nlimit = 90\n", 4, 9,
+               "not a whole number", "write limit = \"90s\""},
+        Faulty{"[[rule]]\nname = \"r\"\nkind = \"statement\"\nlimit = 5000\n", 4, 9,
+               "not a whole number", "\"5000s\", or \"5s\" if milliseconds"},
+        Faulty{"[[rule]]\nname = \"r\"\nkind = \"statement\"\nlimit = 0\n", 4, 9,
+               "not a whole number", "limit = \"off\""},
+        Faulty{"[[rule]]\nname = \"r\"\nkind = \"statement\"\nlimit = false\n", 4, 9,
+               "not true or false", "limit = \"off\""},
         Faulty{"[process]\ndrain_timeout = 1.5\n", 2, 17, "not a fraction", ""},
         Faulty{"[process]\nname = 7\n", 2, 8, "takes a string, not a whole number", "name = \"7\""},
         Faulty{"[process]\nname = [\"a\"]\n", 2, 8, "takes a string, not a list", "name = \"a\""},
-        Faulty{"[process]\nmax_sessions = \"5000\"\n", 2, 16, "takes a whole number, not a string", "max_sessions = 5000"},
-        Faulty{"[process]\nworkers = \"many\"\n", 2, 11, "a whole number or \"auto\", not a string", ""},
+        Faulty{"[process]\nmax_sessions = \"5000\"\n", 2, 16, "takes a whole number, not a string",
+               "max_sessions = 5000"},
+        Faulty{"[process]\nworkers = \"many\"\n", 2, 11, "a whole number or \"auto\", not a string",
+               ""},
         Faulty{"[process]\nname = 12:00:00\n", 2, 8, "not a date or time", ""},
-        Faulty{"[protect]\nsuperusers = \"true\"\n", 2, 14, "takes true or false, not a string", "superusers = true"},
+        Faulty{"[protect]\nsuperusers = \"true\"\n", 2, 14, "takes true or false, not a string",
+               "superusers = true"},
         Faulty{"[protect]\nsuperusers = 1\n", 2, 14, "takes true or false", ""},
-        Faulty{"[protect]\nusers = 'batch'\n", 2, 9, "takes a list of strings", "users = [\"batch\"]"},
+        Faulty{"[protect]\nusers = 'batch'\n", 2, 9, "takes a list of strings",
+               "users = [\"batch\"]"},
         Faulty{"[protect]\nusers = ['a', 7]\n", 2, 15, "takes a string", "\"7\""},
-        Faulty{"process = 1\n", 1, 11, "'process' is a section, not a whole number", "write [process]"},
+        Faulty{"process = 1\n", 1, 11, "'process' is a section, not a whole number",
+               "write [process]"},
         Faulty{"[[process]]\nname = \"x\"\n", 1, 1, "[process] stands once", "single brackets"},
-        Faulty{"[rule]\nname = \"r\"\n", 1, 1, "'rule' may stand several times", "write [[rule]] in double brackets"},
+        Faulty{"[rule]\nname = \"r\"\n", 1, 1, "'rule' may stand several times",
+               "write [[rule]] in double brackets"},
         Faulty{"rule = [1]\n", 1, 9, "'rule' takes sections, not a whole number", ""},
-        Faulty{"[[server]]\nname = \"s\"\nhost = \"db\"\nmonitor = \"off\"\n", 4, 11, "'monitor' is a section, not a string", "or \"none\""}));
+        Faulty{"[[server]]\nname = \"s\"\nhost = \"db\"\nmonitor = \"off\"\n", 4, 11,
+               "'monitor' is a section, not a string", "or \"none\""}));
 
 INSTANTIATE_TEST_SUITE_P(
     Durations, Faults,
@@ -115,9 +143,12 @@ INSTANTIATE_TEST_SUITE_P(
         Faulty{"[process]\ndrain_timeout = \"1.5h\"\n", 2, 17, "no duration", "\"1h30m\""},
         Faulty{"[process]\ndrain_timeout = \"9 min\"\n", 2, 17, "no duration", "\"9m\""},
         Faulty{"[process]\ndrain_timeout = \"-5s\"\n", 2, 17, "has a sign", ""},
-        Faulty{"[[listener]]\nkeepalive = { idle = \"500ms\" }\n", 2, 22, "too short for 'idle'", "\"1s\""},
-        Faulty{"[[listener]]\nkeepalive = { idle = \"1d\" }\n", 2, 22, "too long for 'idle'", "\"9h6m7s\""},
-        Faulty{"[[server]]\nname = \"s\"\nhost = \"db\"\nuser_timeout = \"30d\"\n", 4, 16, "too long for 'user_timeout'", "24d"}));
+        Faulty{"[[listener]]\nkeepalive = { idle = \"500ms\" }\n", 2, 22, "too short for 'idle'",
+               "\"1s\""},
+        Faulty{"[[listener]]\nkeepalive = { idle = \"1d\" }\n", 2, 22, "too long for 'idle'",
+               "\"9h6m7s\""},
+        Faulty{"[[server]]\nname = \"s\"\nhost = \"db\"\nuser_timeout = \"30d\"\n", 4, 16,
+               "too long for 'user_timeout'", "24d"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Values, Faults,
@@ -126,11 +157,17 @@ INSTANTIATE_TEST_SUITE_P(
         Faulty{"[process]\nworkers = 0\n", 2, 11, "out of range: 0", "or \"auto\""},
         Faulty{"[process]\nmax_sessions = -1\n", 2, 16, "out of range: -1", "from 1"},
         Faulty{"[process]\nname = \"a b\"\n", 2, 8, "cannot be an instance's name", "hostname"},
-        Faulty{"[process]\nlog_format = \"jsn\"\n", 2, 14, "cannot be \"jsn\"", "did you mean \"json\"?"},
-        Faulty{"[process]\nlog_format = \"xml\"\n", 2, 14, "cannot be \"xml\"", "one of auto, text or json"},
-        Faulty{"[[rule]]\nname = \"Bad Name\"\nkind = \"statement\"\nlimit = \"1h\"\n", 2, 8, "cannot be a name", "a-z"},
-        Faulty{"[[rule]]\nname = \"r\"\nkind = \"idle_in_tx\"\nlimit = \"1h\"\n", 3, 8, "'kind' cannot be", "one of idle, idle_in_transaction"},
-        Faulty{"[[rule]]\nname = \"r\"\nkind = \"aborted\"\nlimit = \"1h\"\naction = \"terminat\"\n", 5, 10, "'action' cannot be", "\"terminate\""},
+        Faulty{"[process]\nlog_format = \"jsn\"\n", 2, 14, "cannot be \"jsn\"",
+               "did you mean \"json\"?"},
+        Faulty{"[process]\nlog_format = \"xml\"\n", 2, 14, "cannot be \"xml\"",
+               "one of auto, text or json"},
+        Faulty{"[[rule]]\nname = \"Bad Name\"\nkind = \"statement\"\nlimit = \"1h\"\n", 2, 8,
+               "cannot be a name", "a-z"},
+        Faulty{"[[rule]]\nname = \"r\"\nkind = \"idle_in_tx\"\nlimit = \"1h\"\n", 3, 8,
+               "'kind' cannot be", "one of idle, idle_in_transaction"},
+        Faulty{
+            "[[rule]]\nname = \"r\"\nkind = \"aborted\"\nlimit = \"1h\"\naction = \"terminat\"\n",
+            5, 10, "'action' cannot be", "\"terminate\""},
         Faulty{RULE "sqlstate = \"57p05\"\n", 5, 12, "not an SQLSTATE", "native"},
         Faulty{RULE "sqlstate = \"00000\"\n", 5, 12, "does not mean an error", ""},
         Faulty{RULE "hint = \"a\\nb\"\n", 5, 8, "control character", "one line"},
@@ -141,17 +178,22 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Missing, Faults,
     ::testing::Values(
-        Faulty{"[[rule]]\nkind = \"aborted\"\nlimit = \"1h\"\n", 1, 1, "[[rule]] has no 'name'", "name = "},
-        Faulty{"[[rule]]\nname = \"r\"\nlimit = \"1h\"\n", 1, 1, "[[rule]] has no 'kind'", "kind = "},
-        Faulty{"\n[[rule]]\nname = \"r\"\nkind = \"aborted\"\naction = \"terminate\"\n", 2, 1, "[[rule]] has no 'limit'", "\"off\""},
+        Faulty{"[[rule]]\nkind = \"aborted\"\nlimit = \"1h\"\n", 1, 1, "[[rule]] has no 'name'",
+               "name = "},
+        Faulty{"[[rule]]\nname = \"r\"\nlimit = \"1h\"\n", 1, 1, "[[rule]] has no 'kind'",
+               "kind = "},
+        Faulty{"\n[[rule]]\nname = \"r\"\nkind = \"aborted\"\naction = \"terminate\"\n", 2, 1,
+               "[[rule]] has no 'limit'", "\"off\""},
         Faulty{"[[server]]\nhost = \"db\"\n", 1, 1, "[[server]] has no 'name'", "name = "},
         Faulty{"# a host of a server\n", 0, 0, "no [[server]]", "write [[server]]"},
-        Faulty{"[protect]\nentries = [ { application = 'pg_dump' } ]\n", 2, 13, "has no 'users'", "never exempts"}));
+        Faulty{"[protect]\nentries = [ { application = 'pg_dump' } ]\n", 2, 13, "has no 'users'",
+               "never exempts"}));
 
 INSTANTIATE_TEST_SUITE_P(
     AddressesAndNetworks, Faults,
     ::testing::Values(
-        Faulty{"[[listener]]\nlisten = [\"127.0.0.1\"]\n", 2, 11, "has no port", "\"127.0.0.1:6432\""},
+        Faulty{"[[listener]]\nlisten = [\"127.0.0.1\"]\n", 2, 11, "has no port",
+               "\"127.0.0.1:6432\""},
         Faulty{"[[listener]]\nlisten = [\"127.0.0.1:65536\"]\n", 2, 11, "not a port", "65535"},
         Faulty{"[[listener]]\nlisten = [\"127.0.0.1:0\"]\n", 2, 11, "not a port", "1 to"},
         Faulty{"[[listener]]\nlisten = [\"300.0.0.1:6432\"]\n", 2, 11, "not an IPv4 address", ""},
@@ -160,21 +202,30 @@ INSTANTIATE_TEST_SUITE_P(
         Faulty{"[[listener]]\nlisten = [\":6432\"]\n", 2, 11, "empty", "0.0.0.0"},
         Faulty{"[[listener]]\nlisten = [\"[::1]6432\"]\n", 2, 11, "behind its ]", "\"[::1]:6432\""},
         Faulty{"[[listener]]\nlisten = []\n", 2, 10, "empty list", ""},
-        Faulty{"[[listener]]\nlisten = \"127.0.0.1:6432\"\n", 2, 10, "list of strings", "[\"127.0.0.1:6432\"]"},
-        Faulty{"[[listener]]\nallow = [\"10.20.3.4/16\"]\n", 2, 10, "bits set beyond its prefix", "\"10.20.0.0/16\" for the network, \"10.20.3.4/32\""},
-        Faulty{"[[listener]]\nallow = [\"10.0.0.0/33\"]\n", 2, 10, "not a prefix length", "0 to 32"},
-        Faulty{"[[listener]]\nallow = [\"10.0.0.1\"]\n", 2, 10, "an address, not a network", "\"10.0.0.1/32\""},
+        Faulty{"[[listener]]\nlisten = \"127.0.0.1:6432\"\n", 2, 10, "list of strings",
+               "[\"127.0.0.1:6432\"]"},
+        Faulty{"[[listener]]\nallow = [\"10.20.3.4/16\"]\n", 2, 10, "bits set beyond its prefix",
+               "\"10.20.0.0/16\" for the network, \"10.20.3.4/32\""},
+        Faulty{"[[listener]]\nallow = [\"10.0.0.0/33\"]\n", 2, 10, "not a prefix length",
+               "0 to 32"},
+        Faulty{"[[listener]]\nallow = [\"10.0.0.1\"]\n", 2, 10, "an address, not a network",
+               "\"10.0.0.1/32\""},
         Faulty{"[[listener]]\nallow = [\"::/0\", \"db/8\"]\n", 2, 18, "not a network", "prefix"},
         Faulty{"[metrics]\nlisten = \"/run/pgleash\"\n", 2, 10, "TCP only", "off"},
-        Faulty{"[[server]]\nname = \"s\"\nhost = \"db:5433\"\n", 3, 8, "has a port in it", "host = \"db\" and port = 5433"},
-        Faulty{"[[server]]\nname = \"s\"\nhost = \"[::1]\"\n", 3, 8, "without brackets", "host = \"::1\""},
-        Faulty{"[[server]]\nname = \"s\"\nhost = \"db one\"\n", 3, 8, "neither an address nor a host name", ""},
-        Faulty{"[[server]]\nname = \"s\"\nhost = \"db\"\nport = 70000\n", 4, 8, "out of range", "65535"}));
+        Faulty{"[[server]]\nname = \"s\"\nhost = \"db:5433\"\n", 3, 8, "has a port in it",
+               "host = \"db\" and port = 5433"},
+        Faulty{"[[server]]\nname = \"s\"\nhost = \"[::1]\"\n", 3, 8, "without brackets",
+               "host = \"::1\""},
+        Faulty{"[[server]]\nname = \"s\"\nhost = \"db one\"\n", 3, 8,
+               "neither an address nor a host name", ""},
+        Faulty{"[[server]]\nname = \"s\"\nhost = \"db\"\nport = 70000\n", 4, 8, "out of range",
+               "65535"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Patterns, Faults,
     ::testing::Values(
-        Faulty{RULE "[rule.match]\nusers = ['ok', 'web-[a-z']\n", 6, 21, "missing ]", "close the ["},
+        Faulty{RULE "[rule.match]\nusers = ['ok', 'web-[a-z']\n", 6, 21, "missing ]",
+               "close the ["},
         Faulty{RULE "[rule.match]\nusers = ['web)']\n", 6, 11, "unexpected )", "\\("},
         Faulty{RULE "[rule.match]\napplications = ['*-job']\n", 6, 18, "repetition", "'.*-job'"},
         Faulty{RULE "[rule.match]\nusers = [\"*\"]\n", 6, 10, "repetition", "'.*'"},
@@ -182,48 +233,66 @@ INSTANTIATE_TEST_SUITE_P(
         Faulty{RULE "[rule.match]\nusers = []\n", 6, 9, "empty list", "leave the key out"},
         Faulty{RULE "[rule.except]\nclients = []\n", 6, 11, "empty list", "leave the key out"},
         Faulty{RULE "[rule.except]\nusers = ['']\n", 6, 10, "matches nobody", "'.*'"},
-        Faulty{"[protect]\nentries = [ { application = 'pg_(', users = ['b'] } ]\n", 2, 30, "missing )", "close"},
+        Faulty{"[protect]\nentries = [ { application = 'pg_(', users = ['b'] } ]\n", 2, 30,
+               "missing )", "close"},
         Faulty{"[identity]\ndriver_defaults = ['a{2,1}']\n", 2, 22, "repetition size", "1000"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Secrets, Faults,
     ::testing::Values(
-        Faulty{"[[server]]\nname = \"s\"\nhost = \"db\"\n[server.monitor]\npassword = \"hunter2\"\n", 5, 1, "secret", "password_file"},
+        Faulty{
+            "[[server]]\nname = \"s\"\nhost = \"db\"\n[server.monitor]\npassword = \"hunter2\"\n",
+            5, 1, "secret", "password_file"},
         Faulty{"[metrics]\nToken = \"hunter2\"\n", 2, 1, "secret", "password_file"},
-        Faulty{"[[server]]\nname = \"s\"\nhost = \"db\"\n[server.monitor]\npassword_file = \"/nonexistent/monitor.pw\"\n", 5, 17,
-               "cannot find \"/nonexistent/monitor.pw\"", "relative paths"},
-        Faulty{"[[server]]\nname = \"s\"\nhost = \"db\"\n[server.monitor]\npassword_file = \"/\"\n", 5, 17, "not a plain file", ""}));
+        Faulty{"[[server]]\nname = \"s\"\nhost = \"db\"\n[server.monitor]\npassword_file = "
+               "\"/nonexistent/monitor.pw\"\n",
+               5, 17, "cannot find \"/nonexistent/monitor.pw\"", "relative paths"},
+        Faulty{"[[server]]\nname = \"s\"\nhost = \"db\"\n[server.monitor]\npassword_file = \"/\"\n",
+               5, 17, "not a plain file", ""}));
 
 INSTANTIATE_TEST_SUITE_P(
     SectionsTogether, Faults,
     ::testing::Values(
-        Faulty{"[[rule]]\nname = \"r\"\nkind = \"idle_in_transaction\"\nlimit = \"1h\"\naction = \"cancel\"\n", 5, 10,
-               "kind 'idle_in_transaction' cannot cancel", "observe or terminate"},
-        Faulty{"[[rule]]\nname = \"r\"\nkind = \"transaction_age\"\nlimit = \"1h\"\naction = \"cancel\"\n", 5, 10,
-               "kind 'transaction_age' cannot cancel", "observe, terminate or escalate"},
+        Faulty{"[[rule]]\nname = \"r\"\nkind = \"idle_in_transaction\"\nlimit = \"1h\"\naction = "
+               "\"cancel\"\n",
+               5, 10, "kind 'idle_in_transaction' cannot cancel", "observe or terminate"},
+        Faulty{"[[rule]]\nname = \"r\"\nkind = \"transaction_age\"\nlimit = \"1h\"\naction = "
+               "\"cancel\"\n",
+               5, 10, "kind 'transaction_age' cannot cancel", "observe, terminate or escalate"},
         Faulty{RULE "warn = \"1h\"\n", 5, 8, "no earlier than the limit of 1h", "below"},
-        Faulty{RULE "[[rule]]\nname = \"r\"\nkind = \"held\"\nlimit = \"1h\"\n", 6, 8, "a second [[rule]] is named \"r\"", "name of its own"},
-        Faulty{"[[rule]]\nname = \"r\"\nkind = \"statement\"\nlimit = \"off\"\naction = \"cancel\"\n", 4, 9, "never acts", "limit",
-               Severity::warning},
-        Faulty{"[[rule]]\nname = \"r\"\nkind = \"statement\"\nlimit = \"off\"\n", 4, 9, "does nothing", "", Severity::warning},
+        Faulty{RULE "[[rule]]\nname = \"r\"\nkind = \"held\"\nlimit = \"1h\"\n", 6, 8,
+               "a second [[rule]] is named \"r\"", "name of its own"},
+        Faulty{
+            "[[rule]]\nname = \"r\"\nkind = \"statement\"\nlimit = \"off\"\naction = \"cancel\"\n",
+            4, 9, "never acts", "limit", Severity::warning},
+        Faulty{"[[rule]]\nname = \"r\"\nkind = \"statement\"\nlimit = \"off\"\n", 4, 9,
+               "does nothing", "", Severity::warning},
         Faulty{RULE "sqlstate = \"57P01\"\n", 5, 12, "Npgsql", "native", Severity::warning},
-        Faulty{"[[listener]]\nserver = \"order\"\n[[server]]\nname = \"orders\"\nhost = \"db\"\n", 2, 10, "unknown server \"order\"",
-               "did you mean \"orders\"?"},
-        Faulty{"[[listener]]\n[[server]]\nname = \"a\"\nhost = \"db\"\n[[server]]\nname = \"b\"\nhost = \"db2\"\n", 1, 1,
-               "does not say which server", "\"a\""},
-        Faulty{"[[listener]]\n[[listener]]\nlisten = [\"[::1]:6432\"]\n", 2, 1, "a second [[listener]] is named \"main\"", ""},
-        Faulty{"[[listener]]\nlisten = [\"127.0.0.1:6432\", \"0.0.0.0:6432\"]\n", 2, 29, "taken by listener[0].listen[0]", "once"},
-        Faulty{"[[listener]]\nlisten = [\"127.0.0.1:9732\"]\n[metrics]\nlisten = \"127.0.0.1:9732\"\n", 4, 10, "taken by listener[0].listen[0]", ""},
-        Faulty{"[[listener]]\nlisten = [\"127.0.0.1:5432\"]\n[[server]]\nname = \"s\"\nhost = \"127.0.0.1\"\n", 2, 11, "is the address of server \"s\"",
-               "connect to itself"},
-        Faulty{"[enforcement]\nmode = \"enforce\"\n[[rule]]\nname = \"r\"\nkind = \"held\"\nlimit = \"1h\"\naction = \"terminate\"\n", 2, 8,
-               "enforce mode without an audit log", "[audit]"},
-        Faulty{"[enforcement]\nmode = \"enforce\"\n[audit]\nsink = \"stdout\"\n", 2, 8, "every rule only observes", "action = ",
-               Severity::warning},
+        Faulty{"[[listener]]\nserver = \"order\"\n[[server]]\nname = \"orders\"\nhost = \"db\"\n",
+               2, 10, "unknown server \"order\"", "did you mean \"orders\"?"},
+        Faulty{"[[listener]]\n[[server]]\nname = \"a\"\nhost = \"db\"\n[[server]]\nname = "
+               "\"b\"\nhost = \"db2\"\n",
+               1, 1, "does not say which server", "\"a\""},
+        Faulty{"[[listener]]\n[[listener]]\nlisten = [\"[::1]:6432\"]\n", 2, 1,
+               "a second [[listener]] is named \"main\"", ""},
+        Faulty{"[[listener]]\nlisten = [\"127.0.0.1:6432\", \"0.0.0.0:6432\"]\n", 2, 29,
+               "taken by listener[0].listen[0]", "once"},
+        Faulty{
+            "[[listener]]\nlisten = [\"127.0.0.1:9732\"]\n[metrics]\nlisten = \"127.0.0.1:9732\"\n",
+            4, 10, "taken by listener[0].listen[0]", ""},
+        Faulty{"[[listener]]\nlisten = [\"127.0.0.1:5432\"]\n[[server]]\nname = \"s\"\nhost = "
+               "\"127.0.0.1\"\n",
+               2, 11, "is the address of server \"s\"", "connect to itself"},
+        Faulty{"[enforcement]\nmode = \"enforce\"\n[[rule]]\nname = \"r\"\nkind = \"held\"\nlimit "
+               "= \"1h\"\naction = \"terminate\"\n",
+               2, 8, "enforce mode without an audit log", "[audit]"},
+        Faulty{"[enforcement]\nmode = \"enforce\"\n[audit]\nsink = \"stdout\"\n", 2, 8,
+               "every rule only observes", "action = ", Severity::warning},
         Faulty{"[audit]\nsink = \"file\"\n", 2, 8, "has no file", "file = "},
-        Faulty{"[audit]\nsink = \"stdout\"\nfile = \"a.jsonl\"\n", 3, 8, "is not used", "sink = \"file\"", Severity::warning},
-        Faulty{"[enforcement]\nevidence_max_age = \"1s\"\n", 2, 20, "shorter than the poll_interval", "exempt",
-               Severity::warning}));
+        Faulty{"[audit]\nsink = \"stdout\"\nfile = \"a.jsonl\"\n", 3, 8, "is not used",
+               "sink = \"file\"", Severity::warning},
+        Faulty{"[enforcement]\nevidence_max_age = \"1s\"\n", 2, 20,
+               "shorter than the poll_interval", "exempt", Severity::warning}));
 
 TEST(AllFaults, OfOneFileAreReportedInFileOrder) {
   const LoadResult result = load(
@@ -249,15 +318,18 @@ TEST(AllFaults, OfOneFileAreReportedInFileOrder) {
       "name = \"s\"\n"
       "host = \"db\"\n");
   std::vector<std::pair<std::uint32_t, std::uint32_t>> places;
-  for (const Diagnostic& found : result.diagnostics) places.emplace_back(found.position.line, found.position.column);
-  EXPECT_THAT(places, ::testing::ElementsAre(std::pair(2, 1), std::pair(4, 11), std::pair(4, 24), std::pair(5, 10),
-                                             std::pair(9, 9), std::pair(10, 10), std::pair(12, 11), std::pair(14, 8),
-                                             std::pair(17, 8), std::pair(18, 2)));
+  for (const Diagnostic& found : result.diagnostics)
+    places.emplace_back(found.position.line, found.position.column);
+  EXPECT_THAT(places, ::testing::ElementsAre(std::pair(2, 1), std::pair(4, 11), std::pair(4, 24),
+                                             std::pair(5, 10), std::pair(9, 9), std::pair(10, 10),
+                                             std::pair(12, 11), std::pair(14, 8), std::pair(17, 8),
+                                             std::pair(18, 2)));
   EXPECT_FALSE(result.config.has_value());
 }
 
 TEST(AllFaults, AnUnreadableKeyIsNotJudgedAsIfItHadItsDefault) {
-  // `limit` was meant to be 90 s: "its limit is off" would be nonsense, and so would "no audit log".
+  // `limit` was meant to be 90 s: "its limit is off" would be nonsense, and so would "no audit
+  // log".
   const LoadResult result = load(
       "[enforcement]\nmode = \"enforce\"\n"
       "[[rule]]\nname = \"a\"\nkind = \"held\"\nlimit = 90\naction = \"terminate\"\n"
@@ -279,7 +351,8 @@ TEST(AllFaults, AKeyOfTenThousandPartsIsRefusedAndNotFollowed) {
 
 TEST(AllFaults, ManyDotsInACommentOrAStringAreNoDeepKey) {
   const std::string dots(300, '.');
-  const LoadResult result = load("# " + dots + "\n" RULE "hint = \"" + dots + "\" # " + dots + '\n');
+  const LoadResult result =
+      load("# " + dots + "\n" RULE "hint = \"" + dots + "\" # " + dots + '\n');
   EXPECT_THAT(result.diagnostics, IsEmpty());
 }
 

@@ -1,144 +1,23 @@
 #include "config/loader.hpp"
 
+#include "config/defaults.hpp"
+#include "tests/unit/config/samples.hpp"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
 
-#include "config/defaults.hpp"
-#include "tests/unit/config/without_positions.hpp"
-
 namespace pgleash::config {
 namespace {
 
-using ::testing::AnyOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-
-/// A folder of its own for one test.
-class Folder {
- public:
-  Folder() {
-    std::string name = ::testing::TempDir() + "pgleash-config-XXXXXX";
-    if (mkdtemp(name.data()) == nullptr) ADD_FAILURE() << "no folder " << name;
-    path_ = name;
-  }
-  ~Folder() { std::filesystem::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-
-  std::string write(const std::string& name, const std::string& text, mode_t mode = 0600) const {
-    const std::string path = path_ / name;
-    std::ofstream(path) << text;
-    EXPECT_EQ(chmod(path.c_str(), mode), 0);
-    return path;
-  }
-  [[nodiscard]] std::string path(const std::string& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
-
-constexpr const char* everything = R"([process]
-name = "pod-7.example"
-workers = 3
-max_sessions = 10
-max_logins = 9
-drain_delay = "off"
-drain_timeout = "1m"
-log_format = "json"
-
-[[listener]]
-name = "web"
-listen = ["0.0.0.0:7000", "[::1]:7000", "/run/pgleash:7001"]
-server = "b"
-allow = ["10.0.0.0/8", "fd00::/8"]
-require_challenge = "always"
-application = "legacy \"app\""
-login_timeout = "3s"
-on_client_gone = "finish"
-client_gone_grace = "1s"
-keepalive = { idle = "2m", interval = "20s", count = 5 }
-user_timeout = "3m"
-
-[[listener]]
-name = "batch"
-listen = ["/run/pgleash"]
-server = "a"
-
-[[server]]
-name = "a"
-host = "/var/run/postgresql"
-port = 5433
-connect_timeout = "2s"
-monitor = "none"
-
-[[server]]
-name = "b"
-host = "2001:db8::1"
-[server.keepalive]
-idle = "1m"
-[server.monitor]
-user = "o'brien \\ \"x\""
-database = "ops"
-poll_interval = "500ms"
-statement_timeout = "1s"
-
-[enforcement]
-mode = "enforce"
-hold_after_start = "off"
-evidence_max_age = "1m"
-
-[protect]
-users = ['replicator', "o'brien.*"]
-clients = ["10.20.9.0/24"]
-superusers = false
-entries = [ { application = 'pg_dump', users = ['backup', "it's"] }, { application = 'etl', users = ['etl'] } ]
-
-[[rule]]
-name = "web"
-kind = "idle_in_transaction"
-limit = "2m"
-warn = "30s"
-action = "terminate"
-grace = "1s"
-sqlstate = "25P03"
-hint = "say \"commit\" \\ é"
-[rule.match]
-applications = ['checkout-\d+', '']
-users = ['web']
-databases = ['orders']
-clients = ["10.20.4.0/24"]
-[rule.except]
-applications = ['checkout-migrate']
-users = ['batch']
-databases = ['archive']
-clients = ["10.20.4.17/32"]
-
-[[rule]]
-name = "watch-only"
-kind = "session_age"
-limit = "off"
-warn = "1d"
-
-[identity]
-driver_defaults = ['psql']
-
-[audit]
-file = "/var/log/pgleash/audit.jsonl"
-fsync = "off"
-statement_text = "none"
-
-[metrics]
-listen = "off"
-max_applications = 7
-)";
 
 TEST(Loader, ReadsEveryKey) {
   const LoadResult result = load_text(everything, "/etc/pgleash/pgleash.toml");
@@ -148,7 +27,8 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(config.process, (Process{"pod-7.example", 3, 10, 9, 0s, 1min, LogFormat::json}));
   ASSERT_THAT(config.listeners, SizeIs(2));
   const Listener& web = config.listeners.front();
-  EXPECT_THAT(web.listen, ElementsAre(Address{"0.0.0.0", 7000, false}, Address{"::1", 7000, false}, Address{"/run/pgleash", 7001, true}));
+  EXPECT_THAT(web.listen, ElementsAre(Address{"0.0.0.0", 7000, false}, Address{"::1", 7000, false},
+                                      Address{"/run/pgleash", 7001, true}));
   EXPECT_EQ(web.server, "b");
   EXPECT_THAT(web.allow, SizeIs(2));
   EXPECT_EQ(web.require_challenge, RequireChallenge::always);
@@ -174,11 +54,13 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(rule.action, Action::terminate);
   EXPECT_EQ(rule.sqlstate, "25P03");
   EXPECT_EQ(rule.match.applications.front().text, "checkout-\\d+");
-  EXPECT_EQ(rule.match.applications.front().position, (SourcePosition{"/etc/pgleash/pgleash.toml", 67, 17}));
+  EXPECT_EQ(rule.match.applications.front().position,
+            (SourcePosition{"/etc/pgleash/pgleash.toml", 67, 17}));
   EXPECT_EQ(rule.except.clients.front().text, "10.20.4.17/32");
   EXPECT_EQ(rule.position.line, 57U);
   EXPECT_EQ(config.rules[1].limit, std::nullopt);
-  EXPECT_EQ(config.audit, (Audit{AuditSink::file, "/var/log/pgleash/audit.jsonl", false, StatementTextPolicy::none}));
+  EXPECT_EQ(config.audit, (Audit{AuditSink::file, "/var/log/pgleash/audit.jsonl", false,
+                                 StatementTextPolicy::none}));
   EXPECT_EQ(config.metrics, (Metrics{std::nullopt, 7}));
 }
 
@@ -193,19 +75,22 @@ TEST(Loader, LeavesTheSmallestFileWithDefaults) {
 TEST(Loader, TakesRelativePathsFromTheFolderOfTheFile) {
   const Folder folder;
   folder.write("monitor.pw", "for the test\n");
-  const std::string path = folder.write("pgleash.toml",
-                                        "[[server]]\nname = \"s\"\nhost = \"db\"\n[server.monitor]\n"
-                                        "password_file = \"./monitor.pw\"\n[audit]\nfile = \"../audit.jsonl\"\n");
+  const std::string path =
+      folder.write("pgleash.toml",
+                   "[[server]]\nname = \"s\"\nhost = \"db\"\n[server.monitor]\n"
+                   "password_file = \"./monitor.pw\"\n[audit]\nfile = \"../audit.jsonl\"\n");
   const LoadResult result = load_file(path);
   ASSERT_TRUE(result.config) << render(result.diagnostics.front(), false);
   EXPECT_EQ(result.config->servers.front().monitor.password_file, folder.path("monitor.pw"));
-  EXPECT_EQ(result.config->audit.file, std::filesystem::path(folder.path("../audit.jsonl")).lexically_normal());
+  EXPECT_EQ(result.config->audit.file,
+            std::filesystem::path(folder.path("../audit.jsonl")).lexically_normal());
   EXPECT_EQ(result.config->audit.sink, AuditSink::file);
 }
 
 TEST(Loader, RefusesASecretThatEverybodyMayRead) {
   const Folder folder;
-  const std::string text = "[[server]]\nname = \"s\"\nhost = \"db\"\n[server.monitor]\npassword_file = \"monitor.pw\"\n";
+  const std::string text =
+      "[[server]]\nname = \"s\"\nhost = \"db\"\n[server.monitor]\npassword_file = \"monitor.pw\"\n";
   for (const mode_t open : {mode_t{0644}, mode_t{0604}, mode_t{0602}}) {
     folder.write("monitor.pw", "for the test\n", open);
     const LoadResult result = load_file(folder.write("pgleash.toml", text));
@@ -220,7 +105,8 @@ TEST(Loader, RefusesASecretThatEverybodyMayRead) {
     ASSERT_EQ(chmod(folder.path("monitor.pw").c_str(), 0600), 0);
   }
   folder.write("monitor.pw", "");
-  EXPECT_THAT(load_file(folder.path("pgleash.toml")).diagnostics.front().message, HasSubstr("is empty"));
+  EXPECT_THAT(load_file(folder.path("pgleash.toml")).diagnostics.front().message,
+              HasSubstr("is empty"));
 }
 
 TEST(Loader, SaysWhyAFileCannotBeRead) {
@@ -272,95 +158,10 @@ TEST(Words, OfTheFileNameModesKindsAndActions) {
   EXPECT_EQ(name(Action::escalate), "escalate");
 }
 
-TEST(Effective, LoadsBackToTheSameConfiguration) {
-  const Folder folder;
-  folder.write("monitor.pw", "for the test\n");
-  std::string with_secret = everything;
-  with_secret.replace(with_secret.find("database = \"ops\""), 0, "password_file = \"" + folder.path("monitor.pw") + "\"\n");
-  const std::string small = "[[server]]\nname = \"s\"\nhost = \"db\"\n[audit]\nsink = \"stdout\"\n";
-  for (const std::string& text : {std::string(everything), with_secret, small}) {
-    const LoadResult first = load_text(text, "first");
-    ASSERT_TRUE(first.config);
-    for (const std::string& again : {effective_toml(*first.config), effective_toml(first)}) {
-      const LoadResult second = load_text(again, "second");
-      ASSERT_TRUE(second.config) << again << render(second.diagnostics.front(), false);
-      EXPECT_TRUE(without_positions(*second.config) == without_positions(*first.config)) << again;
-      EXPECT_THAT(second.diagnostics, SizeIs(first.diagnostics.size()));
-    }
-  }
-}
-
-TEST(Effective, OfACommandLineLoadsBackToo) {
-  const LoadResult first = from_command_line(
-      {.server = "/run/postgresql:5433", .listen = {"[::]:7000", "/run/pgleash:7000"}, .monitor = "user=a\\'b", .http = "off"});
-  ASSERT_TRUE(first.config);
-  const LoadResult second = load_text(effective_toml(first), "second");
-  ASSERT_TRUE(second.config) << effective_toml(first);
-  EXPECT_TRUE(without_positions(*second.config) == without_positions(*first.config));
-}
-
-TEST(Effective, TellsWhereEachKeyCameFrom) {
-  LoadResult result = load_text("[process]\nmax_sessions = 7\n[[server]]\nname = \"s\"\nhost = \"db\"\n", "pgleash.toml");
-  ASSERT_TRUE(result.config);
-  result.config->process.workers = 2;
-  result.provenance["process.workers"] = {"--workers"};
-  const std::string text = effective_toml(result);
-  EXPECT_THAT(text, ::testing::ContainsRegex("max_sessions = 7 +# pgleash.toml:2\n"));
-  EXPECT_THAT(text, ::testing::ContainsRegex("workers = 2 +# --workers\n"));
-  EXPECT_THAT(text, ::testing::ContainsRegex("max_logins = 256 +# default\n"));
-  EXPECT_THAT(text, ::testing::ContainsRegex("host = \"db\" +# pgleash.toml:5\n"));
-  const LoadResult line = from_command_line({.server = "db", .listen = {"127.0.0.1:7000"}});
-  EXPECT_THAT(effective_toml(line), ::testing::ContainsRegex("listen = ..127.0.0.1:7000.. +# --listen\n"));
-  EXPECT_THAT(effective_toml(line), ::testing::ContainsRegex("allow = .* # default\n"));
-  EXPECT_EQ(effective_toml(LoadResult{}), "");
-}
-
-TEST(Check, OfAChangedConfigurationFindsWhatNoLongerFits) {
-  LoadResult result = load_text("[[server]]\nname = \"s\"\nhost = \"db\"\n", "f");
-  ASSERT_TRUE(result.config);
-  result.config->enforcement.mode = Mode::enforce;
-  result.provenance["enforcement.mode"] = {"--enforce"};
-  std::vector<Diagnostic> found;
-  check(*result.config, result.provenance, found);
-  ASSERT_THAT(found, SizeIs(2));  // and no rule acts
-  EXPECT_TRUE(has_errors(found));
-  EXPECT_EQ(found.front().position.source, "--enforce");
-
-  found.clear();
-  result.config->rules.front().action = Action::cancel;
-  result.config->rules.front().position = {"f", 3, 1};
-  check(*result.config, found);
-  EXPECT_EQ(found.front().position, (SourcePosition{"f", 3, 1}));
-}
-
-/// Every action in every kind: what can work in the state that the kind judges, and nothing else.
-TEST(Check, LetsEachKindHaveItsOwnActionsOnly) {
-  const LoadResult loaded = load_text("[[server]]\nname = \"s\"\nhost = \"db\"\n", "f");
-  ASSERT_TRUE(loaded.config);
-  const auto allowed = [](RuleKind kind, Action action) {
-    if (action == Action::observe || action == Action::terminate) return true;
-    if (kind == RuleKind::statement) return true;
-    return kind == RuleKind::transaction_age && action == Action::escalate;
-  };
-  for (const RuleKind kind : {RuleKind::idle, RuleKind::idle_in_transaction, RuleKind::aborted, RuleKind::held, RuleKind::stalled,
-                              RuleKind::statement, RuleKind::transaction_age, RuleKind::session_age}) {
-    for (const Action action : {Action::observe, Action::cancel, Action::terminate, Action::escalate}) {
-      Config config = *loaded.config;
-      config.rules = {Rule{}};
-      config.rules.front().name = "r";
-      config.rules.front().kind = kind;
-      config.rules.front().limit = 1h;
-      config.rules.front().action = action;
-      std::vector<Diagnostic> found;
-      check(config, found);
-      EXPECT_EQ(!has_errors(found), allowed(kind, action)) << name(kind) << ' ' << name(action);
-    }
-  }
-}
-
 class Truncated : public ::testing::TestWithParam<int> {};
 
-/// Cut at any byte, a file gives a configuration or says why not. In parts, so that they can run side by side.
+/// Cut at any byte, a file gives a configuration or says why not. In parts, so that they can run
+/// side by side.
 TEST_P(Truncated, FileGivesAConfigurationOrAReason) {
   std::ifstream file{std::string(PGLEASH_SOURCE_DIR) + "/config/pgleash.example.toml"};
   const std::string text{std::istreambuf_iterator<char>{file}, {}};
@@ -370,7 +171,8 @@ TEST_P(Truncated, FileGivesAConfigurationOrAReason) {
     ASSERT_EQ(result.config.has_value(), !has_errors(result.diagnostics)) << length;
     for (const Diagnostic& found : result.diagnostics) {
       ASSERT_FALSE(found.message.empty());
-      ASSERT_LE(found.position.line, static_cast<std::uint32_t>(std::count(text.begin(), text.end(), '\n')) + 1);
+      ASSERT_LE(found.position.line,
+                static_cast<std::uint32_t>(std::count(text.begin(), text.end(), '\n')) + 1);
       ASSERT_FALSE(render(found, true).empty());
     }
   }

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <arpa/inet.h>
-
 #include <string>
 #include <variant>
 
@@ -18,7 +17,8 @@ struct Address6 {
 Address6 address(const std::string& text) {
   Address6 result;
   result.v6 = text.find(':') != std::string::npos;
-  EXPECT_EQ(inet_pton(result.v6 ? AF_INET6 : AF_INET, text.c_str(), result.bytes.data()), 1) << text;
+  EXPECT_EQ(inet_pton(result.v6 ? AF_INET6 : AF_INET, text.c_str(), result.bytes.data()), 1)
+      << text;
   return result;
 }
 
@@ -47,8 +47,10 @@ TEST(Network, ContainsTheAddressesUpToTheEdgesOfItsPrefix) {
       {"fe80::/10", {"fe80::1", "febf::1"}, {"fec0::", "fe7f::1"}},
   };
   for (const auto& row : table) {
-    for (const char* text : row.inside) EXPECT_TRUE(network_contains(row.network, text)) << row.network << ' ' << text;
-    for (const char* text : row.outside) EXPECT_FALSE(network_contains(row.network, text)) << row.network << ' ' << text;
+    for (const char* text : row.inside)
+      EXPECT_TRUE(network_contains(row.network, text)) << row.network << ' ' << text;
+    for (const char* text : row.outside)
+      EXPECT_FALSE(network_contains(row.network, text)) << row.network << ' ' << text;
   }
 }
 
@@ -77,13 +79,15 @@ TEST(Network, WithBitsBeyondItsPrefixNamesTheRightOne) {
   for (const auto& [text, hint] : table) {
     const auto parsed = parse_network(text);
     ASSERT_TRUE(std::holds_alternative<Fault>(parsed)) << text;
-    EXPECT_NE(std::get<Fault>(parsed).hint.find(hint), std::string::npos) << std::get<Fault>(parsed).hint;
+    EXPECT_NE(std::get<Fault>(parsed).hint.find(hint), std::string::npos)
+        << std::get<Fault>(parsed).hint;
   }
 }
 
 TEST(Network, ThatIsNoneIsRefused) {
-  for (const char* text : {"", "/", "/8", "10.0.0/8", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8 ", " 10.0.0.0/8", "10.0.0.0/8/8",
-                           "10.0.0.0/256", "10.0.0.0/255.0.0.0", "::/129", "g::/8", "[::]/0", "localhost/8", "010.0.0.0/8"}) {
+  for (const char* text : {"", "/", "/8", "10.0.0/8", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8 ",
+                           " 10.0.0.0/8", "10.0.0.0/8/8", "10.0.0.0/256", "10.0.0.0/255.0.0.0",
+                           "::/129", "g::/8", "[::]/0", "localhost/8", "010.0.0.0/8"}) {
     EXPECT_TRUE(std::holds_alternative<Fault>(parse_network(text))) << text;
   }
   EXPECT_TRUE(std::holds_alternative<Fault>(parse_network(std::string_view("10.0.0.0\0/8", 11))));

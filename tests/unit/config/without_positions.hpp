@@ -1,9 +1,9 @@
 #pragma once
 
+#include "config/config.hpp"
+
 #include <string>
 #include <vector>
-
-#include "config/config.hpp"
 
 namespace pgleash::config {
 

@@ -1,10 +1,10 @@
 #include "metrics/closed_sets.hpp"
 
-#include <gtest/gtest.h>
-
 #include "config/config.hpp"
 #include "proxy/counters.hpp"
 #include "watchdog/verdict.hpp"
+
+#include <gtest/gtest.h>
 
 namespace pgleash::metrics {
 namespace {

@@ -17,8 +17,7 @@ using Series = std::map<std::string, double>;
 /// How many series begin with `prefix`.
 [[nodiscard]] std::size_t count_series(const Series& series, std::string_view prefix);
 
-/// What `promtool check metrics` says against the text: empty when it has no complaint, and null
-/// text when there is no promtool.
+/// What `promtool check metrics` has against the text: nothing when it takes it without a warning.
 struct PromtoolVerdict {
   bool available = false;
   std::string complaints;

@@ -1,8 +1,8 @@
 #include "watchdog/brake.hpp"
 
-#include <gtest/gtest.h>
-
 #include "session_builder.hpp"
+
+#include <gtest/gtest.h>
 
 namespace pgleash::watchdog {
 namespace {
@@ -22,8 +22,10 @@ TEST(Brake, OpensOnlyWithBothLocks) {
     EXPECT_TRUE(brake.decide(verdict(action), config::Mode::enforce, noon) == Permission::act);
     EXPECT_TRUE(brake.decide(verdict(action), config::Mode::observe, noon) == Permission::observe);
   }
-  EXPECT_TRUE(brake.decide(verdict(Action::observe), config::Mode::enforce, noon) == Permission::observe);
-  EXPECT_TRUE(brake.decide(verdict(Action::observe), config::Mode::observe, noon) == Permission::observe);
+  EXPECT_TRUE(brake.decide(verdict(Action::observe), config::Mode::enforce, noon) ==
+              Permission::observe);
+  EXPECT_TRUE(brake.decide(verdict(Action::observe), config::Mode::observe, noon) ==
+              Permission::observe);
 }
 
 TEST(Brake, LetsNoExemptionThrough) {
@@ -39,13 +41,17 @@ TEST(Brake, DefersActsAfterTheStartAndNothingElse) {
   const Brake brake{noon, 2min};
   const auto before = noon + 2min - 1ms;
   EXPECT_TRUE(brake.held_off(before));
-  EXPECT_TRUE(brake.decide(verdict(Action::terminate), config::Mode::enforce, before) == Permission::defer);
-  EXPECT_TRUE(brake.decide(verdict(Action::terminate), config::Mode::observe, before) == Permission::observe);
-  EXPECT_TRUE(brake.decide(verdict(Action::observe), config::Mode::enforce, before) == Permission::observe);
-  EXPECT_TRUE(brake.decide(verdict(Action::terminate, Exemption::dump), config::Mode::enforce, before) ==
-              Permission::exempt);
+  EXPECT_TRUE(brake.decide(verdict(Action::terminate), config::Mode::enforce, before) ==
+              Permission::defer);
+  EXPECT_TRUE(brake.decide(verdict(Action::terminate), config::Mode::observe, before) ==
+              Permission::observe);
+  EXPECT_TRUE(brake.decide(verdict(Action::observe), config::Mode::enforce, before) ==
+              Permission::observe);
+  EXPECT_TRUE(brake.decide(verdict(Action::terminate, Exemption::dump), config::Mode::enforce,
+                           before) == Permission::exempt);
   EXPECT_FALSE(brake.held_off(noon + 2min));
-  EXPECT_TRUE(brake.decide(verdict(Action::terminate), config::Mode::enforce, noon + 2min) == Permission::act);
+  EXPECT_TRUE(brake.decide(verdict(Action::terminate), config::Mode::enforce, noon + 2min) ==
+              Permission::act);
 }
 
 }  // namespace

@@ -14,7 +14,8 @@ using ::testing::Pair;
 
 TEST(Fingerprint, IsTheSameForStatementsThatDifferInLiteralsOnly) {
   const auto a = fingerprint("SELECT * FROM t WHERE id = 7 AND name = 'bob'", false);
-  const auto b = fingerprint("select *  from t\nwhere id = 8 and name = 'eve' /* from a.rb */", false);
+  const auto b =
+      fingerprint("select *  from t\nwhere id = 8 and name = 'eve' /* from a.rb */", false);
   EXPECT_FALSE(a.lexical);
   EXPECT_EQ(a.hash, b.hash);
   EXPECT_EQ(a.hash.size(), 16U);
@@ -24,9 +25,10 @@ TEST(Fingerprint, IsTheSameForStatementsThatDifferInLiteralsOnly) {
 }
 
 TEST(Fingerprint, KeepsNoLiteralOfUtilityStatementsEither) {
-  for (const char* text : {"ALTER ROLE x PASSWORD 'secret'", "COPY t TO '/srv/secret'", "NOTIFY a, 'secret'",
-                           "PREPARE TRANSACTION 'secret'", "DO $$ begin perform 'secret'; end $$",
-                           "SELECT 1 -- secret", "SELECT 1 /* secret */", "COMMENT ON TABLE t IS 'secret'"}) {
+  for (const char* text :
+       {"ALTER ROLE x PASSWORD 'secret'", "COPY t TO '/srv/secret'", "NOTIFY a, 'secret'",
+        "PREPARE TRANSACTION 'secret'", "DO $$ begin perform 'secret'; end $$",
+        "SELECT 1 -- secret", "SELECT 1 /* secret */", "COMMENT ON TABLE t IS 'secret'"}) {
     const auto print = fingerprint(text, false);
     EXPECT_FALSE(print.lexical) << text;
     EXPECT_THAT(print.text, Not(HasSubstr("secret"))) << text;
@@ -34,7 +36,10 @@ TEST(Fingerprint, KeepsNoLiteralOfUtilityStatementsEither) {
 }
 
 TEST(Fingerprint, IsLexicalForWhatOurParserDoesNotKnow) {
-  const auto print = fingerprint("SELEKT a, 'x''y', E'a\\'b', U&'\\0041', B'01', 1.5e-3, $1, $tag$ a $ b $tag$ -- c\n FROM \"T'x\"", false);
+  const auto print = fingerprint(
+      "SELEKT a, 'x''y', E'a\\'b', U&'\\0041', B'01', 1.5e-3, $1, $tag$ a $ b $tag$ -- c\n FROM "
+      "\"T'x\"",
+      false);
   EXPECT_TRUE(print.lexical);
   EXPECT_EQ(print.text, "SELEKT a, ?, $1, ? FROM \"T'x\"");
   EXPECT_EQ(print.hash.size(), 16U);
@@ -44,7 +49,8 @@ TEST(Fingerprint, OfLexicalKindIgnoresCaseBlanksValuesAndTheirNumber) {
   const auto a = fingerprint("SELEKT a FROM t WHERE b IN (1,2,  3) AND c=0xFF", false);
   EXPECT_EQ(a.text, "SELEKT a FROM t WHERE b IN (?) AND c=?");
   EXPECT_EQ(fingerprint("selekt a from t\twhere b in (5) /* x */ and c=9", false).hash, a.hash);
-  EXPECT_EQ(fingerprint("INSERTO t VALUES (1,'a'), (2,'b'),(3,'c')", false).text, "INSERTO t VALUES (?)");
+  EXPECT_EQ(fingerprint("INSERTO t VALUES (1,'a'), (2,'b'),(3,'c')", false).text,
+            "INSERTO t VALUES (?)");
 }
 
 TEST(Fingerprint, LeavesOutTheLastTokenOfATruncatedText) {
@@ -66,7 +72,8 @@ TEST(Fingerprint, KeepsNothingBehindALiteralWhoseEndIsUncertain) {
 /// Wherever a text is cut, nothing of its literals is left.
 TEST(Fingerprint, LeaksNoLiteralAtAnyCut) {
   const std::string text =
-      "SELECT 'qqqq' || E'qq\\'qq' || $q1$qqqq$q1$ || U&'qqqq' || x'qqqq' /* qqqq /* qqqq */ qqqq */ -- qqqq\n, 'qq''qq' FROM t";
+      "SELECT 'qqqq' || E'qq\\'qq' || $q1$qqqq$q1$ || U&'qqqq' || x'qqqq' /* qqqq /* qqqq */ qqqq "
+      "*/ -- qqqq\n, 'qq''qq' FROM t";
   for (std::size_t cut = 0; cut <= text.size(); ++cut) {
     for (const bool truncated : {true, false}) {
       EXPECT_THAT(fingerprint(text.substr(0, cut), truncated).text, Not(HasSubstr("qq"))) << cut;
@@ -90,10 +97,17 @@ TEST(Fingerprint, SurvivesTextsThatNestDeeply) {
     for (std::size_t i = 0; i < times; ++i) text += piece;
     return text;
   };
-  for (const auto& [open, close] : {std::pair{"(", ")"}, {"(SELECT ", ")"}, {"ARRAY[", "]"}, {"f(", ")"}, {"- ", ""}, {"NOT ", ""},
+  for (const auto& [open, close] : {std::pair{"(", ")"},
+                                    {"(SELECT ", ")"},
+                                    {"ARRAY[", "]"},
+                                    {"f(", ")"},
+                                    {"- ", ""},
+                                    {"NOT ", ""},
                                     {"CASE WHEN true THEN ", " END"}}) {
-    const std::size_t times = (max_parsed_text - 16) / (std::string_view{open}.size() + std::string_view{close}.size());
-    const auto print = fingerprint("SELECT " + repeated(open, times) + "1" + repeated(close, times), false);
+    const std::size_t times =
+        (max_parsed_text - 16) / (std::string_view{open}.size() + std::string_view{close}.size());
+    const auto print =
+        fingerprint("SELECT " + repeated(open, times) + "1" + repeated(close, times), false);
     EXPECT_EQ(print.hash.size(), 16U) << open;
   }
 }
@@ -105,24 +119,27 @@ TEST(Fingerprint, DoesNotParseWhatIsTooLong) {
 // ---------------------------------------------------------------- tags
 
 TEST(SqlcommenterTags, AreDecodedInTheirOrder) {
-  EXPECT_THAT(sqlcommenter_tags("SELECT 1 /*action='%2Fparam*d',controller='index',framework='spring',"
-                                "traceparent='00-5bd66ef5095369c7-01'*/"),
-              ElementsAre(Pair("action", "/param*d"), Pair("controller", "index"), Pair("framework", "spring"),
-                          Pair("traceparent", "00-5bd66ef5095369c7-01")));
+  EXPECT_THAT(
+      sqlcommenter_tags("SELECT 1 /*action='%2Fparam*d',controller='index',framework='spring',"
+                        "traceparent='00-5bd66ef5095369c7-01'*/"),
+      ElementsAre(Pair("action", "/param*d"), Pair("controller", "index"),
+                  Pair("framework", "spring"), Pair("traceparent", "00-5bd66ef5095369c7-01")));
   EXPECT_THAT(sqlcommenter_tags("SELECT 1 /* a = 'it\\'s' , na%20me='b%zz%4' */ ; \n"),
               ElementsAre(Pair("a", "it's"), Pair("na me", "b%zz%4")));
 }
 
 TEST(SqlcommenterTags, AreOnlyTakenFromATrailingCommentOfThatForm) {
-  for (const char* text : {"", "SELECT 1", "/*a='b'*/ SELECT 1", "SELECT 1 /* just words */", "SELECT 1 /*a=b*/",
-                           "SELECT 1 /*a='b' c='d'*/", "SELECT 1 /*a='b*/", "SELECT 1 a='b'*/", "SELECT 1 /*='b'*/", "/*/"}) {
+  for (const char* text : {"", "SELECT 1", "/*a='b'*/ SELECT 1", "SELECT 1 /* just words */",
+                           "SELECT 1 /*a=b*/", "SELECT 1 /*a='b' c='d'*/", "SELECT 1 /*a='b*/",
+                           "SELECT 1 a='b'*/", "SELECT 1 /*='b'*/", "/*/"}) {
     EXPECT_THAT(sqlcommenter_tags(text), IsEmpty()) << text;
   }
 }
 
 TEST(SqlcommenterTags, AreBounded) {
   std::string text = "SELECT 1 /*";
-  for (int i = 0; i < 40; ++i) text += (i ? ",k" : "k") + std::to_string(i) + "='" + std::string(1000, 'v') + "'";
+  for (int i = 0; i < 40; ++i)
+    text += (i ? ",k" : "k") + std::to_string(i) + "='" + std::string(1000, 'v') + "'";
   const auto tags = sqlcommenter_tags(text + "*/");
   ASSERT_EQ(tags.size(), 16U);
   EXPECT_EQ(tags[15].first, "k15");

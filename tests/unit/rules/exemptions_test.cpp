@@ -1,17 +1,22 @@
 #include "watchdog/exemptions.hpp"
 
+#include "session_builder.hpp"
+
 #include <gtest/gtest.h>
 
 #include <array>
 
-#include "session_builder.hpp"
-
 namespace pgleash::watchdog {
 namespace {
 
-constexpr std::array all_kinds{RuleKind::idle,    RuleKind::idle_in_transaction, RuleKind::aborted,
-                               RuleKind::held,    RuleKind::stalled,             RuleKind::statement,
-                               RuleKind::transaction_age, RuleKind::session_age};
+constexpr std::array all_kinds{RuleKind::idle,
+                               RuleKind::idle_in_transaction,
+                               RuleKind::aborted,
+                               RuleKind::held,
+                               RuleKind::stalled,
+                               RuleKind::statement,
+                               RuleKind::transaction_age,
+                               RuleKind::session_age};
 
 /// The state in which a session of that kind would be judged.
 SessionBuilder session_for(RuleKind kind) {
@@ -41,27 +46,34 @@ Exemption ask(RuleKind kind, const Snapshot& snapshot, const config::Protect& pr
 
 /// The kinds for which `prepare` exempts, with the expected exemption; all others must say none.
 template <class Prepare>
-void expect_only(Exemption expected, std::initializer_list<RuleKind> kinds, const config::Protect& protect,
-                 Prepare prepare) {
+void expect_only(Exemption expected, std::initializer_list<RuleKind> kinds,
+                 const config::Protect& protect, Prepare prepare) {
   for (const RuleKind kind : all_kinds) {
     auto session = session_for(kind);
     prepare(session);
     const bool listed = std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
-    EXPECT_EQ(name(ask(kind, snapshot_of(session), protect)), name(listed ? expected : Exemption::none))
+    EXPECT_EQ(name(ask(kind, snapshot_of(session), protect)),
+              name(listed ? expected : Exemption::none))
         << "kind " << config::name(kind);
   }
 }
 
-constexpr std::initializer_list<RuleKind> everything{
-    RuleKind::idle,    RuleKind::idle_in_transaction, RuleKind::aborted,         RuleKind::held,
-    RuleKind::stalled, RuleKind::statement,           RuleKind::transaction_age, RuleKind::session_age};
+constexpr std::initializer_list<RuleKind> everything{RuleKind::idle,
+                                                     RuleKind::idle_in_transaction,
+                                                     RuleKind::aborted,
+                                                     RuleKind::held,
+                                                     RuleKind::stalled,
+                                                     RuleKind::statement,
+                                                     RuleKind::transaction_age,
+                                                     RuleKind::session_age};
 
 TEST(Exemption, HoldsForNobodyByItself) {
   expect_only(Exemption::none, {}, {}, [](SessionBuilder&) {});
 }
 
 TEST(Exemption, CoversReplicationInEveryKind) {
-  expect_only(Exemption::replication, everything, {}, [](SessionBuilder& s) { s.who().replication = true; });
+  expect_only(Exemption::replication, everything, {},
+              [](SessionBuilder& s) { s.who().replication = true; });
 }
 
 TEST(Exemption, CoversSuperusersInEveryKindUnlessSwitchedOff) {
@@ -75,7 +87,8 @@ TEST(Exemption, CoversSuperusersInEveryKindUnlessSwitchedOff) {
 TEST(Exemption, CoversProtectedUsersInEveryKind) {
   config::Protect protect;
   protect.users = {pattern("repl.*")};
-  expect_only(Exemption::protected_user, everything, protect, [](SessionBuilder& s) { s.user("replicator"); });
+  expect_only(Exemption::protected_user, everything, protect,
+              [](SessionBuilder& s) { s.user("replicator"); });
   expect_only(Exemption::none, {}, protect, [](SessionBuilder& s) { s.user("my_replicator"); });
 }
 
@@ -85,7 +98,8 @@ TEST(Exemption, CoversProtectedClientsInEveryKind) {
   network.address = {10, 20, 9, 0};
   network.prefix = 24;
   protect.clients = {network};
-  expect_only(Exemption::protected_client, everything, protect, [](SessionBuilder& s) { s.client("10.20.9.200"); });
+  expect_only(Exemption::protected_client, everything, protect,
+              [](SessionBuilder& s) { s.client("10.20.9.200"); });
   expect_only(Exemption::none, {}, protect, [](SessionBuilder& s) { s.client("10.20.8.200"); });
 }
 
@@ -111,14 +125,15 @@ TEST(Exemption, CoversAListenerWhileItIsIdleAndNotInALongTransaction) {
 
 TEST(Exemption, CoversADumpsSnapshotAndItsStatements) {
   expect_only(Exemption::dump,
-              {RuleKind::idle_in_transaction, RuleKind::aborted, RuleKind::transaction_age, RuleKind::statement}, {},
-              [](SessionBuilder& s) { s.facts().dump_transaction = true; });
+              {RuleKind::idle_in_transaction, RuleKind::aborted, RuleKind::transaction_age,
+               RuleKind::statement},
+              {}, [](SessionBuilder& s) { s.facts().dump_transaction = true; });
 }
 
 TEST(Exemption, CoversACommitUnderWayExceptWhereNothingIsOutstanding) {
   expect_only(Exemption::commit,
-              {RuleKind::idle_in_transaction, RuleKind::aborted, RuleKind::transaction_age, RuleKind::statement,
-               RuleKind::held, RuleKind::stalled},
+              {RuleKind::idle_in_transaction, RuleKind::aborted, RuleKind::transaction_age,
+               RuleKind::statement, RuleKind::held, RuleKind::stalled},
               {}, [](SessionBuilder& s) { s.facts().commit_outstanding = true; });
 }
 
@@ -150,7 +165,8 @@ TEST(Exemption, IsUnknownForAWorkingServerWithoutAFreshRow) {
   for (const RuleKind kind : {RuleKind::statement, RuleKind::transaction_age, RuleKind::stalled}) {
     const auto busy = SessionBuilder{SessionState::busy, 1h}.row("active");
     EXPECT_EQ(ask(kind, snapshot_of(busy)), Exemption::none) << config::name(kind);
-    EXPECT_EQ(ask(kind, without_sample(snapshot_of(busy))), Exemption::unknown) << config::name(kind);
+    EXPECT_EQ(ask(kind, without_sample(snapshot_of(busy))), Exemption::unknown)
+        << config::name(kind);
     auto stale = snapshot_of(busy);
     stale.sample_age = 30s + 1ms;
     EXPECT_EQ(ask(kind, stale), Exemption::unknown) << config::name(kind);
@@ -160,7 +176,8 @@ TEST(Exemption, IsUnknownForAWorkingServerWithoutAFreshRow) {
 }
 
 TEST(Exemption, IsUnknownWhenTheRowIsFromBeforeTheRequestOrOfAnIdleMoment) {
-  const auto just_begun = SessionBuilder{SessionState::busy, 900ms}.row("active");  // the sample is one second old
+  const auto just_begun =
+      SessionBuilder{SessionState::busy, 900ms}.row("active");  // the sample is one second old
   EXPECT_EQ(ask(RuleKind::statement, snapshot_of(just_begun)), Exemption::unknown);
   const auto seen_idle = SessionBuilder{SessionState::busy, 1h}.row("idle");
   EXPECT_EQ(ask(RuleKind::statement, snapshot_of(seen_idle)), Exemption::unknown);
@@ -173,10 +190,12 @@ TEST(Exemption, WaitsForNoMonitorThatIsNotConfigured) {
 
 TEST(Exemption, NeedsNoSampleWhereTheServerCannotBeCommitting) {
   const auto explicit_transaction = SessionBuilder{SessionState::busy, 1h}.in_transaction();
-  EXPECT_EQ(ask(RuleKind::statement, without_sample(snapshot_of(explicit_transaction))), Exemption::none);
-  for (const RuleKind kind : {RuleKind::idle, RuleKind::idle_in_transaction, RuleKind::aborted, RuleKind::held,
-                              RuleKind::session_age, RuleKind::transaction_age}) {
-    EXPECT_EQ(ask(kind, without_sample(snapshot_of(session_for(kind)))), Exemption::none) << config::name(kind);
+  EXPECT_EQ(ask(RuleKind::statement, without_sample(snapshot_of(explicit_transaction))),
+            Exemption::none);
+  for (const RuleKind kind : {RuleKind::idle, RuleKind::idle_in_transaction, RuleKind::aborted,
+                              RuleKind::held, RuleKind::session_age, RuleKind::transaction_age}) {
+    EXPECT_EQ(ask(kind, without_sample(snapshot_of(session_for(kind)))), Exemption::none)
+        << config::name(kind);
   }
 }
 
@@ -195,16 +214,20 @@ Answer maintenance_of(const std::string& query, bool fresh = true) {
 }
 
 TEST(Maintenance, IsReadFromTheRowsLeadingKeywordWhenTheTextDidNotPassWhole) {
-  for (const char* query : {"VACUUM big", "vacuum (analyze) big", "  -- nightly\n analyze", "/* a /* nested */ b */ REINDEX t",
-                            "create index concurrently i on t (a)", "CREATE UNIQUE INDEX i ON t (a)", "refresh materialized view v",
-                            "ALTER TABLE t ADD c int", "copy t to stdout", "call nightly()", "cluster t"}) {
+  for (const char* query :
+       {"VACUUM big", "vacuum (analyze) big", "  -- nightly\n analyze",
+        "/* a /* nested */ b */ REINDEX t", "create index concurrently i on t (a)",
+        "CREATE UNIQUE INDEX i ON t (a)", "refresh materialized view v", "ALTER TABLE t ADD c int",
+        "copy t to stdout", "call nightly()", "cluster t"}) {
     EXPECT_TRUE(maintenance_of(query) == Answer::yes) << query;
   }
-  for (const char* query : {"SELECT 1", "(select 1)", "with a as (select 1) select", "create table t as select 1", "insert into t",
-                            "vacuums", "execute p", "UPDATE t SET a = 1"}) {
+  for (const char* query :
+       {"SELECT 1", "(select 1)", "with a as (select 1) select", "create table t as select 1",
+        "insert into t", "vacuums", "execute p", "UPDATE t SET a = 1"}) {
     EXPECT_TRUE(maintenance_of(query) == Answer::no) << query;
   }
-  for (const char* query : {"", "/* a comment that does not end", "-- nothing else", "begin; alter table t", "set x to 1; vacuum", "create"}) {
+  for (const char* query : {"", "/* a comment that does not end", "-- nothing else",
+                            "begin; alter table t", "set x to 1; vacuum", "create"}) {
     EXPECT_TRUE(maintenance_of(query) == Answer::unknown) << query;
   }
 }

@@ -1,8 +1,8 @@
 #include "watchdog/message.hpp"
 
-#include <gtest/gtest.h>
-
 #include "session_builder.hpp"
+
+#include <gtest/gtest.h>
 
 namespace pgleash::watchdog {
 namespace {
@@ -28,18 +28,24 @@ std::string message_of(RuleKind kind, SessionState state) {
 TEST(Message, SaysWhatWasDoneAndWhyInOneLine) {
   EXPECT_EQ(message_of(RuleKind::idle, SessionState::idle),
             "terminating connection: idle for 312 s (pgleash rule 'web', limit 300 s)");
-  EXPECT_EQ(message_of(RuleKind::idle_in_transaction, SessionState::idle_in_transaction),
-            "terminating connection: idle in transaction for 312 s (pgleash rule 'web', limit 300 s)");
+  EXPECT_EQ(
+      message_of(RuleKind::idle_in_transaction, SessionState::idle_in_transaction),
+      "terminating connection: idle in transaction for 312 s (pgleash rule 'web', limit 300 s)");
   EXPECT_EQ(message_of(RuleKind::aborted, SessionState::aborted),
-            "terminating connection: idle in an aborted transaction for 312 s (pgleash rule 'web', limit 300 s)");
-  EXPECT_EQ(message_of(RuleKind::held, SessionState::pipeline_flushed),
-            "terminating connection: pipeline without Sync for 312 s (pgleash rule 'web', limit 300 s)");
+            "terminating connection: idle in an aborted transaction for 312 s (pgleash rule 'web', "
+            "limit 300 s)");
+  EXPECT_EQ(
+      message_of(RuleKind::held, SessionState::pipeline_flushed),
+      "terminating connection: pipeline without Sync for 312 s (pgleash rule 'web', limit 300 s)");
   EXPECT_EQ(message_of(RuleKind::held, SessionState::pipeline_failed),
-            "terminating connection: failed pipeline without Sync for 312 s (pgleash rule 'web', limit 300 s)");
+            "terminating connection: failed pipeline without Sync for 312 s (pgleash rule 'web', "
+            "limit 300 s)");
   EXPECT_EQ(message_of(RuleKind::held, SessionState::copy_in),
-            "terminating connection: COPY waiting for the client's data for 312 s (pgleash rule 'web', limit 300 s)");
+            "terminating connection: COPY waiting for the client's data for 312 s (pgleash rule "
+            "'web', limit 300 s)");
   EXPECT_EQ(message_of(RuleKind::stalled, SessionState::busy),
-            "terminating connection: client has not read its results for 312 s (pgleash rule 'web', limit 300 s)");
+            "terminating connection: client has not read its results for 312 s (pgleash rule "
+            "'web', limit 300 s)");
   EXPECT_EQ(message_of(RuleKind::transaction_age, SessionState::busy),
             "terminating connection: transaction open for 312 s (pgleash rule 'web', limit 300 s)");
   EXPECT_EQ(message_of(RuleKind::session_age, SessionState::idle),
@@ -49,36 +55,43 @@ TEST(Message, SaysWhatWasDoneAndWhyInOneLine) {
 TEST(Message, CallsACancelWhatPostgresqlCallsIt) {
   const auto notice =
       error_notice(verdict(RuleKind::statement, SessionState::busy, 3601s, 1h), KillAction::cancel);
-  EXPECT_EQ(notice.message, "canceling statement: running for 3601 s (pgleash rule 'web', limit 3600 s)");
+  EXPECT_EQ(notice.message,
+            "canceling statement: running for 3601 s (pgleash rule 'web', limit 3600 s)");
   EXPECT_EQ(notice.sqlstate, "57014");
 }
 
 TEST(Message, NamesIncidentAndPidInTheDetail) {
-  const auto notice = error_notice(verdict(RuleKind::idle, SessionState::idle, 312s, 300s), KillAction::terminate);
+  const auto notice =
+      error_notice(verdict(RuleKind::idle, SessionState::idle, 312s, 300s), KillAction::terminate);
   EXPECT_EQ(notice.detail,
-            "Incident 01ABCDEFGHJKMNPQ: search the log and the audit log of pgleash for it. Backend pid 101.");
+            "Incident 01ABCDEFGHJKMNPQ: search the log and the audit log of pgleash for it. "
+            "Backend pid 101.");
   EXPECT_EQ(notice.sqlstate, "25P03");
 }
 
 TEST(Message, HintsAsTheRuleSaysOrAsTheKindSuggests) {
   auto made = verdict(RuleKind::aborted, SessionState::aborted, 312s, 300s);
-  EXPECT_EQ(error_notice(made, KillAction::terminate).hint, "Roll back as soon as a statement fails.");
+  EXPECT_EQ(error_notice(made, KillAction::terminate).hint,
+            "Roll back as soon as a statement fails.");
   made.hint = "ask the \x1B[31mDBA\n";
   EXPECT_EQ(error_notice(made, KillAction::terminate).hint, "ask the \\x1b[31mDBA\\x0a");
 }
 
 TEST(Message, HasAHintForEveryKind) {
-  for (const auto kind : {RuleKind::idle, RuleKind::idle_in_transaction, RuleKind::aborted, RuleKind::held,
-                          RuleKind::stalled, RuleKind::statement, RuleKind::transaction_age, RuleKind::session_age}) {
-    EXPECT_FALSE(error_notice(verdict(kind, SessionState::idle, 2s, 1s), KillAction::terminate).hint.empty());
+  for (const auto kind :
+       {RuleKind::idle, RuleKind::idle_in_transaction, RuleKind::aborted, RuleKind::held,
+        RuleKind::stalled, RuleKind::statement, RuleKind::transaction_age, RuleKind::session_age}) {
+    EXPECT_FALSE(error_notice(verdict(kind, SessionState::idle, 2s, 1s), KillAction::terminate)
+                     .hint.empty());
   }
 }
 
 TEST(Message, EscapesWhatCouldForgeALine) {
   auto made = verdict(RuleKind::idle, SessionState::idle, 312s, 300s);
   made.rule = "a\nFATAL: b\x7F";
-  EXPECT_EQ(error_notice(made, KillAction::terminate).message,
-            "terminating connection: idle for 312 s (pgleash rule 'a\\x0aFATAL: b\\x7f', limit 300 s)");
+  EXPECT_EQ(
+      error_notice(made, KillAction::terminate).message,
+      "terminating connection: idle for 312 s (pgleash rule 'a\\x0aFATAL: b\\x7f', limit 300 s)");
 }
 
 TEST(InSeconds, SuitsTheLength) {

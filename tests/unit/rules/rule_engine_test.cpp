@@ -1,11 +1,11 @@
 #include "watchdog/rule_engine.hpp"
 
+#include "session_builder.hpp"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <set>
-
-#include "session_builder.hpp"
 
 namespace pgleash::watchdog {
 namespace {
@@ -27,7 +27,9 @@ struct KindAndState {
   const char* wait_event;  ///< of the row; null: no row
 };
 
-void PrintTo(const KindAndState& it, std::ostream* out) { *out << it.name; }
+void PrintTo(const KindAndState& it, std::ostream* out) {
+  *out << it.name;
+}
 
 class Limit : public ::testing::TestWithParam<KindAndState> {
  protected:
@@ -55,12 +57,14 @@ INSTANTIATE_TEST_SUITE_P(
     Kinds, Limit,
     ::testing::Values(
         KindAndState{"idle", RuleKind::idle, SessionState::idle, nullptr},
-        KindAndState{"idle_in_transaction", RuleKind::idle_in_transaction, SessionState::idle_in_transaction, nullptr},
+        KindAndState{"idle_in_transaction", RuleKind::idle_in_transaction,
+                     SessionState::idle_in_transaction, nullptr},
         KindAndState{"aborted", RuleKind::aborted, SessionState::aborted, nullptr},
         KindAndState{"held_flushed", RuleKind::held, SessionState::pipeline_flushed, nullptr},
         KindAndState{"held_failed", RuleKind::held, SessionState::pipeline_failed, nullptr},
         KindAndState{"held_copy_in", RuleKind::held, SessionState::copy_in, nullptr},
-        KindAndState{"held_copy_in_seen_waiting", RuleKind::held, SessionState::copy_in, "ClientRead"},
+        KindAndState{"held_copy_in_seen_waiting", RuleKind::held, SessionState::copy_in,
+                     "ClientRead"},
         KindAndState{"held_open", RuleKind::held, SessionState::pipeline_open, "ClientRead"},
         KindAndState{"stalled_copy_out", RuleKind::stalled, SessionState::copy_out, ""},
         KindAndState{"stalled_busy", RuleKind::stalled, SessionState::busy, "ClientWrite"},
@@ -68,9 +72,12 @@ INSTANTIATE_TEST_SUITE_P(
         KindAndState{"statement_busy", RuleKind::statement, SessionState::busy, ""},
         KindAndState{"statement_fastpath", RuleKind::statement, SessionState::fastpath, ""},
         KindAndState{"statement_copy_out", RuleKind::statement, SessionState::copy_out, ""},
-        KindAndState{"statement_open", RuleKind::statement, SessionState::pipeline_open, "DataFileRead"},
-        KindAndState{"transaction_idle", RuleKind::transaction_age, SessionState::idle_in_transaction, nullptr},
-        KindAndState{"transaction_aborted", RuleKind::transaction_age, SessionState::aborted, nullptr},
+        KindAndState{"statement_open", RuleKind::statement, SessionState::pipeline_open,
+                     "DataFileRead"},
+        KindAndState{"transaction_idle", RuleKind::transaction_age,
+                     SessionState::idle_in_transaction, nullptr},
+        KindAndState{"transaction_aborted", RuleKind::transaction_age, SessionState::aborted,
+                     nullptr},
         KindAndState{"transaction_busy", RuleKind::transaction_age, SessionState::busy, ""},
         KindAndState{"session_age", RuleKind::session_age, SessionState::idle, nullptr}),
     [](const auto& kind) { return std::string{kind.param.name}; });
@@ -78,9 +85,11 @@ INSTANTIATE_TEST_SUITE_P(
 /// For each kind all states that it must leave alone, however old.
 TEST(RuleEngine, JudgesAKindInItsOwnStatesOnly) {
   using S = SessionState;
-  const std::vector<S> all{S::starting, S::idle, S::idle_in_transaction, S::aborted, S::busy, S::fastpath,
-                           S::pipeline_flushed, S::pipeline_open, S::pipeline_failed, S::copy_in, S::copy_out,
-                           S::copy_both, S::closing};
+  const std::vector<S> all{S::starting,         S::idle,          S::idle_in_transaction,
+                           S::aborted,          S::busy,          S::fastpath,
+                           S::pipeline_flushed, S::pipeline_open, S::pipeline_failed,
+                           S::copy_in,          S::copy_out,      S::copy_both,
+                           S::closing};
   const std::vector<std::pair<RuleKind, std::set<S>>> own{
       {RuleKind::idle, {S::idle}},
       {RuleKind::idle_in_transaction, {S::idle_in_transaction}},
@@ -94,7 +103,8 @@ TEST(RuleEngine, JudgesAKindInItsOwnStatesOnly) {
     for (const S state : all) {
       auto built = SessionBuilder{state, 30min};
       built.row("active", "ClientRead");
-      EXPECT_EQ(engine({rule("r", kind, 1min)})->evaluate(snapshot_of(built)).verdicts.size(), states.contains(state))
+      EXPECT_EQ(engine({rule("r", kind, 1min)})->evaluate(snapshot_of(built)).verdicts.size(),
+                states.contains(state))
           << config::name(kind) << " in state " << static_cast<int>(state);
     }
   }
@@ -113,7 +123,8 @@ TEST(RuleEngine, DoesNotJudgeWhatItCannotTrustOrWhatEndsAnyway) {
 // ---------------------------------------------------------------- what a state means
 
 TEST(RuleEngine, PausesAnOpenPipelineWithoutAFreshRow) {
-  auto rules = engine({rule("held", RuleKind::held, 1min), rule("statement", RuleKind::statement, 1min)});
+  auto rules =
+      engine({rule("held", RuleKind::held, 1min), rule("statement", RuleKind::statement, 1min)});
   const auto open = SessionBuilder{SessionState::pipeline_open, 5min}.row("active", "ClientRead");
   EXPECT_THAT(rules->evaluate(without_sample(snapshot_of(open))).verdicts, IsEmpty());
   EXPECT_EQ(rules->status()[0].paused, 1U);
@@ -162,10 +173,15 @@ TEST(RuleEngine, NeverJudgesMaintenanceByTheStatementRule) {
 }
 
 TEST(RuleEngine, DoesNotCancelForAClientThatDoesNotRead) {
-  const auto stalled = SessionBuilder{SessionState::busy, 2h}.row("active", "ClientWrite").stalled(10min);
-  EXPECT_THAT(engine({rule("r", RuleKind::statement, 1h, Action::cancel)})->evaluate(snapshot_of(stalled)).verdicts,
+  const auto stalled =
+      SessionBuilder{SessionState::busy, 2h}.row("active", "ClientWrite").stalled(10min);
+  EXPECT_THAT(engine({rule("r", RuleKind::statement, 1h, Action::cancel)})
+                  ->evaluate(snapshot_of(stalled))
+                  .verdicts,
               IsEmpty());
-  EXPECT_THAT(engine({rule("r", RuleKind::statement, 1h, Action::escalate)})->evaluate(snapshot_of(stalled)).verdicts,
+  EXPECT_THAT(engine({rule("r", RuleKind::statement, 1h, Action::escalate)})
+                  ->evaluate(snapshot_of(stalled))
+                  .verdicts,
               SizeIs(1));
 }
 
@@ -174,7 +190,9 @@ TEST(RuleEngine, DoesNotCancelForAClientThatDoesNotRead) {
 TEST(RuleEngine, SelectsNobodyByAnIncludeThatMatchesNobody) {
   auto ghost = rule("ghost", RuleKind::idle, 1min);
   ghost.match.users = {pattern("nobody_of_this_name")};
-  EXPECT_THAT(engine({ghost})->evaluate(snapshot_of(SessionBuilder{SessionState::idle, 1h})).verdicts, IsEmpty());
+  EXPECT_THAT(
+      engine({ghost})->evaluate(snapshot_of(SessionBuilder{SessionState::idle, 1h})).verdicts,
+      IsEmpty());
 }
 
 TEST(RuleEngine, TakesKeysOfAMatchTogetherAndValuesOfAKeyAsAlternatives) {
@@ -182,9 +200,9 @@ TEST(RuleEngine, TakesKeysOfAMatchTogetherAndValuesOfAKeyAsAlternatives) {
   web.match.applications = {pattern("catalog"), pattern("check.*")};
   web.match.databases = {pattern("orders")};
   const auto idle = [] { return SessionBuilder{SessionState::idle, 1h}; };
-  const auto found = engine({web})->evaluate(
-      snapshot_of(idle().id(1), idle().id(2).application("catalog"), idle().id(3).database("billing"),
-                  idle().id(4).application("my-checkout"), idle().id(5).application("catalogue")));
+  const auto found = engine({web})->evaluate(snapshot_of(
+      idle().id(1), idle().id(2).application("catalog"), idle().id(3).database("billing"),
+      idle().id(4).application("my-checkout"), idle().id(5).application("catalogue")));
   std::set<std::uint64_t> ids;
   for (const auto& verdict : found.verdicts) ids.insert(proxy::number(verdict.session.view.id));
   EXPECT_THAT(ids, ElementsAre(1U, 2U));
@@ -194,14 +212,16 @@ TEST(RuleEngine, LetsExceptWinOverMatch) {
   auto web = rule("web", RuleKind::idle, 1min);
   web.match.users = {pattern("alice")};
   web.except.applications = {pattern("check.*")};
-  EXPECT_THAT(engine({web})->evaluate(snapshot_of(SessionBuilder{SessionState::idle, 1h})).verdicts, IsEmpty());
+  EXPECT_THAT(engine({web})->evaluate(snapshot_of(SessionBuilder{SessionState::idle, 1h})).verdicts,
+              IsEmpty());
 }
 
 TEST(RuleEngine, LetsExceptCatchNamesThatAreNotUtf8OrHoldANewline) {
   auto web = rule("web", RuleKind::idle, 1min);
   web.except.users = {pattern("batch_.*")};
-  const auto found = engine({web})->evaluate(snapshot_of(SessionBuilder{SessionState::idle, 1h}.user("batch_\xFC"),
-                                                         SessionBuilder{SessionState::idle, 1h}.id(2).user("batch_\n")));
+  const auto found = engine({web})->evaluate(
+      snapshot_of(SessionBuilder{SessionState::idle, 1h}.user("batch_\xFC"),
+                  SessionBuilder{SessionState::idle, 1h}.id(2).user("batch_\n")));
   EXPECT_THAT(found.verdicts, IsEmpty());
 }
 
@@ -213,8 +233,9 @@ TEST(RuleEngine, SelectsClientsByNetwork) {
   pods.match.clients = {network};
   const auto idle = [] { return SessionBuilder{SessionState::idle, 1h}; };
   const auto found = engine({pods})->evaluate(
-      snapshot_of(idle().id(1).client("10.20.3.4"), idle().id(2).client("10.21.0.1"), idle().id(3).client("::ffff:10.20.3.4"),
-                  idle().id(4).client(""), idle().id(5).client("fe80::1%eth0")));
+      snapshot_of(idle().id(1).client("10.20.3.4"), idle().id(2).client("10.21.0.1"),
+                  idle().id(3).client("::ffff:10.20.3.4"), idle().id(4).client(""),
+                  idle().id(5).client("fe80::1%eth0")));
   std::set<std::uint64_t> ids;
   for (const auto& verdict : found.verdicts) ids.insert(proxy::number(verdict.session.view.id));
   EXPECT_THAT(ids, ElementsAre(1U, 3U));
@@ -260,10 +281,11 @@ TEST(RuleEngine, JudgesAnewWhenTheJudgedCounterMoved) {
     SessionState state;
     bool by_state, by_request, by_transaction;
   };
-  for (const auto& it : {Case{RuleKind::idle_in_transaction, SessionState::idle_in_transaction, true, true, true},
-                         Case{RuleKind::statement, SessionState::busy, false, true, true},
-                         Case{RuleKind::transaction_age, SessionState::busy, false, false, true},
-                         Case{RuleKind::session_age, SessionState::idle, false, false, false}}) {
+  for (const auto& it :
+       {Case{RuleKind::idle_in_transaction, SessionState::idle_in_transaction, true, true, true},
+        Case{RuleKind::statement, SessionState::busy, false, true, true},
+        Case{RuleKind::transaction_age, SessionState::busy, false, false, true},
+        Case{RuleKind::session_age, SessionState::idle, false, false, false}}) {
     const auto judged_again = [&](std::uint32_t protocol::ActivityMark::*counter) {
       auto rules = engine({rule("r", it.kind, 1min)});
       auto session = SessionBuilder{it.state, 5min};
@@ -273,8 +295,10 @@ TEST(RuleEngine, JudgesAnewWhenTheJudgedCounterMoved) {
       return rules->evaluate(snapshot_of(session)).verdicts.size() == 1;
     };
     EXPECT_EQ(judged_again(&protocol::ActivityMark::state), it.by_state) << config::name(it.kind);
-    EXPECT_EQ(judged_again(&protocol::ActivityMark::request), it.by_request) << config::name(it.kind);
-    EXPECT_EQ(judged_again(&protocol::ActivityMark::transaction), it.by_transaction) << config::name(it.kind);
+    EXPECT_EQ(judged_again(&protocol::ActivityMark::request), it.by_request)
+        << config::name(it.kind);
+    EXPECT_EQ(judged_again(&protocol::ActivityMark::transaction), it.by_transaction)
+        << config::name(it.kind);
   }
 }
 
@@ -344,7 +368,8 @@ TEST(RuleEngine, LetsOnlyTheFirstRuleInOrderActInOneTick) {
                        rule("second", RuleKind::transaction_age, 1min),
                        rule("look-too", RuleKind::transaction_age, 1min, Action::observe)});
   const auto session = snapshot_of(SessionBuilder{SessionState::idle_in_transaction, 5min});
-  EXPECT_THAT(rules_of(rules->evaluate(session).verdicts), ElementsAre("look", "first", "look-too"));
+  EXPECT_THAT(rules_of(rules->evaluate(session).verdicts),
+              ElementsAre("look", "first", "look-too"));
   EXPECT_THAT(rules_of(rules->evaluate(session).verdicts), ElementsAre("second"));
   EXPECT_THAT(rules->evaluate(session).verdicts, IsEmpty());
 }
@@ -356,7 +381,8 @@ TEST(RuleEngine, GivesTheOldestFirst) {
                                                 SessionBuilder{SessionState::idle, 5min}.id(4),
                                                 SessionBuilder{SessionState::idle, 5min}.id(3)));
   std::vector<std::uint64_t> order;
-  for (const auto& verdict : found.verdicts) order.push_back(proxy::number(verdict.session.view.id));
+  for (const auto& verdict : found.verdicts)
+    order.push_back(proxy::number(verdict.session.view.id));
   EXPECT_THAT(order, ElementsAre(2U, 3U, 4U, 1U));
 }
 
@@ -377,6 +403,15 @@ TEST(RuleEngine, WarnsOnceAnActivityAndThenJudgesIt) {
   EXPECT_THAT(second.warnings, IsEmpty());
   EXPECT_THAT(second.verdicts, SizeIs(1));
   EXPECT_EQ(rules->status()[0].warned_total, 1U);
+}
+
+TEST(RuleEngine, OnlyWarnsExactlyAtTheLimit) {
+  auto both = rule("r", RuleKind::idle, 10min);
+  both.warn = 1min;
+  const auto found =
+      engine({both})->evaluate(snapshot_of(SessionBuilder{SessionState::idle, 10min}));
+  EXPECT_THAT(found.warnings, SizeIs(1));
+  EXPECT_THAT(found.verdicts, IsEmpty());
 }
 
 TEST(RuleEngine, OnlyWarnsWhenTheLimitIsOff) {
@@ -411,7 +446,8 @@ TEST(RuleEngine, PutsIntoTheVerdictWhatTheTerminationNeeds) {
   auto web = rule("web", RuleKind::idle_in_transaction, 1min);
   web.grace = 7s;
   web.hint = "commit earlier";
-  const auto found = engine({web})->evaluate(snapshot_of(SessionBuilder{SessionState::idle_in_transaction, 5min}));
+  const auto found =
+      engine({web})->evaluate(snapshot_of(SessionBuilder{SessionState::idle_in_transaction, 5min}));
   ASSERT_THAT(found.verdicts, SizeIs(1));
   const Verdict& verdict = found.verdicts[0];
   EXPECT_EQ(verdict.mark, (protocol::ActivityMark{7, 5, 3}));
@@ -421,7 +457,10 @@ TEST(RuleEngine, PutsIntoTheVerdictWhatTheTerminationNeeds) {
   EXPECT_EQ(verdict.sqlstate, "25P03");
   EXPECT_EQ(verdict.id.text.size(), 16U);
   web.sqlstate = "08006";
-  EXPECT_EQ(engine({web})->evaluate(snapshot_of(SessionBuilder{SessionState::idle_in_transaction, 5min})).verdicts[0].sqlstate,
+  EXPECT_EQ(engine({web})
+                ->evaluate(snapshot_of(SessionBuilder{SessionState::idle_in_transaction, 5min}))
+                .verdicts[0]
+                .sqlstate,
             "08006");
 }
 

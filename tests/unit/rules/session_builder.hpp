@@ -1,13 +1,13 @@
 #pragma once
 
+#include "watchdog/rule_engine.hpp"
+#include "watchdog/snapshot.hpp"
+
 #include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
-
-#include "watchdog/rule_engine.hpp"
-#include "watchdog/snapshot.hpp"
 
 /// Sessions, rows and rules as a test's sentence needs them.
 namespace pgleash::watchdog {
@@ -21,7 +21,8 @@ using protocol::TransactionStatus;
 /// The tests' clock stands still here; sessions connected an hour before.
 inline const Instant noon = Instant{} + 1000h;
 
-/// A session that is confirmed, in a state that began `age` ago, of checkout / alice / orders from 10.0.0.7.
+/// A session that is confirmed, in a state that began `age` ago, of checkout / alice / orders
+/// from 10.0.0.7.
 class SessionBuilder {
  public:
   explicit SessionBuilder(SessionState state, Duration age = 0s) {
@@ -65,8 +66,12 @@ class SessionBuilder {
   SessionBuilder& application(std::string name) {
     return who_.application = who_.application_name = std::move(name), *this;
   }
-  SessionBuilder& client(std::string address) { return who_.client.address = std::move(address), *this; }
-  SessionBuilder& in_transaction() { return facts().transaction = TransactionStatus::in_transaction, *this; }
+  SessionBuilder& client(std::string address) {
+    return who_.client.address = std::move(address), *this;
+  }
+  SessionBuilder& in_transaction() {
+    return facts().transaction = TransactionStatus::in_transaction, *this;
+  }
   /// All of what a rule may measure began `age` ago.
   SessionBuilder& since(Duration age) {
     auto& f = facts();
@@ -90,7 +95,8 @@ class SessionBuilder {
   [[nodiscard]] proxy::SessionIdentity& who() { return who_; }
   [[nodiscard]] SessionEntry& entry() { return entry_; }
 
-  operator SessionEntry() const {  // NOLINT(google-explicit-constructor): a builder reads as what it builds
+  operator SessionEntry()
+      const {  // NOLINT(google-explicit-constructor): a builder reads as what it builds
     SessionEntry built = entry_;
     built.view.who = std::make_shared<const proxy::SessionIdentity>(who_);
     return built;
@@ -136,7 +142,9 @@ inline config::Rule rule(std::string name, RuleKind kind, config::Duration limit
   return rule;
 }
 
-inline config::Pattern pattern(std::string text) { return {std::move(text), {"pgleash.toml", 12, 20}}; }
+inline config::Pattern pattern(std::string text) {
+  return {std::move(text), {"pgleash.toml", 12, 20}};
+}
 
 inline std::unique_ptr<RuleEngine> engine(const std::vector<config::Rule>& rules,
                                           const config::Protect& protect = {}) {

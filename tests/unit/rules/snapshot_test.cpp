@@ -1,15 +1,16 @@
 #include "watchdog/snapshot.hpp"
 
-#include <gtest/gtest.h>
-
 #include "session_builder.hpp"
+
+#include <gtest/gtest.h>
 
 namespace pgleash::watchdog {
 namespace {
 
 constexpr std::int64_t born = 5'000'000;
 
-proxy::SessionView view(std::uint64_t id, std::optional<int> pid, proxy::Endpoint leg, Duration age = 1h) {
+proxy::SessionView view(std::uint64_t id, std::optional<int> pid, proxy::Endpoint leg,
+                        Duration age = 1h) {
   proxy::SessionIdentity who;
   if (pid) who.pid = protocol::BackendPid{*pid};
   who.leg = std::move(leg);
@@ -43,14 +44,16 @@ const proxy::Endpoint unix_leg{};
 
 class Join : public ::testing::Test {
  protected:
-  Snapshot at(std::vector<proxy::SessionView> views, const std::optional<ActivitySample>& rows, Instant now = noon) {
+  Snapshot at(std::vector<proxy::SessionView> views, const std::optional<ActivitySample>& rows,
+              Instant now = noon) {
     return join.join(now, std::move(views), rows ? &*rows : nullptr, rows.has_value());
   }
   SnapshotJoin join{"orders"};
 };
 
 TEST_F(Join, ConfirmsByPidAndAddressOfOurLeg) {
-  const auto s = at({view(1, 101, tcp)}, sample({row(101, "10.0.0.1", 40001), row(102, "10.0.0.9", 1)}));
+  const auto s =
+      at({view(1, 101, tcp)}, sample({row(101, "10.0.0.1", 40001), row(102, "10.0.0.9", 1)}));
   ASSERT_EQ(s.sessions.size(), 1U);
   EXPECT_EQ(s.sessions[0].mapping, Mapping::confirmed);
   ASSERT_TRUE(s.sessions[0].backend);
@@ -105,7 +108,8 @@ TEST_F(Join, KeepsAConflictForTheRestOfTheSession) {
 
 TEST_F(Join, SeesAConflictWhenTheAddressChangesLater) {
   (void)at({view(1, 101, tcp)}, sample({row(101, "10.0.0.1", 40001)}));
-  EXPECT_EQ(at({view(1, 101, tcp)}, sample({row(101, "10.0.0.1", 40002)})).sessions[0].mapping, Mapping::conflict);
+  EXPECT_EQ(at({view(1, 101, tcp)}, sample({row(101, "10.0.0.1", 40002)})).sessions[0].mapping,
+            Mapping::conflict);
 }
 
 TEST_F(Join, GivesASampleThatMayShowThePidsFormerOwnerAnotherChance) {
@@ -118,21 +122,26 @@ TEST_F(Join, GivesASampleThatMayShowThePidsFormerOwnerAnotherChance) {
 TEST_F(Join, KeepsAConflictOfASampleTakenAfterTheLogin) {
   (void)at({view(1, 101, tcp)}, std::nullopt);
   (void)at({view(1, 101, tcp)}, sample({row(101, "10.0.0.9", 1)}, noon + 1s), noon + 1s);
-  const auto s = at({view(1, 101, tcp)}, sample({row(101, "10.0.0.1", 40001)}, noon + 2s), noon + 2s);
+  const auto s =
+      at({view(1, 101, tcp)}, sample({row(101, "10.0.0.1", 40001)}, noon + 2s), noon + 2s);
   EXPECT_EQ(s.sessions[0].mapping, Mapping::conflict);
 }
 
 TEST_F(Join, MatchesUnixLegsByPidAndPlausibleStart) {
-  EXPECT_EQ(at({view(1, 101, unix_leg, 1h)}, sample({row(101, "", -1, 1h + 2s)})).sessions[0].mapping,
-            Mapping::confirmed);
-  EXPECT_EQ(at({view(2, 102, unix_leg, 1h)}, sample({row(102, "", -1, 1h + 2s + 1ms)})).sessions[0].mapping,
+  EXPECT_EQ(
+      at({view(1, 101, unix_leg, 1h)}, sample({row(101, "", -1, 1h + 2s)})).sessions[0].mapping,
+      Mapping::confirmed);
+  EXPECT_EQ(at({view(2, 102, unix_leg, 1h)}, sample({row(102, "", -1, 1h + 2s + 1ms)}))
+                .sessions[0]
+                .mapping,
             Mapping::conflict);
   EXPECT_EQ(at({view(3, 103, unix_leg)}, sample({row(103, "10.0.0.1", 40001)})).sessions[0].mapping,
             Mapping::conflict);
 }
 
 TEST_F(Join, FindsABackendWithoutKeyDataByTheLegsPort) {
-  const auto s = at({view(1, std::nullopt, tcp)}, sample({row(101, "10.0.0.1", 40001), row(102, "10.0.0.2", 40001)}));
+  const auto s = at({view(1, std::nullopt, tcp)},
+                    sample({row(101, "10.0.0.1", 40001), row(102, "10.0.0.2", 40001)}));
   EXPECT_EQ(s.sessions[0].mapping, Mapping::by_port);
   ASSERT_TRUE(s.sessions[0].backend);
   EXPECT_EQ(s.sessions[0].backend->pid, protocol::BackendPid{101});
@@ -141,11 +150,13 @@ TEST_F(Join, FindsABackendWithoutKeyDataByTheLegsPort) {
 }
 
 TEST_F(Join, GuessesNothingByPort) {
-  EXPECT_EQ(at({view(1, std::nullopt, tcp)}, sample({row(101, "10.0.0.1", 40001), row(102, "10.0.0.1", 40001)}))
+  EXPECT_EQ(at({view(1, std::nullopt, tcp)},
+               sample({row(101, "10.0.0.1", 40001), row(102, "10.0.0.1", 40001)}))
                 .sessions[0]
                 .mapping,
             Mapping::none);
-  EXPECT_EQ(at({view(2, std::nullopt, unix_leg)}, sample({row(101, "", -1)})).sessions[0].mapping, Mapping::none);
+  EXPECT_EQ(at({view(2, std::nullopt, unix_leg)}, sample({row(101, "", -1)})).sessions[0].mapping,
+            Mapping::none);
   EXPECT_EQ(at({view(3, std::nullopt, tcp)}, std::nullopt).sessions[0].mapping, Mapping::none);
 }
 
@@ -158,7 +169,8 @@ TEST_F(Join, PassesOverAnOlderBackendThatStillShowsOurPort) {
 
 TEST_F(Join, SeesAConflictInAPidThatManyClaimUnlessTheAddressSettlesIt) {
   const proxy::Endpoint other{"10.0.0.1", 40002};
-  const auto s = at({view(1, 101, tcp), view(2, 101, other)}, sample({row(101, "10.0.0.1", 40001)}));
+  const auto s =
+      at({view(1, 101, tcp), view(2, 101, other)}, sample({row(101, "10.0.0.1", 40001)}));
   EXPECT_EQ(s.sessions[0].mapping, Mapping::confirmed);
   EXPECT_EQ(s.sessions[1].mapping, Mapping::conflict);
   const auto unseen = at({view(3, 103, tcp), view(4, 103, other)}, sample({}));
@@ -171,13 +183,16 @@ TEST_F(Join, ConfirmsNoSharedPidOverUnixSockets) {
   EXPECT_EQ(s.sessions[0].mapping, Mapping::conflict);
   EXPECT_EQ(s.sessions[1].mapping, Mapping::conflict);
   // The pid's former session is gone: the claim was not a pooler's.
-  EXPECT_EQ(at({view(2, 101, unix_leg)}, sample({row(101, "", -1)})).sessions[0].mapping, Mapping::confirmed);
+  EXPECT_EQ(at({view(2, 101, unix_leg)}, sample({row(101, "", -1)})).sessions[0].mapping,
+            Mapping::confirmed);
 }
 
 TEST_F(Join, ForgetsSessionsThatWent) {
   (void)at({view(1, 101, tcp)}, sample({row(101, "10.0.0.1", 40001)}));
   (void)at({}, sample({}));
-  EXPECT_EQ(at({view(1, 101, tcp)}, sample({row(101, "10.0.0.1", 40001, 1s, born + 1)})).sessions[0].mapping,
+  EXPECT_EQ(at({view(1, 101, tcp)}, sample({row(101, "10.0.0.1", 40001, 1s, born + 1)}))
+                .sessions[0]
+                .mapping,
             Mapping::confirmed);
 }
 
@@ -189,7 +204,8 @@ TEST_F(Join, KnowsSuperusersFromTheLoginOrTheRowAndRemembersThem) {
   seen.superuser = true;
   EXPECT_TRUE(at({view(2, 102, tcp)}, sample({seen})).sessions[0].superuser);
   EXPECT_TRUE(at({view(2, 102, tcp)}, sample({})).sessions[0].superuser);
-  EXPECT_FALSE(at({view(3, 103, tcp)}, sample({row(103, "10.0.0.1", 40001)})).sessions[0].superuser);
+  EXPECT_FALSE(
+      at({view(3, 103, tcp)}, sample({row(103, "10.0.0.1", 40001)})).sessions[0].superuser);
 }
 
 TEST_F(Join, CarriesTheSamplesAgeAndTheServersSlots) {

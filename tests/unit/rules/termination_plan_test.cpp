@@ -1,8 +1,8 @@
 #include "watchdog/termination_plan.hpp"
 
-#include <gtest/gtest.h>
-
 #include "session_builder.hpp"
+
+#include <gtest/gtest.h>
 
 namespace pgleash::watchdog {
 namespace {
@@ -31,7 +31,9 @@ KillReport report(KillResult result, InBandStep step = InBandStep::none) {
   return made;
 }
 
-KillReport done() { return report(KillResult::done, InBandStep::end_waiting); }
+KillReport done() {
+  return report(KillResult::done, InBandStep::end_waiting);
+}
 
 KillReport done_with_eof() {
   auto made = done();
@@ -48,7 +50,8 @@ KillReport statement_ended() {
 /// Walks a plan through time; each method expects the step that it answers.
 class Walk {
  public:
-  explicit Walk(const Verdict& verdict, bool monitor_up = true) : plan_(verdict, monitor_up, now_) {}
+  explicit Walk(const Verdict& verdict, bool monitor_up = true)
+      : plan_(verdict, monitor_up, now_) {}
 
   Walk& carry_out(KillAction action, const KillReport& report) {
     const auto step = next();
@@ -98,7 +101,9 @@ class Walk {
 // ---------------------------------------------------------------- terminate
 
 TEST(TerminationPlan, IsConfirmedByTheServersEofWithoutALook) {
-  EXPECT_EQ(Walk{verdict(Action::terminate)}.carry_out(KillAction::terminate, done_with_eof()).outcome(), "confirmed");
+  EXPECT_EQ(
+      Walk{verdict(Action::terminate)}.carry_out(KillAction::terminate, done_with_eof()).outcome(),
+      "confirmed");
 }
 
 TEST(TerminationPlan, IsConfirmedWhenTheBackendIsGone) {
@@ -114,7 +119,9 @@ TEST(TerminationPlan, IsConfirmedWhenTheBackendIsGone) {
 
 TEST(TerminationPlan, DoesNothingMoreWhenTheSessionSettledItItself) {
   const auto after = [](KillResult result) {
-    return Walk{verdict(Action::terminate)}.carry_out(KillAction::terminate, report(result)).outcome();
+    return Walk{verdict(Action::terminate)}
+        .carry_out(KillAction::terminate, report(result))
+        .outcome();
   };
   EXPECT_EQ(after(KillResult::recovered), "recovered");
   EXPECT_EQ(after(KillResult::gone), "already_gone");
@@ -160,9 +167,14 @@ TEST(TerminationPlan, IsUnverifiedWhenTheLastLookShowedNothing) {
 }
 
 TEST(TerminationPlan, IsUnverifiedAtOnceWhenNobodyCanLook) {
-  EXPECT_EQ(Walk(verdict(Action::terminate), false).carry_out(KillAction::terminate, done()).outcome(), "unverified");
+  EXPECT_EQ(
+      Walk(verdict(Action::terminate), false).carry_out(KillAction::terminate, done()).outcome(),
+      "unverified");
   for (const Mapping mapping : {Mapping::in_band, Mapping::conflict, Mapping::none}) {
-    EXPECT_EQ(Walk{verdict(Action::terminate, mapping)}.carry_out(KillAction::terminate, done()).outcome(), "unverified");
+    EXPECT_EQ(Walk{verdict(Action::terminate, mapping)}
+                  .carry_out(KillAction::terminate, done())
+                  .outcome(),
+              "unverified");
   }
 }
 
@@ -179,7 +191,9 @@ TEST(TerminationPlan, GoesOverToSqlWhenTheInBandStepIsImpossible) {
 
 TEST(TerminationPlan, EndsNothingByADoubtfulMapping) {
   const auto after = [](const KillReport& report) {
-    return Walk{verdict(Action::terminate, Mapping::conflict)}.carry_out(KillAction::terminate, report).outcome();
+    return Walk{verdict(Action::terminate, Mapping::conflict)}
+        .carry_out(KillAction::terminate, report)
+        .outcome();
   };
   EXPECT_EQ(after(report(KillResult::untrustworthy)), "denied");
   EXPECT_EQ(after(report(KillResult::failed)), "error");
@@ -217,9 +231,14 @@ TEST(TerminationPlan, SaysDeniedWhenTheServerDeniesIt) {
 
 TEST(TerminationPlan, ConfirmsACancelByTheStatementsEnd) {
   for (const Action action : {Action::cancel, Action::escalate}) {
-    EXPECT_EQ(Walk{verdict(action)}.carry_out(KillAction::cancel, statement_ended()).outcome(), "confirmed");
-    EXPECT_EQ(Walk{verdict(action)}.carry_out(KillAction::cancel, done()).look(Sight::moved_on).outcome(), "confirmed");
-    EXPECT_EQ(Walk{verdict(action)}.carry_out(KillAction::cancel, done()).look(Sight::gone).outcome(), "confirmed");
+    EXPECT_EQ(Walk{verdict(action)}.carry_out(KillAction::cancel, statement_ended()).outcome(),
+              "confirmed");
+    EXPECT_EQ(
+        Walk{verdict(action)}.carry_out(KillAction::cancel, done()).look(Sight::moved_on).outcome(),
+        "confirmed");
+    EXPECT_EQ(
+        Walk{verdict(action)}.carry_out(KillAction::cancel, done()).look(Sight::gone).outcome(),
+        "confirmed");
   }
 }
 
@@ -229,9 +248,15 @@ TEST(TerminationPlan, LeavesTheSessionToItselfAfterAPlainCancel) {
                 .look_until_it_gives_up(Sight::same)
                 .outcome(),
             "survived");
-  EXPECT_EQ(Walk(verdict(Action::cancel), false).carry_out(KillAction::cancel, done()).outcome(), "unverified");
-  EXPECT_EQ(Walk{verdict(Action::cancel)}.carry_out(KillAction::cancel, report(KillResult::failed)).outcome(), "error");
-  EXPECT_EQ(Walk{verdict(Action::cancel)}.carry_out(KillAction::cancel, report(KillResult::untrustworthy)).outcome(),
+  EXPECT_EQ(Walk(verdict(Action::cancel), false).carry_out(KillAction::cancel, done()).outcome(),
+            "unverified");
+  EXPECT_EQ(Walk{verdict(Action::cancel)}
+                .carry_out(KillAction::cancel, report(KillResult::failed))
+                .outcome(),
+            "error");
+  EXPECT_EQ(Walk{verdict(Action::cancel)}
+                .carry_out(KillAction::cancel, report(KillResult::untrustworthy))
+                .outcome(),
             "denied");
 }
 
@@ -273,7 +298,12 @@ TEST(TerminationPlan, VerifiesASessionThatIsGoneAfterItsCancel) {
     return walk;
   };
   EXPECT_EQ(cancelled().look(Sight::gone).outcome(), "confirmed");
-  EXPECT_EQ(cancelled().look_until_it_gives_up(Sight::same).sql(Sql::signalled).look(Sight::gone).outcome(), "confirmed");
+  EXPECT_EQ(cancelled()
+                .look_until_it_gives_up(Sight::same)
+                .sql(Sql::signalled)
+                .look(Sight::gone)
+                .outcome(),
+            "confirmed");
 }
 
 TEST(TerminationPlan, CountsTheGraceFromTheStepsBeginningAndLooksOnceAtLeast) {
@@ -339,7 +369,8 @@ class Explorer {
           branch(path, [&](Path& p) {
             p.plan.seen(sight, p.now);
             const bool only_cancelled = p.terminates == 0 && p.sqls == 0;
-            p.proof = p.proof || sight == Sight::gone || (sight == Sight::moved_on && only_cancelled);
+            p.proof =
+                p.proof || sight == Sight::gone || (sight == Sight::moved_on && only_cancelled);
           });
         }
         return;
@@ -369,8 +400,9 @@ class Explorer {
       ASSERT_EQ(++path.terminates, 1) << "a second terminate";
       ASSERT_EQ(path.sqls, 0);
     }
-    for (const KillResult result : {KillResult::done, KillResult::recovered, KillResult::gone, KillResult::exempt_now,
-                                    KillResult::untrustworthy, KillResult::failed}) {
+    for (const KillResult result :
+         {KillResult::done, KillResult::recovered, KillResult::gone, KillResult::exempt_now,
+          KillResult::untrustworthy, KillResult::failed}) {
       for (const bool proof : {false, true}) {
         if (proof && result != KillResult::done) continue;
         for (const InBandStep step : {InBandStep::none, InBandStep::reset_then_cancel}) {
@@ -378,9 +410,10 @@ class Explorer {
           made.server_eof = made.statement_ended = proof;
           branch(path, [&](Path& p) {
             p.plan.reported(made, p.now);
-            p.proof = p.proof || (result == KillResult::done && proof) || (result == KillResult::recovered && p.acted);
-            const bool in_part = step != InBandStep::none &&
-                                 (result == KillResult::failed || result == KillResult::untrustworthy);
+            p.proof = p.proof || (result == KillResult::done && proof) ||
+                      (result == KillResult::recovered && p.acted);
+            const bool in_part = step != InBandStep::none && (result == KillResult::failed ||
+                                                              result == KillResult::untrustworthy);
             p.acted = p.acted || result == KillResult::done || in_part;
           });
         }
@@ -439,9 +472,10 @@ class Explorer {
 
 TEST(TerminationPlan, EndsEveryPathInExactlyOneOutcomeWithinBoundedStepsAndTime) {
   for (const Action action : {Action::cancel, Action::terminate, Action::escalate}) {
-    for (const Mapping mapping : {Mapping::confirmed, Mapping::by_port, Mapping::in_band, Mapping::conflict}) {
+    for (const Mapping mapping :
+         {Mapping::confirmed, Mapping::by_port, Mapping::in_band, Mapping::conflict}) {
       for (const bool monitor_up : {true, false}) {
-        for (const Duration grace : {Duration{0s}, Duration{40ms}}) {
+        for (const Duration grace : {Duration{0s}, Duration{15ms}}) {  // no look but one, and two
           auto judged = verdict(action, mapping);
           judged.grace = grace;
           const Explorer explorer{judged, monitor_up};

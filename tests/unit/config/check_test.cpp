@@ -1,0 +1,60 @@
+#include "config/loader.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace pgleash::config {
+namespace {
+
+using ::testing::SizeIs;
+
+TEST(Check, OfAChangedConfigurationFindsWhatNoLongerFits) {
+  LoadResult result = load_text("[[server]]\nname = \"s\"\nhost = \"db\"\n", "f");
+  ASSERT_TRUE(result.config);
+  result.config->enforcement.mode = Mode::enforce;
+  result.provenance["enforcement.mode"] = {"--enforce"};
+  std::vector<Diagnostic> found;
+  check(*result.config, result.provenance, found);
+  ASSERT_THAT(found, SizeIs(2));  // and no rule acts
+  EXPECT_TRUE(has_errors(found));
+  EXPECT_EQ(found.front().position.source, "--enforce");
+
+  found.clear();
+  result.config->rules.front().action = Action::cancel;
+  result.config->rules.front().position = {"f", 3, 1};
+  check(*result.config, found);
+  EXPECT_EQ(found.front().position, (SourcePosition{"f", 3, 1}));
+}
+
+/// Every action in every kind: what can work in the state that the kind judges, and nothing else.
+TEST(Check, LetsEachKindHaveItsOwnActionsOnly) {
+  const LoadResult loaded = load_text("[[server]]\nname = \"s\"\nhost = \"db\"\n", "f");
+  ASSERT_TRUE(loaded.config);
+  const auto allowed = [](RuleKind kind, Action action) {
+    if (action == Action::observe || action == Action::terminate) return true;
+    if (kind == RuleKind::statement) return true;
+    return kind == RuleKind::transaction_age && action == Action::escalate;
+  };
+  for (const RuleKind kind :
+       {RuleKind::idle, RuleKind::idle_in_transaction, RuleKind::aborted, RuleKind::held,
+        RuleKind::stalled, RuleKind::statement, RuleKind::transaction_age, RuleKind::session_age}) {
+    for (const Action action :
+         {Action::observe, Action::cancel, Action::terminate, Action::escalate}) {
+      Config config = *loaded.config;
+      config.rules = {Rule{}};
+      config.rules.front().name = "r";
+      config.rules.front().kind = kind;
+      config.rules.front().limit = 1h;
+      config.rules.front().action = action;
+      std::vector<Diagnostic> found;
+      check(config, found);
+      EXPECT_EQ(!has_errors(found), allowed(kind, action)) << name(kind) << ' ' << name(action);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pgleash::config

@@ -1,0 +1,133 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <sys/stat.h>
+
+namespace pgleash::config {
+
+/// A folder of its own for one test.
+class Folder {
+ public:
+  Folder() {
+    std::string name = ::testing::TempDir() + "pgleash-config-XXXXXX";
+    if (mkdtemp(name.data()) == nullptr) ADD_FAILURE() << "no folder " << name;
+    path_ = name;
+  }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  std::string write(const std::string& name, const std::string& text, mode_t mode = 0600) const {
+    const std::string path = path_ / name;
+    std::ofstream(path) << text;
+    EXPECT_EQ(chmod(path.c_str(), mode), 0);
+    return path;
+  }
+  [[nodiscard]] std::string path(const std::string& name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// A configuration in which no key has its default.
+inline constexpr const char* everything = R"([process]
+name = "pod-7.example"
+workers = 3
+max_sessions = 10
+max_logins = 9
+drain_delay = "off"
+drain_timeout = "1m"
+log_format = "json"
+
+[[listener]]
+name = "web"
+listen = ["0.0.0.0:7000", "[::1]:7000", "/run/pgleash:7001"]
+server = "b"
+allow = ["10.0.0.0/8", "fd00::/8"]
+require_challenge = "always"
+application = "legacy \"app\""
+login_timeout = "3s"
+on_client_gone = "finish"
+client_gone_grace = "1s"
+keepalive = { idle = "2m", interval = "20s", count = 5 }
+user_timeout = "3m"
+
+[[listener]]
+name = "batch"
+listen = ["/run/pgleash"]
+server = "a"
+
+[[server]]
+name = "a"
+host = "/var/run/postgresql"
+port = 5433
+connect_timeout = "2s"
+monitor = "none"
+
+[[server]]
+name = "b"
+host = "2001:db8::1"
+[server.keepalive]
+idle = "1m"
+[server.monitor]
+user = "o'brien \\ \"x\""
+database = "ops"
+poll_interval = "500ms"
+statement_timeout = "1s"
+
+[enforcement]
+mode = "enforce"
+hold_after_start = "off"
+evidence_max_age = "1m"
+
+[protect]
+users = ['replicator', "o'brien.*"]
+clients = ["10.20.9.0/24"]
+superusers = false
+entries = [ { application = 'pg_dump', users = ['backup', "it's"] }, { application = 'etl', users = ['etl'] } ]
+
+[[rule]]
+name = "web"
+kind = "idle_in_transaction"
+limit = "2m"
+warn = "30s"
+action = "terminate"
+grace = "1s"
+sqlstate = "25P03"
+hint = "say \"commit\" \\ é"
+[rule.match]
+applications = ['checkout-\d+', '']
+users = ['web']
+databases = ['orders']
+clients = ["10.20.4.0/24"]
+[rule.except]
+applications = ['checkout-migrate']
+users = ['batch']
+databases = ['archive']
+clients = ["10.20.4.17/32"]
+
+[[rule]]
+name = "watch-only"
+kind = "session_age"
+limit = "off"
+warn = "1d"
+
+[identity]
+driver_defaults = ['psql']
+
+[audit]
+file = "/var/log/pgleash/audit.jsonl"
+fsync = "off"
+statement_text = "none"
+
+[metrics]
+listen = "off"
+max_applications = 7
+)";
+
+}  // namespace pgleash::config

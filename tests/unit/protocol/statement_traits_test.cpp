@@ -1,0 +1,171 @@
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "protocol/statement_texts.hpp"
+
+namespace pgleash::protocol {
+namespace {
+
+/// One letter a trait: c ends, b starts, m maintenance, d dump snapshot, s savepoint rollback, u unlistens all, ? unknown.
+std::string letters(StatementTraits traits) {
+  std::string found;
+  if (traits.ends_transaction) found += 'c';
+  if (traits.starts_transaction) found += 'b';
+  if (traits.maintenance) found += 'm';
+  if (traits.dump_snapshot) found += 'd';
+  if (traits.savepoint_rollback) found += 's';
+  if (traits.unlistens_all) found += 'u';
+  if (traits.unknown) found += '?';
+  return found;
+}
+
+struct Row {
+  const char* text;
+  const char* traits;
+};
+
+class StatementTraitsTable : public ::testing::TestWithParam<Row> {};
+
+TEST_P(StatementTraitsTable, ReadsTheKeywords) {
+  EXPECT_EQ(letters(read_traits(GetParam().text, false)), GetParam().traits) << GetParam().text;
+}
+
+const Row transactions[] = {
+    {"", ""},
+    {"select 1", ""},
+    {";;; ;", ""},
+    {"COMMIT", "c"},
+    {"commit;", "c"},
+    {"  \n\tCommit And Chain", "c"},
+    {"END", "c"},
+    {"end transaction", "c"},
+    {"PREPARE TRANSACTION 'x'", "c"},
+    {"COMMIT PREPARED 'x'", "c"},
+    {"PREPARE stmt AS SELECT 1", ""},
+    {"ROLLBACK", ""},
+    {"ABORT", ""},
+    {"ROLLBACK PREPARED 'x'", ""},
+    {"BEGIN", "b"},
+    {"START TRANSACTION", "b"},
+    {"START_REPLICATION SLOT s LOGICAL 0/0", ""},
+    {"BEGIN; UPDATE t SET a = 1; COMMIT", "cb"},
+    {"select 1; commit", "c"},
+    {"committed", ""},
+    {"select commit", ""},
+    {"select 1 end", ""},
+    {"SELECT CASE WHEN true THEN 1 END; SELECT 2", ""},
+};
+INSTANTIATE_TEST_SUITE_P(Transactions, StatementTraitsTable, ::testing::ValuesIn(transactions));
+
+const Row quoting[] = {
+    {"select '; commit'", ""},
+    {"select 'it''s'; commit", "c"},
+    {"select 'a\\'; commit; --'", "c"},
+    {"select E'a\\'; commit; --'", ""},
+    {"select e'\\\\'; commit", "c"},
+    {"select E'it''s \\' x'; commit", "c"},
+    {"select \"; commit\"", ""},
+    {"select \"a\"\"; commit\"", ""},
+    {"select U&'; commit'", ""},
+    {"select n'; commit'", ""},
+    {"select re'\\'; commit", "c"},
+    {"select $$; commit; $$", ""},
+    {"select $a$; $$ commit; $b$ $a$; commit", "c"},
+    {"select $a$; commit; $A$", ""},
+    {"select a$b$; commit; select $c$", "c"},
+    {"select $1; commit; select $1", "c"},
+    {"select 1$2; commit; select 1$2", "c"},
+    {"select '; commit", ""},
+    {"select $$; commit", ""},
+    {"-- ; commit\nselect 1", ""},
+    {"-- x\rcommit", "c"},
+    {"/* commit; */ select 1", ""},
+    {"/* a /* b */ ; commit; */ select 1", ""},
+    {"/* a /* b */ */ commit", "c"},
+    {"/* unfinished ; commit", ""},
+    {"select 1 -- x", ""},
+    {"select 2 - -1; commit", "c"},
+    {"select 4/2; commit", "c"},
+    {"/*pgleash:keep*/ commit", "c"},
+    {"do $$ begin commit; end $$", ""},
+    {"\xc3\xa9t\xc3\xa9; commit", "c"},
+};
+INSTANTIATE_TEST_SUITE_P(Quoting, StatementTraitsTable, ::testing::ValuesIn(quoting));
+
+const Row bodies[] = {
+    {"CREATE RULE r AS ON INSERT TO t DO (DELETE FROM a; commit)", ""},
+    {"CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 1 END; END", ""},
+    {"CREATE OR REPLACE PROCEDURE p() BEGIN ATOMIC SELECT 1; END; COMMIT", "c"},
+    {"CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'select 1'; BEGIN", "b"},
+    {"select (1); commit", "c"},
+    {"select ); commit", "c"},
+};
+INSTANTIATE_TEST_SUITE_P(Bodies, StatementTraitsTable, ::testing::ValuesIn(bodies));
+
+const Row maintenance[] = {
+    {"VACUUM t", "m"},
+    {"ANALYZE", "m"},
+    {"analyse t", "m"},
+    {"EXPLAIN ANALYZE SELECT 1", ""},
+    {"CREATE INDEX CONCURRENTLY i ON t (a)", "m"},
+    {"CREATE UNIQUE INDEX i ON t (a)", "m"},
+    {"CREATE TABLE index (a int)", ""},
+    {"REINDEX TABLE t", "m"},
+    {"CLUSTER t", "m"},
+    {"REFRESH MATERIALIZED VIEW v", "m"},
+    {"ALTER TABLE t ADD a int", "m"},
+    {"COPY t FROM STDIN", "m"},
+    {"CALL p()", "m"},
+    {"select 1; vacuum t", "m"},
+    {"recall", ""},
+};
+INSTANTIATE_TEST_SUITE_P(Maintenance, StatementTraitsTable, ::testing::ValuesIn(maintenance));
+
+const Row snapshots[] = {
+    {"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY", "d"},
+    {"SET TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE", "d"},
+    {"set local transaction read only isolation level repeatable read", "d"},
+    {"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "bd"},
+    {"START TRANSACTION READ ONLY, ISOLATION LEVEL SERIALIZABLE", "bd"},
+    {"BEGIN; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY", "bd"},
+    {"BEGIN READ ONLY", "b"},
+    {"BEGIN ISOLATION LEVEL REPEATABLE READ", "b"},
+    {"BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE", "b"},
+    {"BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY", "b"},
+    {"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY", ""},
+    {"SET search_path = a", ""},
+    {"BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT 'READ ONLY'", "b"},
+};
+INSTANTIATE_TEST_SUITE_P(Snapshots, StatementTraitsTable, ::testing::ValuesIn(snapshots));
+
+const Row tags[] = {
+    {"ROLLBACK TO s", "s"},
+    {"ROLLBACK TO SAVEPOINT s", "s"},
+    {"rollback work to s", "s"},
+    {"ROLLBACK TRANSACTION TO SAVEPOINT s", "s"},
+    {"ROLLBACK TO s; ROLLBACK", ""},
+    {"ROLLBACK AND CHAIN", ""},
+    {"UNLISTEN *", "u"},
+    {"UNLISTEN a", ""},
+    {"UNLISTEN a; UNLISTEN *", ""},
+    {"UNLISTEN \"*\"", ""},
+};
+INSTANTIATE_TEST_SUITE_P(Tags, StatementTraitsTable, ::testing::ValuesIn(tags));
+
+TEST(StatementTraits, OfACutTextMayBeMore) {
+  EXPECT_EQ(letters(read_traits("select 1; com", true)), "?");
+  EXPECT_EQ(letters(read_traits("commit; sel", true)), "c?");
+  EXPECT_EQ(letters(read_traits("rollback to s; roll", true)), "?");
+  EXPECT_EQ(letters(read_traits("unlisten *; unl", true)), "?");
+}
+
+TEST(StatementTraits, CanBeReadOfEveryBeginningOfAText) {
+  const std::string text = "select E'\\'', $a$ $a$, \"x\" /* /* */ */ -- c\n; create function f() begin atomic end; commit";
+  for (std::size_t size = 0; size <= text.size(); ++size) {
+    EXPECT_EQ(read_traits(std::string_view{text}.substr(0, size), false).ends_transaction, size == text.size());
+  }
+}
+
+}  // namespace
+}  // namespace pgleash::protocol
