@@ -100,6 +100,7 @@ struct HttpServer::State {
   GetPage get_page;    ///< empty once the server is destroyed
   HttpEvents* events;  ///< null then
   HttpLimits limits;
+  const Reply failed_page = plain_reply(500, "this page failed\n");  ///< made while there is memory
   std::list<tcp::acceptor> acceptors;
   std::list<HttpConnection> connections;
   std::size_t accepting = 0;           ///< accept loops
@@ -162,11 +163,10 @@ class HttpServer::State::Place {
 
 Reply HttpServer::State::page(std::string_view target) noexcept {
   const auto failed = [this](std::string_view why) {
-    static const auto body = std::make_shared<const std::string>("this page failed\n");
     if (events != nullptr) {
       events->page_failed(why);
     }
-    return Reply{500, "text/plain; charset=utf-8", body};
+    return failed_page;
   };
   try {
     return get_page(target);

@@ -1,6 +1,7 @@
 #include "metrics/labels.hpp"
 
 #include <algorithm>
+#include <deque>
 #include <utility>
 
 namespace pgleash::metrics {
@@ -9,8 +10,10 @@ namespace {
 constexpr std::string_view replacement = "\xEF\xBF\xBD";  // U+FFFD
 constexpr std::string_view ellipsis = "\xE2\x80\xA6";
 
-bool is_plain(std::string_view name) noexcept {
-  return std::all_of(name.begin(), name.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
+/// Most names are: nothing to do for them.
+bool is_clean(std::string_view name) noexcept {
+  return name.size() <= max_label_bytes &&
+         std::all_of(name.begin(), name.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
 }
 
 bool continues(std::string_view text, std::size_t at) noexcept {
@@ -47,7 +50,7 @@ std::size_t sequence_length(std::string_view text, std::size_t at) noexcept {
 }  // namespace
 
 std::string clean_label(std::string_view name) {
-  if (name.size() <= max_label_bytes && is_plain(name)) {
+  if (is_clean(name)) {
     return std::string{name};
   }
   std::string clean;
@@ -76,17 +79,19 @@ BoundedLabel::BoundedLabel(std::size_t limit, Duration sticky) : limit_(limit), 
 Assignment BoundedLabel::assign(const Census& census, Instant now) {
   // Different names may be the same once cleaned, and must then be one: twice the same series would
   // make the whole output unreadable for Prometheus.
-  std::unordered_map<std::string, std::uint64_t> merged;
+  std::deque<std::string> kept;  // of the names that are not clean already
+  std::unordered_map<std::string_view, std::uint64_t> merged;
   std::vector<std::pair<std::string_view, std::string_view>> cleaned;  // raw, its cleaned form
+  merged.reserve(census.size());
   cleaned.reserve(census.size());
-  for (const auto& [name, sessions] : census) {
-    if (name.empty()) {
-      cleaned.emplace_back(name, none);
+  for (const auto& [raw, sessions] : census) {
+    if (raw.empty()) {
+      cleaned.emplace_back(raw, none);
       continue;
     }
-    const auto at = merged.try_emplace(clean_label(name)).first;
-    at->second += sessions;
-    cleaned.emplace_back(name, at->first);
+    const std::string_view name = is_clean(raw) ? raw : kept.emplace_back(clean_label(raw));
+    merged[name] += sessions;
+    cleaned.emplace_back(raw, name);
   }
 
   std::vector<Standing> standings;
@@ -99,6 +104,7 @@ Assignment BoundedLabel::assign(const Census& census, Instant now) {
   count_overflow(standings);
 
   Assignment result;
+  result.index_of_.reserve(cleaned.size());
   std::unordered_map<std::string_view, std::size_t> index_of_label;
   for (const auto& [raw, name] : cleaned) {
     const bool own = raw.empty() || members_.contains(name);
@@ -143,17 +149,17 @@ void BoundedLabel::admit(std::vector<Standing>& standings, Instant now) {
 }
 
 void BoundedLabel::count_overflow(const std::vector<Standing>& standings) {
-  std::unordered_set<std::size_t> now_overflowing;
+  std::vector<std::size_t> hashes;
   for (const Standing& standing : standings) {
-    if (members_.contains(standing.name)) {
-      continue;
-    }
-    const std::size_t hash = NameHash{}(standing.name);
-    if (now_overflowing.insert(hash).second && !overflowing_.contains(hash)) {
-      ++overflows_;
+    if (!members_.contains(standing.name)) {
+      hashes.push_back(NameHash{}(standing.name));
     }
   }
-  overflowing_ = std::move(now_overflowing);
+  std::sort(hashes.begin(), hashes.end());
+  for (const std::size_t hash : hashes) {
+    overflows_ += std::binary_search(overflowing_.begin(), overflowing_.end(), hash) ? 0 : 1;
+  }
+  overflowing_ = std::move(hashes);
 }
 
 std::string FirstComeLabel::label(std::string_view name) {

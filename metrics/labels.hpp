@@ -77,8 +77,8 @@ class BoundedLabel {
   std::size_t limit_;
   Duration sticky_;
   std::unordered_map<std::string, Instant, NameHash, std::equal_to<>>
-      members_;                                  ///< when last among the first `limit`
-  std::unordered_set<std::size_t> overflowing_;  ///< hashes of the names
+      members_;                           ///< when last among the first `limit`
+  std::vector<std::size_t> overflowing_;  ///< hashes of the names, sorted
   std::uint64_t overflows_ = 0;
 };
 

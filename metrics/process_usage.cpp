@@ -1,11 +1,11 @@
 #include "metrics/process_usage.hpp"
 
 #include <ctime>
-#include <dirent.h>
+#include <filesystem>
 #include <fstream>
-#include <memory>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <system_error>
 #include <unistd.h>
 
 namespace pgleash::metrics {
@@ -37,15 +37,13 @@ std::optional<std::uint64_t> open_fds() {
   if (stat("/proc/self/fd", &directory) == 0 && directory.st_size > 0) {
     return static_cast<std::uint64_t>(directory.st_size);
   }
-  const std::unique_ptr<DIR, int (*)(DIR*)> entries{opendir("/proc/self/fd"), &closedir};
-  if (!entries) {
-    return std::nullopt;
-  }
+  std::error_code error;
   std::uint64_t count = 0;
-  while (const dirent* entry = readdir(entries.get())) {
-    count += entry->d_name[0] != '.' ? 1 : 0;
+  for (std::filesystem::directory_iterator entry{"/proc/self/fd", error}, end;
+       !error && entry != end; entry.increment(error)) {
+    ++count;
   }
-  return count > 0 ? std::optional{count - 1} : std::nullopt;  // less the one that reads
+  return !error && count > 0 ? std::optional{count - 1} : std::nullopt;  // less the one that reads
 }
 
 std::optional<std::uint64_t> max_fds() {

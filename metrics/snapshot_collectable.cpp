@@ -230,6 +230,8 @@ void add_action_durations(const Statuses& statuses, Families& out) {
   }
 }
 
+/// One log serves all servers: each status has its totals as they were then, the newest the
+/// largest.
 void add_audit(const Statuses& statuses, const config::Config& config, Families& out) {
   if (config.audit.sink == config::AuditSink::off) {
     return;
@@ -237,8 +239,8 @@ void add_audit(const Statuses& statuses, const config::Config& config, Families&
   std::uint64_t records = 0;
   std::uint64_t errors = 0;
   for (const auto& status : statuses) {
-    records += status->audit_records_total;
-    errors += status->audit_write_errors_total;
+    records = std::max(records, status->audit_records_total);
+    errors = std::max(errors, status->audit_write_errors_total);
   }
   const auto sink = words::audit_sinks[config.audit.sink == config::AuditSink::file ? 0 : 1];
   out.add(Metric::audit_records, {sink}, records);

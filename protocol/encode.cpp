@@ -9,7 +9,8 @@ namespace {
 constexpr std::uint32_t cancel_request_code = 80'877'102;
 
 void append_uint32(std::string& out, std::uint32_t value) {
-  for (const unsigned shift : {24U, 16U, 8U, 0U}) out.push_back(static_cast<char>(value >> shift & 0xFFU));
+  for (const unsigned shift : {24U, 16U, 8U, 0U})
+    out.push_back(static_cast<char>(value >> shift & 0xFFU));
 }
 
 /// An embedded NUL would end the field early and turn the rest of the text into fields of its own.
@@ -54,7 +55,9 @@ std::string error_response_v2(std::string_view text) {
   return out;
 }
 
-std::string terminate() { return message('X', {}); }
+std::string terminate() {
+  return message('X', {});
+}
 
 std::string copy_fail(std::string_view reason) {
   std::string body;

@@ -1,5 +1,8 @@
 #pragma once
 
+#include "protocol/types.hpp"
+#include "protocol/wire_reader.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -7,14 +10,11 @@
 #include <limits>
 #include <memory>
 
-#include "protocol/types.hpp"
-#include "protocol/wire_reader.hpp"
-
 namespace pgleash::protocol {
 
 /// Walks the message headers of one direction: type byte, length, body. Resumable at any byte.
-/// Bodies pass by; only a prefix which the handler asks for is shown to it, out of the chunk where it lies in one
-/// piece, else out of a buffer that lives no longer than that message is incomplete.
+/// Bodies pass by; only a prefix which the handler asks for is shown to it, out of the chunk where
+/// it lies in one piece, else out of a buffer that lives no longer than that message is incomplete.
 /// Source: "Frontend/Backend Protocol", Messaging Overview.
 class FrameScanner {
  public:
@@ -22,11 +22,15 @@ class FrameScanner {
   static constexpr std::uint32_t not_wanted = std::numeric_limits<std::uint32_t>::max();
 
   /// Handler:
-  ///   std::uint32_t header(char type, std::uint32_t body)   once a header is complete; how many of the body's first
-  ///                                                         bytes it wants (at most `body`), or not_wanted
-  ///   void body(char type, Bytes prefix, std::size_t end)   those bytes; `end` is how much of the chunk lies before
+  ///   std::uint32_t header(char type, std::uint32_t body)   once a header is complete; how many of
+  ///   the body's first
+  ///                                                         bytes it wants (at most `body`), or
+  ///                                                         not_wanted
+  ///   void body(char type, Bytes prefix, std::size_t end)   those bytes; `end` is how much of the
+  ///   chunk lies before
   ///                                                         their end
-  ///   void waiting(char type)                               between the two, when a chunk ends before the prefix does
+  ///   void waiting(char type)                               between the two, when a chunk ends
+  ///   before the prefix does
   /// False when a length can not be one; the rest of the stream is not looked at then.
   template <class Handler>
   bool feed(Bytes chunk, Handler& handler);
@@ -50,7 +54,8 @@ class FrameScanner {
   template <class Handler>
   const std::byte* finish_body(const std::byte* at, Bytes chunk, Handler& handler);
   template <class Handler>
-  const std::byte* open_message(char type, std::uint32_t body, const std::byte* at, Bytes chunk, Handler& handler);
+  const std::byte* open_message(char type, std::uint32_t body, const std::byte* at, Bytes chunk,
+                                Handler& handler);
 
   std::unique_ptr<std::byte[]> prefix_;  // only while a chunk ended inside a wanted prefix
   std::uint32_t body_left_ = 0;
@@ -111,8 +116,8 @@ const std::byte* FrameScanner::finish_header(const std::byte* at, Bytes chunk, H
 
 /// A message whose body may go on behind this chunk.
 template <class Handler>
-const std::byte* FrameScanner::open_message(char type, std::uint32_t body, const std::byte* at, Bytes chunk,
-                                            Handler& handler) {
+const std::byte* FrameScanner::open_message(char type, std::uint32_t body, const std::byte* at,
+                                            Bytes chunk, Handler& handler) {
   const std::byte* const end = chunk.data() + chunk.size();
   header_[0] = static_cast<std::byte>(type);
   const std::uint32_t wanted = handler.header(type, body);
@@ -136,7 +141,8 @@ template <class Handler>
 const std::byte* FrameScanner::finish_body(const std::byte* at, Bytes chunk, Handler& handler) {
   const std::byte* const end = chunk.data() + chunk.size();
   if (prefix_seen_ < prefix_size_) {
-    const auto piece = std::min<std::size_t>(static_cast<std::size_t>(end - at), prefix_size_ - prefix_seen_);
+    const auto piece =
+        std::min<std::size_t>(static_cast<std::size_t>(end - at), prefix_size_ - prefix_seen_);
     if (piece != 0) std::memcpy(prefix_.get() + prefix_seen_, at, piece);
     prefix_seen_ = static_cast<std::uint16_t>(prefix_seen_ + piece);
     if (prefix_seen_ == prefix_size_) {

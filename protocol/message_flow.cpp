@@ -4,7 +4,8 @@ namespace pgleash::protocol {
 
 MessageFlow::Sent MessageFlow::send(Outstanding message) {
   const bool sync = message.kind() == Kind::sync;
-  // After an error the server discards all but Sync; CopyDone and CopyFail go with late_copy_ends below.
+  // After an error the server discards all but Sync; CopyDone and CopyFail go with late_copy_ends
+  // below.
   if (skipping_ && !sync && !message.ends_copy()) return Sent::discarded;
   const bool room = queue_.push(message);
   if (message.extended()) {
@@ -19,10 +20,6 @@ MessageFlow::Sent MessageFlow::send(Outstanding message) {
     drop_late_copy_ends();
   }
   return room ? Sent::queued : Sent::lost;
-}
-
-void MessageFlow::describe_newest(Outstanding message) {
-  if (!queue_.empty() && queue_.back().kind() == message.kind()) queue_.replace_back(message);
 }
 
 bool MessageFlow::complete(Kind kind) {
@@ -57,8 +54,8 @@ std::optional<Outstanding> MessageFlow::statement_complete() {
   return expected ? std::optional{statement} : std::nullopt;
 }
 
-/// COPY FROM STDIN is over: behind its statement, takes out the first CopyDone and the Syncs before it, which the
-/// server swallowed. False when there is no CopyDone.
+/// COPY FROM STDIN is over: behind its statement, takes out the first CopyDone and the Syncs before
+/// it, which the server swallowed. False when there is no CopyDone.
 bool MessageFlow::finish_copy_in() {
   const Outstanding statement = queue_.front();
   queue_.pop();
@@ -98,8 +95,9 @@ bool MessageFlow::error() {
   return true;
 }
 
-/// The server discards all up to the next Sync. Where COPY FROM STDIN failed, the Syncs sent before CopyDone may have
-/// been read in copy mode, and so be swallowed: whether they were can not be seen, so they stay as maybe_sync.
+/// The server discards all up to the next Sync. Where COPY FROM STDIN failed, the Syncs sent before
+/// CopyDone may have been read in copy mode, and so be swallowed: whether they were can not be
+/// seen, so they stay as maybe_sync.
 void MessageFlow::fail_extended() {
   std::uint32_t maybe = 0;
   if (copy_ == CopyMode::in) {
@@ -114,7 +112,8 @@ void MessageFlow::fail_extended() {
   queue_.push_front(Outstanding{Kind::maybe_sync}, maybe);
 }
 
-/// A ReadyForQuery follows whatever failed here, so nothing goes; but Syncs sent into copy mode are in doubt.
+/// A ReadyForQuery follows whatever failed here, so nothing goes; but Syncs sent into copy mode are
+/// in doubt.
 void MessageFlow::fail_simple() {
   if (copy_ == CopyMode::in) {
     const Outstanding statement = queue_.front();
@@ -137,7 +136,8 @@ MessageFlow::Ready MessageFlow::ready() {
     return Ready::stray;
   }
   const Kind oldest = queue_.front().kind();
-  // Nothing but a Sync is answered by ReadyForQuery alone, and any other answer would have ended the doubt.
+  // Nothing but a Sync is answered by ReadyForQuery alone, and any other answer would have ended
+  // the doubt.
   if (stray_ != 0 && oldest != Kind::sync) {
     --stray_;
     return Ready::stray;
@@ -146,7 +146,8 @@ MessageFlow::Ready MessageFlow::ready() {
   if (oldest == Kind::maybe_sync) {
     const std::uint32_t maybe = take_maybe_syncs();
     if (!queue_.empty() && queue_.front().kind() == Kind::sync) {
-      // Either Sync may be meant. Taken for the later one, so that an idle session is never believed busy.
+      // Either Sync may be meant. Taken for the later one, so that an idle session is never
+      // believed busy.
       queue_.pop();
       stray_ = maybe;
     } else {

@@ -1,17 +1,17 @@
 #pragma once
 
+#include "protocol/request_queue.hpp"
+
 #include <cstdint>
 #include <optional>
-
-#include "protocol/request_queue.hpp"
 
 namespace pgleash::protocol {
 
 enum class CopyMode : std::uint8_t { none, in, out, both };
 
-/// Which answers the server still owes, and for which messages it discards or swallows what it gets: the message flow
-/// of one session, without bytes, texts and time. Replies are matched with the queue of forwarded messages, never
-/// counted against Syncs, since not every Sync is answered.
+/// Which answers the server still owes, and for which messages it discards or swallows what it
+/// gets: the message flow of one session, without bytes, texts and time. Replies are matched with
+/// the queue of forwarded messages, never counted against Syncs, since not every Sync is answered.
 ///
 /// Calls that return bool say whether the answer was expected; an unexpected one changes nothing.
 /// Source: "Frontend/Backend Protocol", Message Flow.
@@ -24,8 +24,11 @@ class MessageFlow {
   enum class Sent : std::uint8_t { queued, discarded, lost };  ///< `lost`: no room in the queue
   Sent send(Outstanding message);
   void flush() noexcept { unflushed_ = 0; }
-  /// Flags of a statement that became known after its header. Does nothing when it is answered already.
-  void describe_newest(Outstanding message);
+  /// Flags of a statement that became known after its header. Does nothing when it is answered
+  /// already.
+  void describe_newest(Outstanding message) {
+    if (!queue_.empty() && queue_.back().kind() == message.kind()) queue_.replace_back(message);
+  }
 
   // What the server answered.
 
@@ -49,7 +52,9 @@ class MessageFlow {
   // What follows from it.
 
   /// A request or an extended cycle was begun, and its ReadyForQuery did not come yet.
-  [[nodiscard]] bool open() const noexcept { return !queue_.empty() || extended_open_ || skipping_; }
+  [[nodiscard]] bool open() const noexcept {
+    return !queue_.empty() || extended_open_ || skipping_;
+  }
   /// Nothing is owed, nothing can still come: what is believed of the session holds.
   [[nodiscard]] bool settled() const noexcept { return !open() && stray_ == 0; }
   /// Extended messages came since the last message that ends in ReadyForQuery.
@@ -58,7 +63,9 @@ class MessageFlow {
   [[nodiscard]] bool skipping() const noexcept { return skipping_; }
   [[nodiscard]] CopyMode copy() const noexcept { return copy_; }
   /// The last extended message was answered or has a Flush, Sync or Query behind it.
-  [[nodiscard]] bool flushed() const noexcept { return queue_.items() > unflushed_ || unflushed_ == 0; }
+  [[nodiscard]] bool flushed() const noexcept {
+    return queue_.items() > unflushed_ || unflushed_ == 0;
+  }
   [[nodiscard]] const RequestQueue& queue() const noexcept { return queue_; }
 
  private:
@@ -66,8 +73,8 @@ class MessageFlow {
   bool finish_copy_in();
   void fail_extended();
   void fail_simple();
-  /// Outside of copy mode the server ignores CopyDone and CopyFail. They wait in the queue only while they may belong
-  /// to a COPY whose beginning the server did not announce yet.
+  /// Outside of copy mode the server ignores CopyDone and CopyFail. They wait in the queue only
+  /// while they may belong to a COPY whose beginning the server did not announce yet.
   void drop_late_copy_ends() noexcept {
     if (copy_ == CopyMode::in) return;
     while (!queue_.empty() && queue_.front().ends_copy()) queue_.pop();
@@ -75,8 +82,9 @@ class MessageFlow {
   std::uint32_t take_maybe_syncs() noexcept;
 
   RequestQueue queue_;
-  std::uint32_t stray_ = 0;      // ReadyForQuery that may still come for Syncs no longer in the queue
-  std::uint32_t unflushed_ = 0;  // newest messages in the queue that have no Flush, Sync or Query behind them
+  std::uint32_t stray_ = 0;  // ReadyForQuery that may still come for Syncs no longer in the queue
+  std::uint32_t unflushed_ =
+      0;  // newest messages in the queue that have no Flush, Sync or Query behind them
   CopyMode copy_ = CopyMode::none;
   bool skipping_ = false;
   bool extended_open_ = false;

@@ -65,12 +65,9 @@ ErrorSummary decode_error(Bytes first_bytes) noexcept {
   return error;
 }
 
-std::string_view decode_command_tag(Bytes first_bytes) noexcept {
-  const std::string_view seen = as_text(first_bytes);
-  return seen.substr(0, seen.find('\0'));
+StatementText decode_query(Bytes first_bytes) noexcept {
+  return cut_text({}, first_bytes);
 }
-
-StatementText decode_query(Bytes first_bytes) noexcept { return cut_text({}, first_bytes); }
 
 std::optional<StatementText> decode_parse(Bytes first_bytes) noexcept {
   WireReader reader{first_bytes};

@@ -1,15 +1,18 @@
 #include "protocol/prepared_texts.hpp"
 
+#include "protocol/text_hash.hpp"
+
 #include <algorithm>
 #include <utility>
-
-#include "protocol/text_hash.hpp"
 
 namespace pgleash::protocol {
 namespace {
 
-// No secret seed: who makes two of its own names collide confuses the evidence of its own session only.
-std::uint64_t hash_name(std::string_view name) noexcept { return hash_text(name, 0); }
+// No secret seed: who makes two of its own names collide confuses the evidence of its own session
+// only.
+std::uint64_t hash_name(std::string_view name) noexcept {
+  return hash_text(name, 0);
+}
 
 }  // namespace
 
@@ -20,7 +23,8 @@ void PreparedTexts::prepare(std::string_view name, Ref text) {
     known->text = std::move(text);
   } else {
     if (!named_) named_ = std::make_unique<std::vector<Named>>();
-    if (named_->size() < max_named) named_->push_back({.name_hash = hash_name(name), .text = std::move(text)});
+    if (named_->size() < max_named)
+      named_->push_back({.name_hash = hash_name(name), .text = std::move(text)});
   }
 }
 

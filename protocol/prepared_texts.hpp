@@ -1,16 +1,17 @@
 #pragma once
 
+#include "protocol/statement_texts.hpp"
+
 #include <cstdint>
 #include <memory>
 #include <string_view>
 #include <vector>
 
-#include "protocol/statement_texts.hpp"
-
 namespace pgleash::protocol {
 
-/// The texts of one session's prepared statements, by name: the unnamed one, and up to `max_named` others, remembered
-/// by the hash of their names. A name past that bound is unknown. 16 bytes while no named statement is prepared.
+/// The texts of one session's prepared statements, by name: the unnamed one, and up to `max_named`
+/// others, remembered by the hash of their names. A name past that bound is unknown. 16 bytes while
+/// no named statement is prepared.
 class PreparedTexts {
  public:
   using Ref = StatementTexts::Ref;

@@ -28,7 +28,8 @@ void RequestQueue::split_back(Outstanding item) {
   Run& newest = runs()[last()];
   const Outstanding before = RequestQueue::item(newest);
   if (before == item) return;
-  if (count(newest) > 1 && runs_ == max_runs) return;  // no room to split the run: the old flags stay
+  if (count(newest) > 1 && runs_ == max_runs)
+    return;  // no room to split the run: the old flags stay
   untally(before);
   newest -= one;
   if (count(newest) == 0) --runs_;

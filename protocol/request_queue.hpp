@@ -6,7 +6,8 @@
 
 namespace pgleash::protocol {
 
-/// A message that went to the server and will be answered, in one byte: what it is, and what it may do.
+/// A message that went to the server and will be answered, in one byte: what it is, and what it may
+/// do.
 class Outstanding {
  public:
   enum class Kind : std::uint8_t {
@@ -24,17 +25,19 @@ class Outstanding {
   };
   /// Of the statement that a Query or an Execute runs.
   enum Flag : std::uint8_t {
-    may_commit = 0x10,         ///< it ends the transaction, or its text is not known
-    dump_snapshot = 0x20,      ///< see StatementTraits
+    may_commit = 0x10,          ///< it ends the transaction, or its text is not known
+    dump_snapshot = 0x20,       ///< see StatementTraits
     savepoint_rollback = 0x40,  ///< its ROLLBACK goes back to a savepoint only
-    unlistens_all = 0x80,      ///< its UNLISTEN is UNLISTEN *
+    unlistens_all = 0x80,       ///< its UNLISTEN is UNLISTEN *
   };
 
   constexpr Outstanding() = default;
   constexpr explicit Outstanding(Kind kind, std::uint8_t flags = 0) noexcept
       : bits_(static_cast<std::uint8_t>(static_cast<std::uint8_t>(kind) | flags)) {}
 
-  [[nodiscard]] constexpr Kind kind() const noexcept { return Kind{static_cast<std::uint8_t>(bits_ & 0x0FU)}; }
+  [[nodiscard]] constexpr Kind kind() const noexcept {
+    return Kind{static_cast<std::uint8_t>(bits_ & 0x0FU)};
+  }
   [[nodiscard]] constexpr bool has(Flag flag) const noexcept { return (bits_ & flag) != 0; }
   /// Parse, Bind, Describe, Execute, Close: what the server discards until Sync after an error.
   [[nodiscard]] constexpr bool extended() const noexcept { return kind() <= Kind::close; }
@@ -54,11 +57,12 @@ class Outstanding {
   std::uint8_t bits_ = 0;
 };
 
-/// First in, first out, run-length encoded: thousands of pipelined messages of one kind are one run, and a normal
-/// session's few runs live inside the object.
+/// First in, first out, run-length encoded: thousands of pipelined messages of one kind are one
+/// run, and a normal session's few runs live inside the object.
 class RequestQueue {
  public:
-  /// Where full() turns true, and where nothing more is taken: between the two fits what one chunk may still bring.
+  /// Where full() turns true, and where nothing more is taken: between the two fits what one chunk
+  /// may still bring.
   static constexpr std::uint32_t full_runs = 64U << 10U;
   static constexpr std::uint32_t max_runs = 4 * full_runs;
 
@@ -113,7 +117,8 @@ class RequestQueue {
  private:
   using Run = std::uint32_t;  // the item below, how often it comes above
   static constexpr std::uint32_t inline_runs = 8;
-  static constexpr std::uint32_t kept_capacity = 64;  // an empty queue gives back a heap block larger than this
+  static constexpr std::uint32_t kept_capacity =
+      64;  // an empty queue gives back a heap block larger than this
   static constexpr unsigned count_shift = 8;
   static constexpr Run one = 1U << count_shift;
   static constexpr std::uint32_t max_count = ~std::uint32_t{0} >> count_shift;
@@ -125,11 +130,15 @@ class RequestQueue {
     return item;
   }
   static std::uint32_t count(Run run) noexcept { return run >> count_shift; }
-  static Run make_run(Outstanding item, std::uint32_t count) noexcept { return item.bits_ | count << count_shift; }
+  static Run make_run(Outstanding item, std::uint32_t count) noexcept {
+    return item.bits_ | count << count_shift;
+  }
 
   [[nodiscard]] Run* runs() noexcept { return heap_ ? heap_.get() : inline_.data(); }
   [[nodiscard]] const Run* runs() const noexcept { return heap_ ? heap_.get() : inline_.data(); }
-  [[nodiscard]] std::uint32_t last() const noexcept { return (head_ + runs_ - 1) & (capacity_ - 1); }
+  [[nodiscard]] std::uint32_t last() const noexcept {
+    return (head_ + runs_ - 1) & (capacity_ - 1);
+  }
   bool make_room();
   void split_back(Outstanding item);
   void tally(Outstanding item, std::uint32_t times) noexcept {

@@ -43,9 +43,13 @@ bool SessionTracker::at_boundary(Direction direction) const noexcept {
   return (direction == Direction::to_backend ? frontend_ : backend_).at_boundary();
 }
 
-bool SessionTracker::queue_full() const noexcept { return flow_.queue().full(); }
+bool SessionTracker::queue_full() const noexcept {
+  return flow_.queue().full();
+}
 
-const StatementTexts::Ref& SessionTracker::last_statement() const noexcept { return last_statement_; }
+const StatementTexts::Ref& SessionTracker::last_statement() const noexcept {
+  return last_statement_;
+}
 
 const StatementTexts::Ref& SessionTracker::first_of_transaction() const noexcept {
   return first_of_transaction_;
@@ -54,37 +58,27 @@ const StatementTexts::Ref& SessionTracker::first_of_transaction() const noexcept
 SessionState SessionTracker::derive_state() const noexcept {
   if (closing_) return SessionState::closing;
   if (!up_) return SessionState::starting;
-  switch (flow_.copy()) {
-    case CopyMode::in:
-      return SessionState::copy_in;
-    case CopyMode::out:
-      return SessionState::copy_out;
-    case CopyMode::both:
-      return SessionState::copy_both;
-    case CopyMode::none:
-      break;
+  if (flow_.copy() != CopyMode::none) {
+    if (flow_.copy() == CopyMode::in) return SessionState::copy_in;
+    return flow_.copy() == CopyMode::out ? SessionState::copy_out : SessionState::copy_both;
   }
   if (flow_.skipping()) return SessionState::pipeline_failed;
   if (!flow_.queue().empty()) {
     const Outstanding front = flow_.queue().front();
     if (front.kind() == Kind::function_call) return SessionState::fastpath;
-    return !front.extended() || flow_.flushed() ? SessionState::busy : SessionState::pipeline_open;
+    if (front.extended() && !flow_.flushed()) return SessionState::pipeline_open;
+    return SessionState::busy;
   }
   if (flow_.extended_open()) {
     return flow_.flushed() ? SessionState::pipeline_flushed : SessionState::pipeline_open;
   }
-  switch (facts_.transaction) {
-    case TransactionStatus::in_transaction:
-      return SessionState::idle_in_transaction;
-    case TransactionStatus::failed:
-      return SessionState::aborted;
-    case TransactionStatus::idle:
-      break;
-  }
-  return SessionState::idle;
+  if (facts_.transaction == TransactionStatus::idle) return SessionState::idle;
+  return facts_.transaction == TransactionStatus::failed ? SessionState::aborted
+                                                         : SessionState::idle_in_transaction;
 }
 
-/// A transaction is over; the next one's first statement is known only if it was not forwarded before.
+/// A transaction is over; the next one's first statement is known only if it was not forwarded
+/// before.
 void SessionTracker::end_transaction() noexcept {
   ++facts_.mark.transaction;
   facts_.dump_transaction = false;

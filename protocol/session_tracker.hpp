@@ -1,43 +1,48 @@
 #pragma once
 
-#include <cstdint>
-#include <string_view>
-#include <utility>
-
 #include "protocol/frame_scanner.hpp"
 #include "protocol/message_flow.hpp"
 #include "protocol/prepared_texts.hpp"
 #include "protocol/statement_texts.hpp"
 #include "protocol/types.hpp"
 
+#include <cstdint>
+#include <string_view>
+#include <utility>
+
 namespace pgleash::protocol {
 
-/// What a session is doing, derived from the bytes that crossed the proxy (FACTS.md 3.5).
+/// What a session is doing, derived from the bytes that crossed the proxy.
 enum class SessionState : std::uint8_t {
   starting,             ///< no ReadyForQuery yet
   idle,                 ///< nothing outstanding, no transaction
   idle_in_transaction,  ///< nothing outstanding, transaction open
   aborted,              ///< nothing outstanding, transaction failed
-  busy,                 ///< the server owes an answer (simple query, or extended with Sync or Flush behind)
+  busy,                 ///< the server owes an answer: simple query, or extended, flushed or synced
   fastpath,             ///< FunctionCall outstanding
-  pipeline_flushed,     ///< extended messages without Sync, all answered, the last was Flush: waits for the client for sure
-  pipeline_open,        ///< extended messages without Sync or Flush behind: the server may work or wait, the sample tells
-  pipeline_failed,      ///< an extended message failed and no Sync came: the server discards until it does
-  copy_in,              ///< the server wants CopyData
-  copy_out,             ///< the server sends CopyData
-  copy_both,            ///< replication stream
-  closing,              ///< Terminate, FATAL or an unframeable stream: the end is near
+  pipeline_flushed,  ///< no Sync yet, all answered, Flush came last: waits for the client for sure
+  pipeline_open,     ///< no Sync or Flush yet: the server may work or wait, a sample tells
+  pipeline_failed,   ///< a message failed and no Sync came: the server discards until it does
+  copy_in,           ///< the server wants CopyData
+  copy_out,          ///< the server sends CopyData
+  copy_both,         ///< replication stream
+  closing,           ///< Terminate, FATAL or an unframeable stream: the end is near
 };
 
-[[nodiscard]] std::string_view name(SessionState state) noexcept;  ///< "idle in transaction", as pg_stat_activity spells it where it can
+/// "idle in transaction": as pg_stat_activity spells it, where it can tell the state.
+[[nodiscard]] std::string_view name(SessionState state) noexcept;
 
-/// Counters of what may be judged. A verdict keeps the mark it saw; any difference in the judged counter, or in one
-/// listed after it, means that the judged activity is over and nothing may be ended because of it.
-/// The times beside them in SessionFacts tell since when each judged activity lasts.
+/// Counters of what may be judged. A verdict keeps the mark it saw; any difference in the judged
+/// counter, or in one listed after it, means that the judged activity is over and nothing may be
+/// ended because of it. The times of the same name in SessionFacts tell since when each lasts.
 struct ActivityMark {
-  std::uint32_t state = 0;        ///< each message from the frontend, each change of state
-  std::uint32_t request = 0;      ///< each request begun or ended, each statement completed or failed inside one
-  std::uint32_t transaction = 0;  ///< each transaction begun or ended, those of single statements too
+  /// Each message from the frontend, each change of state.
+  std::uint32_t state = 0;
+  /// Each request begun or ended, each statement completed or failed inside one.
+  std::uint32_t request = 0;
+  /// Each transaction begun or ended, those of single statements too.
+  std::uint32_t transaction = 0;
+
   bool operator==(const ActivityMark&) const = default;
 };
 
@@ -46,19 +51,31 @@ struct SessionFacts {
   SessionState state = SessionState::starting;
   TransactionStatus transaction = TransactionStatus::idle;
   ActivityMark mark;
-  bool half_message = false;        ///< a frontend message is forwarded in part
-  bool degraded = false;            ///< an anomaly since the last unambiguous point: never kill in-band on a derived state
-  bool listening = false;           ///< LISTEN active, by command tag
-  bool dump_transaction = false;    ///< transaction is READ ONLY with REPEATABLE READ or SERIALIZABLE, confirmed by its command tag
-  bool commit_outstanding = false;  ///< an unanswered statement ends a transaction, or may (nothing of its text is known)
-  bool superuser_at_login = false;  ///< is_superuser of the login's ParameterStatus
-  bool challenged = false;          ///< the server asked for a password, SASL or other proof in this login
-  StatementTraits statement;        ///< of the last forwarded statement
-  std::uint32_t outstanding = 0;    ///< requests forwarded that will end in ReadyForQuery and have not
+  /// A frontend message is forwarded in part.
+  bool half_message = false;
+  /// An anomaly since the last unambiguous point: never kill in-band on a derived state.
+  bool degraded = false;
+  /// LISTEN active, by command tag.
+  bool listening = false;
+  /// READ ONLY with REPEATABLE READ or SERIALIZABLE, confirmed by its command tag.
+  bool dump_transaction = false;
+  /// An unanswered statement ends a transaction, or may, as nothing of its text is known.
+  bool commit_outstanding = false;
+  /// is_superuser of the login's ParameterStatus.
+  bool superuser_at_login = false;
+  /// The server asked for a password, SASL or other proof in this login.
+  bool challenged = false;
+  /// Of the last forwarded statement.
+  StatementTraits statement;
+  /// Requests forwarded that will end in ReadyForQuery and have not.
+  std::uint32_t outstanding = 0;
   std::uint32_t anomalies = 0;
-  Instant state_since{};            ///< when mark.state last moved: in COPY IN or an open pipeline, the client's last message
-  Instant request_since{};          ///< start of the running statement: request begun, or the statement before it completed
-  Instant transaction_since{};      ///< meaningless while transaction is idle and nothing is outstanding
+  /// When mark.state last moved: in COPY IN or an open pipeline, the client's last message.
+  Instant state_since{};
+  /// Start of the running statement: request begun, or the statement before it completed.
+  Instant request_since{};
+  /// Start of the request that began it. Meaningless while idle with nothing outstanding.
+  Instant transaction_since{};
   Instant last_frontend_byte{};
   Instant last_backend_byte{};
   std::uint64_t frontend_bytes = 0;
@@ -72,16 +89,17 @@ struct SessionFacts {
 /// What a chunk brought; more than one may be set.
 struct Changes {
   bool state : 1 = false;
-  bool session_up : 1 = false;             ///< the first ReadyForQuery
-  bool unchallenged_login : 1 = false;     ///< AuthenticationOk without any challenge before it
-  bool terminate : 1 = false;              ///< the frontend's Terminate was seen
-  bool fatal : 1 = false;                  ///< FATAL or PANIC from the server
-  bool unframeable : 1 = false;            ///< a length below 4: see SessionTracker::on_frontend
+  bool session_up : 1 = false;          ///< the first ReadyForQuery
+  bool unchallenged_login : 1 = false;  ///< AuthenticationOk without any challenge before it
+  bool terminate : 1 = false;           ///< the frontend's Terminate was seen
+  bool fatal : 1 = false;               ///< FATAL or PANIC from the server
+  bool unframeable : 1 = false;         ///< a length below 4: see SessionTracker::on_frontend
 
   bool operator==(const Changes&) const = default;
 };
 
-/// Receives what a session keeps beside its state. Called from within on_frontend / on_backend; views die on return.
+/// Receives what a session keeps beside its state. Called from within on_frontend / on_backend;
+/// views die on return.
 class TrackerEvents {
  public:
   virtual ~TrackerEvents() = default;
@@ -92,26 +110,35 @@ class TrackerEvents {
 };
 
 /// Follows one session's byte stream from both sides and tells what state it is in.
-/// Begin with the bytes behind the startup packet. Call from one thread, in the order the bytes crossed the proxy;
-/// any chunking is fine. A message body is never held; only the first bytes are read, of K, S, E, R, C, v, Z from the
-/// server and of Q, P, B, E, C from the client (texts, names), and copied only when a chunk ends inside them.
-/// Never fails a session: on bytes it cannot frame it turns `closing` and reports `unframeable`; on an answer it did
-/// not expect it counts an anomaly and is `degraded` until a whole request went through without another one.
+/// Begin with the bytes behind the startup packet. Call from one thread, in the order the bytes
+/// crossed the proxy; any chunking is fine.
+///
+/// A message body is never held. Only the first bytes of some are read, and copied only when a
+/// chunk ends inside them: K, S, E, R, C, v, Z from the server; texts and names in Q, P, B, E, C.
 /// Allocates nothing while messages arrive whole and texts are known.
-/// Source: "Frontend/Backend Protocol", Message Flow: Extended Query, COPY Operations, Function Call, Asynchronous Operations.
+///
+/// Never fails a session: on bytes it cannot frame it turns `closing` and reports `unframeable`; on
+/// an answer it did not expect it counts an anomaly and is `degraded` until a request that began
+/// with nothing outstanding went through without another one.
+///
+/// Source: "Frontend/Backend Protocol", Message Flow: Extended Query, COPY Operations, Function
+/// Call, Asynchronous Operations.
 class SessionTracker {
  public:
   /// `texts` is the worker's table and outlives the tracker.
   explicit SessionTracker(StatementTexts& texts, Instant now);
 
-  /// `unframeable`: the frontend sent a length below 4. PostgreSQL closes without a message; so should the caller.
+  /// `unframeable`: the frontend sent a length below 4. PostgreSQL closes without a message; so
+  /// should the caller.
   Changes on_frontend(Bytes bytes, Instant now, TrackerEvents& events);
   Changes on_backend(Bytes bytes, Instant now, TrackerEvents& events);
 
   [[nodiscard]] const SessionFacts& facts() const noexcept { return facts_; }
-  /// True when everything seen of that direction ends at a message boundary: only there may an own message follow.
+  /// True when everything seen of that direction ends at a message boundary: only there may an own
+  /// message follow.
   [[nodiscard]] bool at_boundary(Direction direction) const noexcept;
-  /// True while the queue of outstanding messages is at its cap: read no more from the frontend until it drained.
+  /// True while the queue of outstanding messages is at its cap: read no more from the frontend
+  /// until it drained.
   [[nodiscard]] bool queue_full() const noexcept;
   [[nodiscard]] const StatementTexts::Ref& last_statement() const noexcept;
   [[nodiscard]] const StatementTexts::Ref& first_of_transaction() const noexcept;
@@ -151,7 +178,8 @@ class SessionTracker {
     request_offset_ = backend_offset;
     if (facts_.transaction == TransactionStatus::idle) facts_.transaction_since = now;
   }
-  void run_statement(Kind kind, const StatementTexts::Ref& text, StatementTraits traits, bool known);
+  void run_statement(Kind kind, const StatementTexts::Ref& text, StatementTraits traits,
+                     bool known);
   void end_transaction() noexcept;
   void anomaly() noexcept {
     ++facts_.anomalies;
@@ -170,7 +198,7 @@ class SessionTracker {
   StatementTexts::Ref named_portal_;  // of the last Bind to a named portal
   StatementTexts::Ref last_statement_;
   StatementTexts::Ref first_of_transaction_;
-  bool up_ = false;                 // the first ReadyForQuery came
+  bool up_ = false;  // the first ReadyForQuery came
   bool closing_ = false;
   bool first_to_come_ = true;       // the next statement is the transaction's first
   bool transaction_ended_ = false;  // by a command tag of the running request

@@ -1,8 +1,7 @@
-#include <utility>
-
 #include "protocol/messages.hpp"
 #include "protocol/session_tracker.hpp"
-#include "protocol/wire_reader.hpp"
+
+#include <utility>
 
 namespace pgleash::protocol {
 
@@ -23,8 +22,8 @@ struct SessionTracker::BackendMessages {
   void authentication(Bytes body);
   void parameter_status(Bytes body);
   void error(Bytes prefix);
-  void statement_complete(std::string_view tag);
-  void command_tag(std::string_view tag, Outstanding statement);
+  void statement_complete(Bytes tag);
+  void command_tag(Bytes tag, Outstanding statement);
   void statement_ends();
   void ready(Bytes body, std::size_t end);
   void take_status(TransactionStatus status, bool request_ended);
@@ -99,7 +98,7 @@ std::uint32_t SessionTracker::BackendMessages::header(char type, std::uint32_t b
 void SessionTracker::BackendMessages::body(char type, Bytes prefix, std::size_t end) {
   switch (type) {
     case 'C':
-      statement_complete(decode_command_tag(prefix));
+      statement_complete(prefix);
       break;
     case 'Z':
       ready(prefix, end);
@@ -176,7 +175,7 @@ void SessionTracker::BackendMessages::error(Bytes prefix) {
   answer(expected);
 }
 
-void SessionTracker::BackendMessages::statement_complete(std::string_view tag) {
+void SessionTracker::BackendMessages::statement_complete(Bytes tag) {
   const auto statement = tracker.up_ ? tracker.flow_.statement_complete() : std::nullopt;
   if (statement) {
     statement_ends();
@@ -190,41 +189,42 @@ void SessionTracker::BackendMessages::statement_ends() {
   tracker.facts_.request_since = now;
 }
 
-void SessionTracker::BackendMessages::command_tag(std::string_view tag, Outstanding statement) {
+void SessionTracker::BackendMessages::command_tag(Bytes tag, Outstanding statement) {
   auto& facts = tracker.facts_;
-  const bool rollback = tag == "ROLLBACK";
-  if (tag == "COMMIT" || tag == "PREPARE TRANSACTION" ||
+  const auto is = [tag](std::string_view text) { return is_command_tag(tag, text); };
+  const bool rollback = is("ROLLBACK");
+  if (is("COMMIT") || is("PREPARE TRANSACTION") ||
       (rollback && !statement.has(Outstanding::savepoint_rollback))) {
-    // If the request leaves a transaction open (AND CHAIN), then it is another one, as old as this moment.
+    // If the request leaves a transaction open (AND CHAIN), then it is another one, as old as this
+    // moment.
     tracker.transaction_ended_ = true;
     facts.transaction_since = now;
     facts.dump_transaction = false;
-  } else if (tag == "BEGIN" || tag == "START TRANSACTION" || tag == "SET") {
+  } else if (is("BEGIN") || is("START TRANSACTION") || is("SET")) {
     facts.dump_transaction |= statement.has(Outstanding::dump_snapshot);
-  } else if (tag == "LISTEN") {
+  } else if (is("LISTEN")) {
     facts.listening = true;
     tracker.unlisten_to_come_ = false;
-  } else if (tag == "DISCARD ALL" || (tag == "UNLISTEN" && statement.has(Outstanding::unlistens_all))) {
+  } else if (is("DISCARD ALL") || (is("UNLISTEN") && statement.has(Outstanding::unlistens_all))) {
     tracker.unlisten_to_come_ = true;
   }
   if (rollback) tracker.unlisten_to_come_ = false;
 }
 
 void SessionTracker::BackendMessages::ready(Bytes body, std::size_t end) {
-  auto status = tracker.facts_.transaction;
-  if (!body.empty() && as_text(body).find_first_of("ITE") == 0) {
-    status = TransactionStatus{static_cast<char>(body[0])};
-  } else {
-    tracker.anomaly();
-  }
+  const auto said = decode_ready(body);
+  if (!said) tracker.anomaly();
+  const TransactionStatus status = said.value_or(tracker.facts_.transaction);
   bool ended = false;
   if (!tracker.up_) {
     tracker.up_ = true;
     changes.session_up = true;
   } else {
     const auto outcome = tracker.flow_.ready();
-    ended = outcome == MessageFlow::Ready::ends_request || outcome == MessageFlow::Ready::out_of_step;
-    if (outcome == MessageFlow::Ready::unexpected || outcome == MessageFlow::Ready::out_of_step) tracker.anomaly();
+    ended =
+        outcome == MessageFlow::Ready::ends_request || outcome == MessageFlow::Ready::out_of_step;
+    if (outcome == MessageFlow::Ready::unexpected || outcome == MessageFlow::Ready::out_of_step)
+      tracker.anomaly();
   }
   if (ended) ++tracker.facts_.mark.request;
   const bool moved = status != tracker.facts_.transaction;

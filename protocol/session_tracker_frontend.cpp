@@ -1,7 +1,7 @@
-#include <cstring>
-
 #include "protocol/messages.hpp"
 #include "protocol/session_tracker.hpp"
+
+#include <cstring>
 
 namespace pgleash::protocol {
 namespace {
@@ -17,11 +17,12 @@ std::uint8_t flags_of(StatementTraits traits, bool known) noexcept {
 
 constexpr StatementTraits unknown_traits{.unknown = true};
 
-/// Whether the zero-ended bytes are a text that is known: the same statement again is frequent, and needs no hash.
+/// Whether the zero-ended bytes are a text that is known: the same statement again is frequent, and
+/// needs no hash.
 bool is_text(const StatementTexts::Ref& known, Bytes bytes) noexcept {
   const std::string_view text = known.text();
-  return bytes.size() == text.size() + 1 && known && !known.truncated() && bytes.back() == std::byte{0} &&
-         std::memcmp(text.data(), bytes.data(), text.size()) == 0;
+  return bytes.size() == text.size() + 1 && known && !known.truncated() &&
+         bytes.back() == std::byte{0} && std::memcmp(text.data(), bytes.data(), text.size()) == 0;
 }
 
 }  // namespace
@@ -32,8 +33,8 @@ struct SessionTracker::FrontendMessages {
   Instant now;
   Changes changes{};
 
-  /// A message counts when its header is forwarded: the server may not answer before the body came, but the client has
-  /// committed itself to it.
+  /// A message counts when its header is forwarded: the server may not answer before the body came,
+  /// but the client has committed itself to it.
   std::uint32_t header(char type, std::uint32_t body);
   void body(char type, Bytes prefix, std::size_t end);
   void waiting(char type);
@@ -138,7 +139,8 @@ void SessionTracker::FrontendMessages::body(char type, Bytes prefix, std::size_t
   }
 }
 
-/// The text that the statement evidence would name is not there yet: the one before must not be taken for it.
+/// The text that the statement evidence would name is not there yet: the one before must not be
+/// taken for it.
 void SessionTracker::FrontendMessages::waiting(char type) {
   if (type != 'Q' && type != 'E') return;
   tracker.last_statement_ = {};
@@ -163,10 +165,12 @@ void SessionTracker::FrontendMessages::parse(Bytes prefix) {
   const auto statement = decode_parse(prefix);
   if (!statement) return;
   const auto& last = tracker.prepared_.unnamed();
-  if (statement->name.empty() && last && last.truncated() == statement->truncated && last.text() == statement->text) {
+  if (statement->name.empty() && last && last.truncated() == statement->truncated &&
+      last.text() == statement->text) {
     return;
   }
-  tracker.prepared_.prepare(statement->name, tracker.texts_->intern(statement->text, statement->truncated));
+  tracker.prepared_.prepare(statement->name,
+                            tracker.texts_->intern(statement->text, statement->truncated));
 }
 
 void SessionTracker::FrontendMessages::bind(Bytes prefix) {
@@ -195,7 +199,8 @@ void SessionTracker::FrontendMessages::close(Bytes prefix) {
 }
 
 /// A statement's text is known, or known to stay unknown.
-void SessionTracker::run_statement(Kind kind, const StatementTexts::Ref& text, StatementTraits traits, bool known) {
+void SessionTracker::run_statement(Kind kind, const StatementTexts::Ref& text,
+                                   StatementTraits traits, bool known) {
   facts_.statement = traits;
   last_statement_ = text;
   if (kind == Kind::function_call) return;

@@ -3,13 +3,22 @@
 namespace pgleash::protocol {
 namespace {
 
-bool is_space(char c) noexcept { return c == ' ' || (c >= '\t' && c <= '\r'); }
-bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
-bool starts_name(char c) noexcept {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (static_cast<unsigned char>(c) & 0x80U) != 0;
+bool is_space(char c) noexcept {
+  return c == ' ' || (c >= '\t' && c <= '\r');
 }
-bool continues_name(char c) noexcept { return starts_name(c) || is_digit(c) || c == '$'; }
-char to_upper(char c) noexcept { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; }
+bool is_digit(char c) noexcept {
+  return c >= '0' && c <= '9';
+}
+bool starts_name(char c) noexcept {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+         (static_cast<unsigned char>(c) & 0x80U) != 0;
+}
+bool continues_name(char c) noexcept {
+  return starts_name(c) || is_digit(c) || c == '$';
+}
+char to_upper(char c) noexcept {
+  return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+}
 
 }  // namespace
 
@@ -65,7 +74,8 @@ void SqlLexer::skip_behind(std::string_view closing, std::size_t from) noexcept 
   skip(found == std::string_view::npos ? left_.size() : found + closing.size());
 }
 
-/// A doubled quote stands for itself and goes on; this matters in E'…', where a second piece would lose its escapes.
+/// A doubled quote stands for itself and goes on; this matters in E'…', where a second piece would
+/// lose its escapes.
 void SqlLexer::skip_quoted(char quote, bool escapes) noexcept {
   std::size_t at = 1;
   while (at < left_.size()) {

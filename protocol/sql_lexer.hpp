@@ -15,9 +15,9 @@ struct SqlToken {
   [[nodiscard]] bool is(std::string_view keyword) const noexcept;
 };
 
-/// Splits an SQL text into words and symbols. Comments (nested too), '…', E'…', "…" and $tag$…$tag$ are skipped; one
-/// that does not end takes the rest of the text. Plain strings are read as with standard_conforming_strings = on.
-/// Source: "SQL Syntax", Lexical Structure.
+/// Splits an SQL text into words and symbols. Comments (nested too), '…', E'…', "…" and $tag$…$tag$
+/// are skipped; one that does not end takes the rest of the text. Plain strings are read as with
+/// standard_conforming_strings = on. Source: "SQL Syntax", Lexical Structure.
 class SqlLexer {
  public:
   explicit SqlLexer(std::string_view text) noexcept : left_(text) {}
@@ -25,7 +25,9 @@ class SqlLexer {
 
  private:
   SqlToken word() noexcept;
-  void skip(std::size_t count) noexcept { left_.remove_prefix(count < left_.size() ? count : left_.size()); }
+  void skip(std::size_t count) noexcept {
+    left_.remove_prefix(count < left_.size() ? count : left_.size());
+  }
   void skip_behind(std::string_view closing, std::size_t from) noexcept;
   void skip_quoted(char quote, bool escapes) noexcept;
   void skip_block_comment() noexcept;

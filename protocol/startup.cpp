@@ -1,12 +1,12 @@
 #include "protocol/startup.hpp"
 
+#include "protocol/encode.hpp"
+#include "protocol/wire_reader.hpp"
+
 #include <algorithm>
 #include <cctype>
 #include <optional>
 #include <utility>
-
-#include "protocol/encode.hpp"
-#include "protocol/wire_reader.hpp"
 
 namespace pgleash::protocol {
 namespace {
@@ -29,7 +29,9 @@ ProtocolError bad_layout(const char* what, std::uint64_t offset) {
 }
 
 /// As the server cuts the names of roles and databases: by bytes, whatever the encoding.
-std::string server_name(std::string_view name) { return std::string{name.substr(0, longest_name)}; }
+std::string server_name(std::string_view name) {
+  return std::string{name.substr(0, longest_name)};
+}
 
 Result<FirstMessage> parse_cancel_request(Bytes message, WireReader body) {
   const auto pid = body.uint32();
@@ -37,7 +39,8 @@ Result<FirstMessage> parse_cancel_request(Bytes message, WireReader body) {
   if (!pid || secret.empty() || secret.size() > CancelKey::max_secret_size) {
     return silent("invalid length of cancel request", message.size());
   }
-  return FirstMessage{CancelRequest{CancelKey{BackendPid{static_cast<std::int32_t>(*pid)}, secret}}};
+  return FirstMessage{
+      CancelRequest{CancelKey{BackendPid{static_cast<std::int32_t>(*pid)}, secret}}};
 }
 
 void take_parameter(StartupPacket& packet, std::string_view name, std::string_view value) {
@@ -76,9 +79,9 @@ Result<FirstMessage> parse_startup_packet(Bytes message, std::uint32_t version, 
   packet.minor = static_cast<std::uint16_t>(version & 0xFFFFU);
   if (packet.major != spoken_major) {
     return ProtocolError{.sqlstate = "0A000",
-                         .message = "unsupported frontend protocol " + std::to_string(packet.major) +
-                                    "." + std::to_string(packet.minor) +
-                                    ": server supports 3.0 to 3.0",
+                         .message = "unsupported frontend protocol " +
+                                    std::to_string(packet.major) + "." +
+                                    std::to_string(packet.minor) + ": server supports 3.0 to 3.0",
                          .offset = 4};
   }
   if (auto fault = take_parameters(packet, body)) return *std::move(fault);

@@ -1,12 +1,12 @@
 #include "protocol/statement_texts.hpp"
 
+#include "protocol/text_hash.hpp"
+
 #include <cstring>
 #include <new>
 #include <random>
 #include <utility>
 #include <vector>
-
-#include "protocol/text_hash.hpp"
 
 namespace pgleash::protocol {
 
@@ -20,8 +20,12 @@ struct StatementTexts::Table {
     return hash_text(text, truncated ? ~seed : seed);
   }
   /// What a text costs: its block and its share of the buckets.
-  static std::size_t cost(std::size_t size) noexcept { return sizeof(Entry) + size + sizeof(Entry*); }
-  [[nodiscard]] Entry*& bucket(std::uint64_t hash) noexcept { return buckets[hash & (buckets.size() - 1)]; }
+  static std::size_t cost(std::size_t size) noexcept {
+    return sizeof(Entry) + size + sizeof(Entry*);
+  }
+  [[nodiscard]] Entry*& bucket(std::uint64_t hash) noexcept {
+    return buckets[hash & (buckets.size() - 1)];
+  }
 
   [[nodiscard]] Entry* find(std::string_view text, bool truncated, std::uint64_t hash) noexcept;
   [[nodiscard]] Entry* add(std::string_view text, bool truncated, std::uint64_t hash);
@@ -48,7 +52,8 @@ StatementTexts::Entry* StatementTexts::Table::find(std::string_view text, bool t
   return nullptr;
 }
 
-StatementTexts::Entry* StatementTexts::Table::add(std::string_view text, bool truncated, std::uint64_t hash) {
+StatementTexts::Entry* StatementTexts::Table::add(std::string_view text, bool truncated,
+                                                  std::uint64_t hash) {
   if (!make_room(cost(text.size()))) return nullptr;
   if (texts >= buckets.size()) grow();
   Entry*& head = bucket(hash);
@@ -114,7 +119,8 @@ void StatementTexts::Table::unpark(Entry* entry) noexcept {
   (entry->newer != nullptr ? entry->newer->older : newest) = entry->older;
 }
 
-StatementTexts::StatementTexts(std::size_t max_bytes) : table_(std::make_unique<Table>(max_bytes)) {}
+StatementTexts::StatementTexts(std::size_t max_bytes)
+    : table_(std::make_unique<Table>(max_bytes)) {}
 
 StatementTexts::~StatementTexts() {
   for (Entry* entry : table_->buckets) {
@@ -141,9 +147,15 @@ StatementTexts::Ref StatementTexts::intern(std::string_view text, bool truncated
   return Ref{entry};
 }
 
-std::size_t StatementTexts::bytes() const noexcept { return table_->bytes; }
-std::size_t StatementTexts::texts() const noexcept { return table_->texts; }
+std::size_t StatementTexts::bytes() const noexcept {
+  return table_->bytes;
+}
+std::size_t StatementTexts::texts() const noexcept {
+  return table_->texts;
+}
 
-void StatementTexts::park(Entry* entry) noexcept { entry->table->park(entry); }
+void StatementTexts::park(Entry* entry) noexcept {
+  entry->table->park(entry);
+}
 
 }  // namespace pgleash::protocol

@@ -1,8 +1,8 @@
-#include <array>
-#include <cstdint>
-
 #include "protocol/sql_lexer.hpp"
 #include "protocol/statement_texts.hpp"
+
+#include <array>
+#include <cstdint>
 
 namespace pgleash::protocol {
 namespace {
@@ -55,7 +55,8 @@ class TraitsReader {
   SqlToken token_;
   StatementTraits traits_;
   Tally tally_;
-  bool routine_ = false;  // inside CREATE FUNCTION or PROCEDURE: its body may hold statements of its own
+  bool routine_ =
+      false;  // inside CREATE FUNCTION or PROCEDURE: its body may hold statements of its own
 };
 
 void TraitsReader::statement() noexcept {
@@ -81,8 +82,8 @@ void TraitsReader::statement() noexcept {
   } else if (take("CREATE")) {
     create();
   } else {
-    constexpr std::array maintenance{"VACUUM", "ANALYZE", "ANALYSE", "REINDEX", "CLUSTER",
-                                     "REFRESH", "ALTER",  "COPY",    "CALL"};
+    constexpr std::array maintenance{"VACUUM",  "ANALYZE", "ANALYSE", "REINDEX", "CLUSTER",
+                                     "REFRESH", "ALTER",   "COPY",    "CALL"};
     for (const char* keyword : maintenance) traits_.maintenance |= is(keyword);
   }
 }
@@ -92,9 +93,11 @@ void TraitsReader::transaction_modes() noexcept {
   bool snapshot = false;
   bool read_only = false;
   while (token_.kind != SqlToken::Kind::end && !is(';')) {
-    if (take("REPEATABLE") || take("SERIALIZABLE")) {
+    if (take("SERIALIZABLE")) {
       snapshot = true;
-      take("READ");
+    } else if (take("REPEATABLE")) {
+      snapshot = true;
+      take("READ");  // or it would be taken for that of READ ONLY
     } else if (take("READ")) {
       read_only |= is("ONLY");
     } else {
@@ -104,7 +107,8 @@ void TraitsReader::transaction_modes() noexcept {
   traits_.dump_snapshot |= snapshot && read_only;
 }
 
-/// SET [LOCAL | SESSION] TRANSACTION …; SESSION CHARACTERISTICS is about later transactions, not this one.
+/// SET [LOCAL | SESSION] TRANSACTION …; SESSION CHARACTERISTICS is about later transactions, not
+/// this one.
 void TraitsReader::set() noexcept {
   if (!take("LOCAL")) take("SESSION");
   if (take("TRANSACTION")) transaction_modes();
@@ -116,7 +120,9 @@ void TraitsReader::rollback() noexcept {
   (is("TO") ? tally_.savepoint_rollback : tally_.rollback) = true;
 }
 
-void TraitsReader::unlisten() noexcept { (is('*') ? tally_.unlisten_all : tally_.unlisten_one) = true; }
+void TraitsReader::unlisten() noexcept {
+  (is('*') ? tally_.unlisten_all : tally_.unlisten_one) = true;
+}
 
 void TraitsReader::create() noexcept {
   if (take("OR")) take("REPLACE");
@@ -125,8 +131,8 @@ void TraitsReader::create() noexcept {
   traits_.maintenance |= is("INDEX");
 }
 
-/// To behind the next semicolon that separates statements: not one in parentheses (CREATE RULE) or in the body of an
-/// SQL routine (BEGIN ATOMIC … END), as psql has it too.
+/// To behind the next semicolon that separates statements: not one in parentheses (CREATE RULE) or
+/// in the body of an SQL routine (BEGIN ATOMIC … END), as psql has it too.
 void TraitsReader::skip_statement() noexcept {
   int parentheses = 0;
   int blocks = 0;

@@ -6,11 +6,12 @@
 
 namespace pgleash::protocol {
 
-/// A fast 64-bit hash: each 16 bytes are folded by one wide multiplication. With a secret seed, nobody who cannot see
-/// its results can choose texts that fall together.
+/// A fast 64-bit hash: each 16 bytes are folded by one wide multiplication. With a secret seed,
+/// nobody who cannot see its results can choose texts that fall together.
 [[nodiscard]] inline std::uint64_t hash_text(std::string_view text, std::uint64_t seed) noexcept {
   __extension__ using Wide = unsigned __int128;
-  constexpr std::uint64_t odd_a = 0x9e3779b97f4a7c15U;  // any odd constants with well mixed bits will do
+  constexpr std::uint64_t odd_a =
+      0x9e3779b97f4a7c15U;  // any odd constants with well mixed bits will do
   constexpr std::uint64_t odd_b = 0xd1b54a32d192ed03U;
   const auto fold = [](std::uint64_t a, std::uint64_t b) noexcept {
     const Wide product = Wide{a} * b;

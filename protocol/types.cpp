@@ -30,7 +30,9 @@ CancelKey& CancelKey::operator=(CancelKey&& other) noexcept {
   return *this;
 }
 
-CancelKey::~CancelKey() { wipe(); }
+CancelKey::~CancelKey() {
+  wipe();
+}
 
 bool CancelKey::matches(const CancelKey& other) const noexcept {
   if (!present() || secret_.size() != other.secret_.size()) return false;
@@ -43,7 +45,8 @@ bool CancelKey::matches(const CancelKey& other) const noexcept {
 }
 
 void CancelKey::wipe() noexcept {
-  secret_.resize(secret_.capacity());  // stale bytes too; stays within the capacity, so nothing is allocated
+  secret_.resize(
+      secret_.capacity());  // stale bytes too; stays within the capacity, so nothing is allocated
   // Volatile, or the optimiser drops stores to memory that is about to be freed.
   volatile char* byte = secret_.data();
   for (std::size_t i = 0; i < secret_.size(); ++i) byte[i] = 0;

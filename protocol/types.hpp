@@ -31,7 +31,8 @@ enum class TransactionStatus : char { idle = 'I', in_transaction = 'T', failed =
 /// What a CancelRequest needs: the pid and the secret of BackendKeyData.
 /// The secret has 4 bytes in protocol 3.0, 32 in 3.2, and up to 256 are allowed.
 /// A credential: compared in constant time, never logged, wiped when it goes.
-/// Source: "Frontend/Backend Protocol", Canceling Requests in Progress; Message Formats: BackendKeyData.
+/// Source: "Frontend/Backend Protocol", Canceling Requests in Progress; Message Formats:
+/// BackendKeyData.
 class CancelKey {
  public:
   static constexpr std::size_t max_secret_size = 256;

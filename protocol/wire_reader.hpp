@@ -1,12 +1,12 @@
 #pragma once
 
+#include "protocol/types.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <optional>
 #include <string_view>
-
-#include "protocol/types.hpp"
 
 namespace pgleash::protocol {
 

@@ -4,6 +4,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "proxy/cancel_error.hpp"
 #include "proxy/clock.hpp"
 #include "proxy/in_band_step.hpp"
 
@@ -145,7 +146,10 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
     KillExecutor& executor;
     SessionId id;
     ~Hold() {
-      if (Session* held = executor.sessions_.find(id)) executor.sessions_.relay().resume(*held, monotonic_now());
+      Session* held = executor.sessions_.find(id);
+      if (held == nullptr) return;
+      held->cancel_error.reset();
+      executor.sessions_.relay().resume(*held, monotonic_now());
     }
   };
   sessions_.relay().hold(*session);
@@ -181,6 +185,7 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
   ServerCounters* counters = session->counters;
   const CancelTarget target = cancel_target(session->server.fd.get());
   const protocol::CancelKey key = session->key;
+  session->cancel_error = std::make_unique<const std::string>(cancel_error(order.notice));
   const CancelResult sent = co_await cancels_.send(target, key, deadline, still_wanted);
   counters->cancels[static_cast<std::size_t>(CancelOrigin::rule)][static_cast<std::size_t>(sent)].add();
   if (late) co_return *late;
@@ -191,6 +196,8 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
   }
   while (watcher.alive() && session->tracker.facts().outstanding > 0 && monotonic_now() < deadline)
     co_await watcher.next(deadline);
+  // The error itself went out as soon as it came; whether it did in our words decides `client_told`.
+  done.client_told = watcher.alive() && session->cancel_error == nullptr;
   done.statement_ended = watcher.alive() && session->tracker.facts().outstanding == 0;
   done.server_eof = watcher.server_eof();
   co_return done;

@@ -64,6 +64,12 @@ std::uint32_t Proxy::total_live() const noexcept {
   return total;
 }
 
+std::vector<std::uint16_t> Proxy::ports() const {
+  std::vector<std::uint16_t> all;
+  for (const auto& listener : listeners_) all.push_back(listener->port());
+  return all;
+}
+
 void Proxy::drain(Duration patience) {
   accepting_ = false;
   asio::post(workers_.front()->executor(), [this] {

@@ -35,6 +35,8 @@ class Proxy final : public SessionDirectory, private ProxyLinks {
   [[nodiscard]] const std::vector<std::unique_ptr<Worker>>& workers() const noexcept { return workers_; }
   [[nodiscard]] std::uint32_t total_live() const noexcept override;
   [[nodiscard]] bool accepting() const noexcept { return accepting_; }
+  /// The port of each bound address, in the order of the configuration: of interest where that says 0. Before start().
+  [[nodiscard]] std::vector<std::uint16_t> ports() const;
 
  private:
   boost::asio::awaitable<CancelResult> forward_cancel(protocol::CancelKey key, std::size_t listener,

@@ -89,8 +89,7 @@ void Relay::on_event(Session& session, Side side, std::uint32_t events, Instant 
     socklen_t size = sizeof error;
     ::getsockopt(leg.fd.get(), SOL_SOCKET, SO_ERROR, &error, &size);
     if (error != 0) {
-      leg.ended = true;
-      host_.leg_failed(session, side, error, now);
+      leg_lost(session, side, error, now);
       return;
     }
   }
@@ -111,6 +110,14 @@ bool Relay::may_read(const Session& session, Side from) const noexcept {
 }
 
 void Relay::pump(Session& session, Side from, Instant now) {
+  read_turn(session, from, now);
+  // Answers make room in a full queue of outstanding messages: then a client that was not read may go on, and no edge
+  // will come for what it sent long ago.
+  if (from == Side::server && !session.dead && session.client.readable && !session.queued)
+    read_turn(session, Side::client, now);
+}
+
+void Relay::read_turn(Session& session, Side from, Instant now) {
   Leg& in = session.leg(from);
   const Side to = other(from);
   for (unsigned turn = 0; turn < reads_per_turn; ++turn) {
@@ -121,10 +128,10 @@ void Relay::pump(Session& session, Side from, Instant now) {
       const auto size = static_cast<std::size_t>(got);
       if (size < scratch_size && !in.hangup) in.readable = false;
       if (in.discard) continue;
-      if (!host_.observe(session, from, {scratch_.get(), size}, now)) continue;
+      const protocol::Bytes onward = host_.observe(session, from, {scratch_.get(), size}, now);
       Leg& out = session.leg(to);
-      if (out.discard || !out.fd.open()) continue;
-      if (!forward(session, to, scratch_.get(), size, now)) return;
+      if (onward.empty() || out.discard || !out.fd.open()) continue;
+      if (!forward(session, to, onward.data(), onward.size(), now)) return;
     } else if (got == 0) {
       in.readable = false;
       in.ended = true;
@@ -177,7 +184,7 @@ bool Relay::forward(Session& session, Side to, const std::byte* data, std::size_
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       break;
     } else if (errno != EINTR) {
-      host_.leg_failed(session, to, errno, now);
+      leg_lost(session, to, errno, now);
       return false;
     }
   }
@@ -201,8 +208,9 @@ void Relay::flush(Session& session, Side side, Instant now) {
       if (side == Side::client) session.stalled_since = now;
     } else if (n < 0 && errno != EINTR) {
       if (errno != EAGAIN && errno != EWOULDBLOCK) {
+        const int error = errno;
         out.pending.clear();
-        host_.leg_failed(session, side, errno, now);
+        leg_lost(session, side, error, now);
       }
       return;
     }
@@ -212,6 +220,30 @@ void Relay::flush(Session& session, Side side, Instant now) {
   host_.flushed(session, side, now);
   if (session.dead || !out.fd.open()) return;
   pump(session, other(side), now);
+}
+
+void Relay::leg_lost(Session& session, Side side, int error, Instant now) {
+  relay_rest(session, side, now);
+  Leg& leg = session.leg(side);
+  if (session.dead || !leg.fd.open()) return;
+  leg.ended = true;
+  host_.leg_failed(session, side, error, now);
+}
+
+void Relay::relay_rest(Session& session, Side from, Instant now) {
+  // A reset leaves what came before it in the socket. A client that sent INSERT and Terminate, and closed over an answer
+  // it had not read, ends so; so does a server whose last words are a FATAL error. Directly, the peer would read them.
+  Leg& in = session.leg(from);
+  const Side to = other(from);
+  while (!session.dead && in.fd.open() && !in.ended && !in.discard && may_read(session, from)) {
+    const ssize_t got = ::recv(in.fd.get(), scratch_.get(), scratch_size, MSG_DONTWAIT);
+    if (got <= 0) return;
+    const protocol::Bytes onward = host_.observe(session, from, {scratch_.get(), static_cast<std::size_t>(got)}, now);
+    if (onward.empty()) return;
+    Leg& out = session.leg(to);
+    if (out.discard || !out.fd.open()) continue;
+    if (!forward(session, to, onward.data(), onward.size(), now)) return;
+  }
 }
 
 void Relay::resume(Session& session, Instant now) {

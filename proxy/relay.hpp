@@ -14,8 +14,9 @@ namespace pgleash::proxy {
 class RelayHost {
  public:
   virtual ~RelayHost() = default;
-  /// Bytes read from `from`, about to be written to the other side. False: do not write them, the session is ending.
-  virtual bool observe(Session& session, Side from, protocol::Bytes bytes, Instant now) = 0;
+  /// Bytes read from `from`, about to be written to the other side. Returns what to write: those very bytes, or, behind
+  /// a cancel of ours, others in their place, valid until the next call. Nothing: the session is ending.
+  virtual protocol::Bytes observe(Session& session, Side from, protocol::Bytes bytes, Instant now) = 0;
   /// End of file on a leg, everything before it forwarded or waiting to be.
   virtual void leg_ended(Session& session, Side side, Instant now) = 0;
   /// Reset, dead peer or any other error on a leg.
@@ -63,10 +64,15 @@ class Relay {
   void batch();
   void on_event(Session& session, Side side, std::uint32_t events, Instant now);
   void pump(Session& session, Side from, Instant now);
+  void read_turn(Session& session, Side from, Instant now);
   void flush(Session& session, Side side, Instant now);
   [[nodiscard]] bool may_read(const Session& session, Side from) const noexcept;
   /// False when the leg failed; the host was told.
   bool forward(Session& session, Side to, const std::byte* data, std::size_t size, Instant now);
+  /// The leg's connection is reset or dead.
+  void leg_lost(Session& session, Side side, int error, Instant now);
+  /// Relays what the leg's peer sent before it reset the connection.
+  void relay_rest(Session& session, Side from, Instant now);
   void run_again(Instant now);
 
   RelayHost& host_;

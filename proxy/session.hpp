@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "config/config.hpp"
 #include "protocol/session_tracker.hpp"
@@ -72,6 +73,7 @@ struct Session {
   const config::Server* upstream = nullptr;    ///< outlives the session
   ServerCounters* counters = nullptr;
   SessionWaiter* waiter = nullptr;
+  std::unique_ptr<const std::string> cancel_error;  ///< goes to the client in place of the 57014 that our cancel causes
   Instant stalled_since{};                     ///< the epoch: nothing waits for the client
   Instant deadline{};                          ///< of the phase, or of the grace for a client that went away; the epoch: none
   std::uint16_t holds = 0;                     ///< the client is not read while above 0

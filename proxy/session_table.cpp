@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "protocol/encode.hpp"
+#include "proxy/cancel_error.hpp"
 #include "proxy/clock.hpp"
 #include "proxy/in_band_step.hpp"
 
@@ -123,32 +124,38 @@ void SessionTable::session_up(Session& session) {
 
 // ---------------------------------------------------------------- every byte
 
-bool SessionTable::observe(Session& session, Side from, protocol::Bytes bytes, Instant now) {
-  if (session.phase == SessionPhase::ending || session.phase == SessionPhase::lingering) return false;
+protocol::Bytes SessionTable::observe(Session& session, Side from, protocol::Bytes bytes, Instant now) {
+  if (session.phase == SessionPhase::ending || session.phase == SessionPhase::lingering) return {};
+  return from == Side::client ? observe_client(session, bytes, now) : observe_server(session, bytes, now);
+}
+
+protocol::Bytes SessionTable::observe_client(Session& session, protocol::Bytes bytes, Instant now) {
+  Events events{*this, session};
+  session.counters->bytes_to_backend.add(bytes.size());
+  const protocol::Changes changes = session.tracker.on_frontend(bytes, now, events);
+  if (changes.terminate) session.terminate_seen = true;
+  if (changes.unframeable) {
+    const ErrorNotice notice{"08P01", "invalid message length from client",
+                             "pgleash ends a session whose messages cannot be told apart, as PostgreSQL does", ""};
+    (void)tell_client(session, notice, now);
+    over(session, EndCause::client_abort, false, "invalid message length", now);
+    session.server.fd.close();
+    linger_client(session, now);
+    return {};
+  }
+  if (changes.state && session.waiter != nullptr) session.waiter->state_changed();
+  return bytes;
+}
+
+protocol::Bytes SessionTable::observe_server(Session& session, protocol::Bytes bytes, Instant now) {
+  Events events{*this, session};
   const protocol::SessionFacts& facts = session.tracker.facts();
   const auto before_outstanding = facts.outstanding;
   const auto before_request = facts.request_since;
   const auto before_transaction = facts.transaction;
   const auto before_since = facts.transaction_since;
   const auto before_anomalies = facts.anomalies;
-  Events events{*this, session};
-
-  if (from == Side::client) {
-    session.counters->bytes_to_backend.add(bytes.size());
-    const protocol::Changes changes = session.tracker.on_frontend(bytes, now, events);
-    if (changes.terminate) session.terminate_seen = true;
-    if (changes.unframeable) {
-      const ErrorNotice notice{"08P01", "invalid message length from client",
-                               "pgleash ends a session whose messages cannot be told apart, as PostgreSQL does", ""};
-      (void)tell_client(session, notice, now);
-      over(session, EndCause::client_abort, false, "invalid message length", now);
-      session.server.fd.close();
-      linger_client(session, now);
-      return false;
-    }
-    if (changes.state && session.waiter != nullptr) session.waiter->state_changed();
-    return true;
-  }
+  const bool whole = session.tracker.at_boundary(protocol::Direction::to_frontend);
 
   session.counters->bytes_to_frontend.add(bytes.size());
   const protocol::Changes changes = session.tracker.on_backend(bytes, now, events);
@@ -163,7 +170,7 @@ bool SessionTable::observe(Session& session, Side from, protocol::Bytes bytes, I
                     "give the server's pg_hba.conf a line with scram-sha-256 for pgleash's address, or set "
                     "require_challenge on the listener"},
                    now);
-      return false;
+      return {};
     }
   }
   if (changes.session_up) session_up(session);
@@ -175,7 +182,11 @@ bool SessionTable::observe(Session& session, Side from, protocol::Bytes bytes, I
   if (facts.anomalies != before_anomalies) session.counters->anomalies.add(facts.anomalies - before_anomalies);
   if (changes.fatal) session.cause = EndCause::server_error;
   if (changes.state && session.waiter != nullptr) session.waiter->state_changed();
-  return true;
+  if (session.cancel_error != nullptr && whole && replace_cancel_error(bytes, *session.cancel_error, rewritten_)) {
+    session.cancel_error.reset();
+    return std::as_bytes(std::span{rewritten_});
+  }
+  return bytes;
 }
 
 void SessionTable::refuse_login(Session& session, AcceptResult result, const ErrorNotice& notice, Instant now) {

@@ -69,7 +69,9 @@ class SessionTable final : private RelayHost {
  private:
   class Events;
 
-  bool observe(Session& session, Side from, protocol::Bytes bytes, Instant now) override;
+  protocol::Bytes observe(Session& session, Side from, protocol::Bytes bytes, Instant now) override;
+  protocol::Bytes observe_client(Session& session, protocol::Bytes bytes, Instant now);
+  protocol::Bytes observe_server(Session& session, protocol::Bytes bytes, Instant now);
   void leg_ended(Session& session, Side side, Instant now) override;
   void leg_failed(Session& session, Side side, int error, Instant now) override;
   void flushed(Session& session, Side side, Instant now) override;
@@ -95,6 +97,7 @@ class SessionTable final : private RelayHost {
   std::vector<ListenerCounters>& listeners_;
   std::atomic<std::uint32_t>& live_;
   std::function<void()> deadline_set_;
+  std::string rewritten_;  ///< a chunk in which an error was replaced; valid until the next one
   protocol::StatementTexts texts_;
   Relay relay_;
   std::unordered_map<std::uint64_t, std::unique_ptr<Session>> sessions_;

@@ -59,7 +59,7 @@ struct StartupPhase::Starting {
   sockaddr_storage peer;
   Instant accepted_at;
   Instant deadline;
-  bool silent = true;  ///< no whole startup packet yet
+  bool silent = true;  ///< no whole startup packet yet, or refused already: makes room for others
   std::optional<AcceptResult> gave_up;
   Entry place;
 };
@@ -80,6 +80,7 @@ StartupPhase::StartupPhase(asio::io_context& context, const ProxySettings& setti
       max_logins_(std::max<std::size_t>(1, settings.process.max_logins / std::max(1U, workers))) {}
 
 void StartupPhase::begin(Accepted accepted) {
+  if (stopped_) return;
   asio::co_spawn(context_, run(std::move(accepted)), [this](const std::exception_ptr& failure) {
     if (!failure) return;
     try {
@@ -94,6 +95,12 @@ bool StartupPhase::tick(Instant now) {
   for (Starting* one : starting_)
     if (now >= one->deadline && !one->gave_up) one->give_up(AcceptResult::login_timeout);
   return !starting_.empty();
+}
+
+void StartupPhase::stop() {
+  stopped_ = true;
+  for (Starting* one : starting_)
+    if (!one->gave_up) one->give_up(AcceptResult::draining);
 }
 
 bool StartupPhase::make_room() {
@@ -163,8 +170,9 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
 
     auto parsed = protocol::parse_first_message(std::as_bytes(std::span{message}));
     if (!parsed) {
-      ErrorNotice notice{parsed.error().sqlstate, parsed.error().message, "", ""};
-      co_await refuse(self, AcceptResult::protocol_error, std::move(notice));
+      count(self, AcceptResult::protocol_error, parsed.error().message);
+      std::string answer = protocol::startup_refusal(std::as_bytes(std::span{message}), parsed.error());
+      if (!answer.empty()) co_await say_and_close(self, std::move(answer));
       co_return std::nullopt;
     }
     if (auto* packet = std::get_if<protocol::StartupPacket>(&*parsed)) {
@@ -254,11 +262,16 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
 
 asio::awaitable<void> StartupPhase::refuse(Starting& self, AcceptResult result, ErrorNotice notice) {
   count(self, result, notice.detail.empty() ? notice.message : notice.detail);
-  self.silent = false;
+  std::string bytes = protocol::error_response(
+      {.sqlstate = notice.sqlstate, .message = notice.message, .detail = notice.detail, .hint = notice.hint});
+  co_await say_and_close(self, std::move(bytes));
+}
+
+asio::awaitable<void> StartupPhase::say_and_close(Starting& self, std::string bytes) {
+  // One that was refused and stays makes room for others as one that says nothing does.
+  self.silent = true;
   self.gave_up.reset();
   self.deadline = monotonic_now() + refusal_time;
-  const std::string bytes = protocol::error_response(
-      {.sqlstate = notice.sqlstate, .message = notice.message, .detail = notice.detail, .hint = notice.hint});
   const auto [unsent, sent] = co_await asio::async_write(self.socket, asio::buffer(bytes), as_result);
   if (unsent) co_return;
   boost::system::error_code ignored;

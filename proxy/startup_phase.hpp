@@ -52,6 +52,8 @@ class StartupPhase {
   /// Runs detached: ends within login_timeout plus the time for a refusal.
   void begin(Accepted accepted);
   void begin_refusing() noexcept { draining_ = true; }
+  /// Ends all waits on clients and takes nobody in any more: the worker is about to stop.
+  void stop();
   /// Ends waits whose deadline is over. True while any connection is starting.
   bool tick(Instant now);
   [[nodiscard]] std::size_t starting() const noexcept { return starting_.size(); }
@@ -65,6 +67,8 @@ class StartupPhase {
   boost::asio::awaitable<void> forward_cancel(Starting& self, protocol::CancelKey key);
   boost::asio::awaitable<void> open_session(Starting& self, protocol::StartupPacket packet);
   boost::asio::awaitable<void> refuse(Starting& self, AcceptResult result, ErrorNotice notice);
+  /// Says the last words, closes our half, and reads until the client has closed its own or refusal_time is over.
+  boost::asio::awaitable<void> say_and_close(Starting& self, std::string bytes);
   void count(const Starting& self, AcceptResult result, std::string_view why);
   bool make_room();
 
@@ -80,6 +84,7 @@ class StartupPhase {
   std::size_t max_logins_;
   std::list<Starting*> starting_;  ///< oldest first
   bool draining_ = false;
+  bool stopped_ = false;
 };
 
 }  // namespace pgleash::proxy

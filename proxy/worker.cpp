@@ -81,6 +81,7 @@ void Worker::finish() {
   asio::post(context_, [this] {
     finished_ = true;
     timer_.cancel();
+    startup_.stop();
     sessions_.stop();
     work_.reset();
   });

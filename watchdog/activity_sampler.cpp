@@ -1,39 +1,23 @@
 #include "watchdog/activity_sampler.hpp"
 
+#include "watchdog/activity_query.hpp"
+#include "watchdog/clock.hpp"
+
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <string_view>
 #include <utility>
-
-#include "watchdog/clock.hpp"
 
 namespace pgleash::watchdog {
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration names_live = 30s;   // a role may become a superuser, a database may be renamed
+constexpr Duration names_live = 30s;  // a role may become a superuser, a database may be renamed
 constexpr Duration rights_live = 30s;
-
-// The function and not the view: two joins less. textsend, as a text may be in another database's encoding, on which
-// left() and substr() of text would fail; the bytes are cut instead.
-constexpr const char* sample_sql = R"(
-SELECT s.pid, s.backend_type, s.backend_start, s.datid, s.usesysid, s.application_name,
-       pg_catalog.host(s.client_addr), s.client_port, s.state, s.state_change, s.xact_start, s.query_start,
-       s.wait_event_type, s.wait_event, s.backend_xid IS NOT NULL, s.backend_xmin IS NOT NULL,
-       pg_catalog.clock_timestamp(),
-       CASE WHEN s.state <> 'idle' THEN pg_catalog.substr(pg_catalog.textsend(s.query), 1, 256) END
-FROM pg_catalog.pg_stat_get_activity(NULL) AS s)";
-
-namespace column {
-enum : int {
-  pid, backend_type, backend_start, datid, usesysid, application_name, client_addr, client_port, state, state_change,
-  xact_start, query_start, wait_event_type, wait_event, xid, xmin, server_now, query,
-};
-}  // namespace column
 
 // reserved_connections came with 16.
 constexpr const char* settings_sql = R"(
@@ -41,7 +25,8 @@ SELECT pg_catalog.current_setting('max_connections')::pg_catalog.int4,
        pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int4
          + COALESCE(pg_catalog.current_setting('reserved_connections', true), '0')::pg_catalog.int4)";
 
-// A role that does not exist in this version is not lacking: pg_use_reserved_connections came with 16.
+// A role that does not exist in this version is not lacking: pg_use_reserved_connections came
+// with 16.
 constexpr const char* rights_sql = R"(
 SELECT r.rolsuper, pg_catalog.quote_ident(r.rolname),
        pg_catalog.pg_has_role(r.oid, 'pg_read_all_stats', 'USAGE'),
@@ -51,40 +36,21 @@ SELECT r.rolsuper, pg_catalog.quote_ident(r.rolname),
 FROM pg_catalog.pg_roles AS r WHERE r.rolname = CURRENT_USER)";
 
 constexpr const char* roles_sql =
-    "SELECT oid, rolname, rolsuper FROM pg_catalog.pg_roles WHERE oid = ANY ($1::pg_catalog.text::pg_catalog.oid[])";
+    "SELECT oid, rolname, rolsuper FROM pg_catalog.pg_roles WHERE oid = ANY "
+    "($1::pg_catalog.text::pg_catalog.oid[])";
 constexpr const char* databases_sql =
-    "SELECT oid, datname FROM pg_catalog.pg_database WHERE oid = ANY ($1::pg_catalog.text::pg_catalog.oid[])";
-
-/// Without the torn character that a cut at a byte may leave at the end.
-std::string_view whole_characters(std::string_view text) {
-  constexpr std::size_t cut = 256;
-  if (text.size() < cut) return text;
-  std::size_t tail = 0;
-  while (tail < 3 && (static_cast<unsigned char>(text[text.size() - 1 - tail]) & 0xC0U) == 0x80U) ++tail;
-  const auto lead = static_cast<unsigned char>(text[text.size() - 1 - tail]);
-  const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC0 ? 2 : 1;
-  return length > tail + 1 ? text.substr(0, text.size() - 1 - tail) : text;
-}
-
-/// Both of PostgreSQL's clock, which may be set back meanwhile.
-Duration age(ServerTime now, ServerTime then) {
-  return std::chrono::microseconds{std::max<std::int64_t>(0, now.microseconds - then.microseconds)};
-}
+    "SELECT oid, datname FROM pg_catalog.pg_database WHERE oid = ANY "
+    "($1::pg_catalog.text::pg_catalog.oid[])";
 
 std::string described(const PgError& error) {
-  return error.sqlstate.empty() ? error.message : fmt::format("{} (SQLSTATE {})", error.message, error.sqlstate);
+  return error.sqlstate.empty() ? error.message
+                                : fmt::format("{} (SQLSTATE {})", error.message, error.sqlstate);
 }
 
 }  // namespace
 
-/// A row whose role and database are still numbers.
-struct ActivitySampler::Raw {
-  ActivityRow row;
-  std::uint32_t role = 0;
-  std::uint32_t database = 0;
-};
-
-ActivitySampler::ActivitySampler(boost::asio::any_io_executor executor, const config::Server& server,
+ActivitySampler::ActivitySampler(boost::asio::any_io_executor executor,
+                                 const config::Server& server,
                                  std::function<void(Duration)> observe)
     : server_(server),
       observe_(std::move(observe)),
@@ -128,7 +94,7 @@ Task<std::string> ActivitySampler::connect() {
   databases_.clear();
   if (auto problem = co_await check_rights(deadline); !problem.empty()) co_return problem;
   if (auto problem = co_await read_settings(deadline); !problem.empty()) co_return problem;
-  const auto prepared = co_await connection_->prepare("sample", sample_sql, deadline);
+  const auto prepared = co_await connection_->prepare("sample", activity_sql, deadline);
   co_return prepared ? std::string{} : described(prepared.error());
 }
 
@@ -148,16 +114,21 @@ Task<std::string> ActivitySampler::check_rights(Instant deadline) {
   state_.advice.clear();
   const std::string role{rows->text(0, 1)};
   if (rows->boolean(0, 0)) {
-    co_return fmt::format("the monitor role {0} is a superuser, which pgleash refuses, so that superusers stay out of "
-                          "its reach: ALTER ROLE {0} NOSUPERUSER, or use a role made by bootstrap-sql", role);
+    co_return fmt::format(
+        "the monitor role {0} is a superuser, which pgleash refuses, so that superusers stay out "
+        "of "
+        "its reach: ALTER ROLE {0} NOSUPERUSER, or use a role made by bootstrap-sql",
+        role);
   }
   if (!rows->boolean(0, 2)) {
-    co_return fmt::format("the monitor role {0} may not see other roles' sessions: GRANT pg_monitor TO {0}", role);
+    co_return fmt::format(
+        "the monitor role {0} may not see other roles' sessions: GRANT pg_monitor TO {0}", role);
   }
   std::vector<std::string_view> lacking;
   if (!rows->boolean(0, 3)) lacking.push_back("pg_signal_backend");
   if (!rows->boolean(0, 4)) lacking.push_back("pg_use_reserved_connections");
-  if (!lacking.empty()) state_.advice = fmt::format("GRANT {} TO {}", fmt::join(lacking, ", "), role);
+  if (!lacking.empty())
+    state_.advice = fmt::format("GRANT {} TO {}", fmt::join(lacking, ", "), role);
   co_return std::string{};
 }
 
@@ -166,13 +137,15 @@ Task<void> ActivitySampler::poll() {
   while (!stopping_) {
     const auto started = watchdog::now();
     std::string problem;
-    if (started - rights_checked_ > rights_live) problem = co_await check_rights(statement_deadline());
+    if (started - rights_checked_ > rights_live)
+      problem = co_await check_rights(statement_deadline());
     if (problem.empty()) problem = co_await sample();
     if (!problem.empty()) {
       failed(std::move(problem));
       co_return;
     }
-    if (co_await connection_->lost_before(started + pace_.interval())) {
+    const bool lost = co_await connection_->lost_before(started + pace_.interval());
+    if (lost) {
       failed(fmt::format("the connection was lost: {}", described(connection_->loss())));
       co_return;
     }
@@ -187,48 +160,23 @@ Task<std::string> ActivitySampler::sample() {
   pace_.took(taken - started);
   if (observe_) observe_(taken - started);
 
-  ActivitySample sample{.taken = taken, .server_now = {}, .server_version = connection_->server_version(),
-                        .rows = {}, .max_connections = max_connections_,
-                        .reserved_connections = reserved_connections_, .background_processes = 0};
-  std::vector<Raw> raw;
-  bool hidden = false;
-  for (int i = 0; i < rows->size(); ++i) {
-    const auto now = rows->time(i, column::server_now).value_or(ServerTime{});
-    sample.server_now = std::max(sample.server_now, now);
-    hidden = hidden || rows->null(i, column::backend_type);
-    if (rows->text(i, column::backend_type) != "client backend") {
-      ++sample.background_processes;
-      continue;
-    }
-    // From 18 on a backend is seen while it authenticates: nobody's session yet.
-    if (rows->text(i, column::state) == "starting" || rows->null(i, column::usesysid)) continue;
-    ActivityRow row;
-    row.backend = {protocol::BackendPid{rows->int4(i, column::pid)}, rows->time(i, column::backend_start).value_or(ServerTime{})};
-    row.application_name = rows->text(i, column::application_name);
-    row.client_addr = rows->text(i, column::client_addr);
-    row.client_port = rows->null(i, column::client_port) ? -1 : rows->int4(i, column::client_port);
-    row.state = rows->text(i, column::state);
-    row.wait_event_type = rows->text(i, column::wait_event_type);
-    row.wait_event = rows->text(i, column::wait_event);
-    row.query = whole_characters(rows->text(i, column::query));
-    row.query_start = rows->time(i, column::query_start).value_or(ServerTime{});
-    row.state_change = rows->time(i, column::state_change).value_or(ServerTime{});
-    row.xact_start = rows->time(i, column::xact_start);
-    row.backend_age = age(now, row.backend.backend_start);
-    row.state_age = rows->null(i, column::state_change) ? Duration{} : age(now, row.state_change);
-    row.query_age = rows->null(i, column::query_start) ? Duration{} : age(now, row.query_start);
-    if (row.xact_start) row.transaction_age = age(now, *row.xact_start);
-    row.xid = rows->boolean(i, column::xid);
-    row.xmin = rows->boolean(i, column::xmin);
-    if (ours(row)) continue;
-    raw.push_back({std::move(row), rows->oid(i, column::usesysid), rows->oid(i, column::datid)});
+  auto seen = decode_activity(*rows);
+  if (seen.hidden) {  // a background worker that just ended has no type either, so ask
+    if (auto problem = co_await check_rights(statement_deadline()); !problem.empty())
+      co_return problem;
   }
-  if (hidden) {  // a background worker that just ended has no type either, so ask
-    if (auto problem = co_await check_rights(statement_deadline()); !problem.empty()) co_return problem;
-  }
-  if (auto problem = co_await learn_names(raw, statement_deadline()); !problem.empty()) co_return problem;
-  for (auto& one : raw) sample.rows.push_back(named(std::move(one)));
+  std::erase_if(seen.backends, [this](const auto& backend) { return ours(backend.row); });
+  if (auto problem = co_await learn_names(seen.backends, statement_deadline()); !problem.empty())
+    co_return problem;
 
+  ActivitySample sample;
+  sample.taken = taken;
+  sample.server_now = seen.server_now;
+  sample.server_version = connection_->server_version();
+  sample.max_connections = max_connections_;
+  sample.reserved_connections = reserved_connections_;
+  sample.background_processes = seen.background_processes;
+  for (auto& backend : seen.backends) sample.rows.push_back(named(std::move(backend)));
   latest_ = std::move(sample);
   ++state_.samples;
   state_.up = true;
@@ -238,7 +186,8 @@ Task<std::string> ActivitySampler::sample() {
 }
 
 /// Asks for the roles and databases never seen before, and for all of them anew now and then.
-Task<std::string> ActivitySampler::learn_names(const std::vector<Raw>& rows, Instant deadline) {
+Task<std::string> ActivitySampler::learn_names(const std::vector<SeenBackend>& backends,
+                                               Instant deadline) {
   const auto now = watchdog::now();
   if (now - names_learnt_ > names_live) {
     roles_.clear();
@@ -247,8 +196,9 @@ Task<std::string> ActivitySampler::learn_names(const std::vector<Raw>& rows, Ins
   }
   std::vector<std::uint32_t> roles;
   std::vector<std::uint32_t> databases;
-  for (const auto& one : rows) {
-    // The empty entry stays when the role was dropped meanwhile, lest it be asked for at each sample.
+  for (const auto& one : backends) {
+    // The empty entry stays when the role was dropped meanwhile, lest it be asked for at each
+    // sample.
     if (roles_.try_emplace(one.role).second) roles.push_back(one.role);
     if (databases_.try_emplace(one.database).second) databases.push_back(one.database);
   }
@@ -263,7 +213,8 @@ Task<std::string> ActivitySampler::learn_names(const std::vector<Raw>& rows, Ins
   co_return co_await learn(databases_sql, std::move(databases), deadline, std::move(keep_database));
 }
 
-Task<std::string> ActivitySampler::learn(std::string sql, std::vector<std::uint32_t> oids, Instant deadline,
+Task<std::string> ActivitySampler::learn(std::string sql, std::vector<std::uint32_t> oids,
+                                         Instant deadline,
                                          std::function<void(const PgRows&, int)> keep) {
   if (oids.empty()) co_return std::string{};
   PgParameters parameters;
@@ -274,15 +225,15 @@ Task<std::string> ActivitySampler::learn(std::string sql, std::vector<std::uint3
   co_return std::string{};
 }
 
-ActivityRow ActivitySampler::named(Raw raw) const {
-  if (const auto role = roles_.find(raw.role); role != roles_.end()) {
-    raw.row.user = role->second.name;
-    raw.row.superuser = role->second.superuser;
+ActivityRow ActivitySampler::named(SeenBackend seen) const {
+  if (const auto role = roles_.find(seen.role); role != roles_.end()) {
+    seen.row.user = role->second.name;
+    seen.row.superuser = role->second.superuser;
   }
-  if (const auto database = databases_.find(raw.database); database != databases_.end()) {
-    raw.row.database = database->second;
+  if (const auto database = databases_.find(seen.database); database != databases_.end()) {
+    seen.row.database = database->second;
   }
-  return std::move(raw.row);
+  return std::move(seen.row);
 }
 
 /// By pid and by name: the name alone anybody can take, the pid alone may be used again.

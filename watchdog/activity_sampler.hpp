@@ -1,7 +1,15 @@
 #pragma once
 
+#include "config/config.hpp"
+#include "watchdog/activity.hpp"
+#include "watchdog/activity_query.hpp"
+#include "watchdog/pg_connection.hpp"
+#include "watchdog/sampling_pace.hpp"
+#include "watchdog/task.hpp"
+
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/steady_timer.hpp>
+
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -12,28 +20,23 @@
 #include <unordered_map>
 #include <vector>
 
-#include "config/config.hpp"
-#include "watchdog/activity.hpp"
-#include "watchdog/pg_connection.hpp"
-#include "watchdog/sampling_pace.hpp"
-#include "watchdog/task.hpp"
-
 namespace pgleash::watchdog {
 
 /// How the monitor fares.
 struct MonitorState {
-  bool up = false;        ///< the last sample came, and shows all sessions
-  std::string problem;    ///< what is wrong and what to do, in one line; empty when up
-  std::string advice;     ///< up, but something else will not work: a GRANT that lacks; empty when all is well
+  bool up = false;      ///< the last sample came, and shows all sessions
+  std::string problem;  ///< what is wrong and what to do, in one line; empty when up
+  std::string
+      advice;  ///< up, but something else will not work: a GRANT that lacks; empty when all is well
   std::uint64_t samples = 0;  ///< taken so far; moves when latest() is a new one
   std::optional<std::chrono::system_clock::time_point> last_success;
 };
 
 /// Samples pg_stat_get_activity over one standing connection, all client backends at each poll.
 ///
-/// Control thread. Reconnects by itself with back-off; a rule that needs the view sees the newest sample and its age.
-/// A role that may not see other roles' sessions, or one that is a superuser, is a problem and gives no samples.
-/// A sample that takes longer than 100 ms halves the rate.
+/// Control thread. Reconnects by itself with back-off; a rule that needs the view sees the newest
+/// sample and its age. A role that may not see other roles' sessions, or one that is a superuser,
+/// is a problem and gives no samples. A sample that takes longer than 100 ms halves the rate.
 /// Source: "Monitoring Database Activity", The Cumulative Statistics System; "Predefined Roles".
 class ActivitySampler {
  public:
@@ -45,29 +48,33 @@ class ActivitySampler {
   Task<void> run();
   void stop();
 
-  /// Null until there is one; an older one stays when the monitor goes down. Valid until the control thread's next turn.
-  [[nodiscard]] const ActivitySample* latest() const noexcept { return latest_ ? &*latest_ : nullptr; }
+  /// Null until there is one; an older one stays when the monitor goes down. Valid until the
+  /// control thread's next turn.
+  [[nodiscard]] const ActivitySample* latest() const noexcept {
+    return latest_ ? &*latest_ : nullptr;
+  }
   [[nodiscard]] const MonitorState& state() const noexcept { return state_; }
   /// Another connection of this process, asked for at each sample: it is no session of anybody.
-  void also_ours(std::function<std::optional<protocol::BackendPid>()> pid) { also_ours_ = std::move(pid); }
+  void also_ours(std::function<std::optional<protocol::BackendPid>()> pid) {
+    also_ours_ = std::move(pid);
+  }
 
  private:
   struct Role {
     std::string name;
     bool superuser = false;
   };
-  struct Raw;
 
   Task<std::string> connect();
   Task<std::string> read_settings(Instant deadline);
   Task<std::string> check_rights(Instant deadline);
   Task<std::string> sample();
-  Task<std::string> learn_names(const std::vector<Raw>& rows, Instant deadline);
+  Task<std::string> learn_names(const std::vector<SeenBackend>& backends, Instant deadline);
   Task<std::string> learn(std::string sql, std::vector<std::uint32_t> oids, Instant deadline,
                           std::function<void(const PgRows&, int)> keep);
   Task<void> poll();
   Task<void> pause(Duration length);
-  [[nodiscard]] ActivityRow named(Raw raw) const;
+  [[nodiscard]] ActivityRow named(SeenBackend seen) const;
   [[nodiscard]] bool ours(const ActivityRow& row) const;
   [[nodiscard]] Instant statement_deadline() const;
   void failed(std::string problem);

@@ -1,12 +1,12 @@
 #include "watchdog/audit_chain.hpp"
 
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/value.hpp>
 #include <fmt/format.h>
 #include <openssl/evp.h>
 
 #include <array>
-#include <boost/json/object.hpp>
-#include <boost/json/parse.hpp>
-#include <boost/json/value.hpp>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -48,15 +48,17 @@ class Follower {
     const auto link = read_link(line);
     const auto hash = sha256(line);
     if (!torn_hash_.empty()) {
-      if (link.event != "chain.repaired" || link.prev != torn_hash_ || (expected_ && link.resumes != *expected_)) {
+      if (link.event != "chain.repaired" || link.prev != torn_hash_ ||
+          (expected_ && link.resumes != *expected_)) {
         return broken(report_.lines - 1, torn_why_);
       }
       torn_hash_.clear();
       ++report_.repaired;
     } else if (!link.object || (expected_ && link.prev != *expected_)) {
       torn_hash_ = hash;  // broken, unless the next line says that a crash tore it
-      torn_why_ = link.object ? "does not name the line before it: a line was changed, removed or put in"
-                              : "is not a JSON object";
+      torn_why_ = link.object
+                      ? "does not name the line before it: a line was changed, removed or put in"
+                      : "is not a JSON object";
       return true;
     }
     expected_ = hash;
@@ -65,8 +67,10 @@ class Follower {
 
   ChainReport end(bool finished) {
     if (report_.broken_line) return report_;
-    if (!torn_hash_.empty()) broken(report_.lines, torn_why_);
-    else if (!finished) broken(report_.lines, "is not finished");
+    if (!torn_hash_.empty())
+      broken(report_.lines, torn_why_);
+    else if (!finished)
+      broken(report_.lines, "is not finished");
     report_.intact = !report_.broken_line;
     report_.last = expected_.value_or(std::string{chain_start});
     return report_;

@@ -1,14 +1,14 @@
 #include "watchdog/audit_log.hpp"
 
-#include <signal.h>
-
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+
 #include <optional>
+#include <signal.h>
 #include <utility>
 #include <vector>
 
@@ -20,7 +20,8 @@ struct AuditLog::Answer {
   boost::asio::any_io_executor executor;
   boost::asio::steady_timer timer;
   bool yes = false;
-  std::atomic<bool> abandoned = false;  ///< the caller gave up: a record not begun yet need not be written
+  std::atomic<bool> abandoned =
+      false;  ///< the caller gave up: a record not begun yet need not be written
 };
 
 struct AuditLog::Job {
@@ -29,7 +30,8 @@ struct AuditLog::Job {
 
   void reply(bool yes) {
     const auto executor = answer->executor;
-    auto tell = [answer = std::move(answer), yes] {  // moved, so that the timer also dies on its own executor
+    auto tell = [answer = std::move(answer),
+                 yes] {  // moved, so that the timer also dies on its own executor
       answer->yes = yes;
       answer->timer.cancel();
     };
@@ -48,7 +50,8 @@ std::unique_ptr<AuditLog> AuditLog::open(const config::Audit& settings, std::str
 
 AuditLog::AuditLog(std::unique_ptr<AuditSink> sink) : sink_(std::move(sink)) {
   if (!sink_) return;
-  // Signals are the main thread's affair, and a closed standard output is an error here, not the end of the process.
+  // Signals are the main thread's affair, and a closed standard output is an error here, not the
+  // end of the process.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
@@ -92,7 +95,8 @@ Task<bool> AuditLog::ask(Job job) {
   }
   wake_.notify_one();
   boost::system::error_code answered_or_late;
-  co_await answer->timer.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, answered_or_late));
+  co_await answer->timer.async_wait(
+      boost::asio::redirect_error(boost::asio::use_awaitable, answered_or_late));
   answer->abandoned.store(true, std::memory_order_relaxed);
   co_return answer->yes;
 }
@@ -114,8 +118,10 @@ void AuditLog::carry_out(std::deque<Job> jobs) {
   std::deque<Job> batch;
   for (auto& job : jobs) {
     if (job.record) {
-      if (job.answer->abandoned.load(std::memory_order_relaxed)) job.reply(false);
-      else batch.push_back(std::move(job));
+      if (job.answer->abandoned.load(std::memory_order_relaxed))
+        job.reply(false);
+      else
+        batch.push_back(std::move(job));
       continue;
     }
     write_batch(batch);

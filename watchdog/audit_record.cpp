@@ -1,25 +1,26 @@
 #include "watchdog/audit_record.hpp"
 
-#include <fmt/chrono.h>
-#include <fmt/format.h>
+#include "watchdog/utf8.hpp"
 
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
-
-#include "watchdog/utf8.hpp"
+#include <fmt/chrono.h>
+#include <fmt/format.h>
 
 namespace pgleash::watchdog {
 namespace {
 
 namespace json = boost::json;
-using std::chrono::duration_cast, std::chrono::milliseconds, std::chrono::microseconds, std::chrono::seconds;
+using std::chrono::duration_cast, std::chrono::milliseconds, std::chrono::microseconds,
+    std::chrono::seconds;
 
 /// 2000-01-01 as PostgreSQL counts, in the seconds of 1970.
 constexpr seconds postgres_epoch{946684800};
 
 std::string iso8601(microseconds since_1970) {
   const auto whole = std::chrono::floor<seconds>(since_1970);
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z", fmt::gmtime(static_cast<std::time_t>(whole.count())),
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z",
+                     fmt::gmtime(static_cast<std::time_t>(whole.count())),
                      (since_1970 - whole).count());
 }
 
@@ -36,7 +37,8 @@ void put(json::object& line, json::string_view key, const std::optional<millisec
   if (duration) line[key] = duration->count();
 }
 
-void put_statement(json::object& line, const AuditRecord& record, config::StatementTextPolicy policy) {
+void put_statement(json::object& line, const AuditRecord& record,
+                   config::StatementTextPolicy policy) {
   using enum config::StatementTextPolicy;
   if (policy == none) return;
   put(line, "statement_fingerprint", record.statement_fingerprint);
@@ -62,7 +64,9 @@ std::string iso8601(std::chrono::system_clock::time_point time) {
   return iso8601(duration_cast<microseconds>(time.time_since_epoch()));
 }
 
-std::string iso8601(ServerTime time) { return iso8601(microseconds{time.microseconds} + postgres_epoch); }
+std::string iso8601(ServerTime time) {
+  return iso8601(microseconds{time.microseconds} + postgres_epoch);
+}
 
 AuditRecord audit_record(AuditEvent event, const Verdict& verdict, config::Mode mode,
                          std::chrono::system_clock::time_point ts) {
@@ -98,7 +102,8 @@ AuditRecord audit_record(AuditEvent event, const Verdict& verdict, config::Mode 
   return record;
 }
 
-std::string to_line(const AuditRecord& record, config::StatementTextPolicy policy, std::string_view prev) {
+std::string to_line(const AuditRecord& record, config::StatementTextPolicy policy,
+                    std::string_view prev) {
   json::object line;
   line["ts"] = iso8601(record.ts);
   line["event"] = name(record.event);

@@ -1,15 +1,15 @@
 #pragma once
 
+#include "config/config.hpp"
+#include "watchdog/activity.hpp"
+#include "watchdog/verdict.hpp"
+
 #include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
-
-#include "config/config.hpp"
-#include "watchdog/activity.hpp"
-#include "watchdog/verdict.hpp"
 
 namespace pgleash::watchdog {
 
@@ -20,36 +20,37 @@ enum class AuditEvent : std::uint8_t {
 };
 [[nodiscard]] std::string_view name(AuditEvent event) noexcept;
 
-/// One line of the audit log. What is empty or absent is left out of the line. Schema: deploy/audit.schema.json.
-/// Texts come from clients and from databases of any encoding: bytes that are not UTF-8 are replaced when written.
+/// One line of the audit log. What is empty or absent is left out of the line. Schema:
+/// deploy/audit.schema.json. Texts come from clients and from databases of any encoding: bytes that
+/// are not UTF-8 are replaced when written.
 struct AuditRecord {
   std::chrono::system_clock::time_point ts{};
   AuditEvent event = AuditEvent::intent;
-  std::string verdict;              ///< id
+  std::string verdict;  ///< id
   std::string rule;
   std::string kind;
   std::string action;
   std::string mode;
-  std::string outcome;              ///< absent in an intent
-  std::string step;                 ///< what was done to whom, in the kill ladder's words
-  std::string exemption;            ///< empty: none
+  std::string outcome;    ///< absent in an intent
+  std::string step;       ///< what was done to whom, in the kill ladder's words
+  std::string exemption;  ///< empty: none
   std::optional<std::chrono::milliseconds> measured;
   std::optional<std::chrono::milliseconds> limit;
   std::string server;
   std::optional<std::uint64_t> session;
   std::string user;
   std::string database;
-  std::string application;          ///< what rules and metrics call it
-  std::string application_name;     ///< what it calls itself
-  std::string client_addr;          ///< empty: Unix socket
+  std::string application;       ///< what rules and metrics call it
+  std::string application_name;  ///< what it calls itself
+  std::string client_addr;       ///< empty: Unix socket
   std::optional<std::int32_t> client_port;
   std::optional<std::int32_t> pid;
   std::optional<ServerTime> backend_start;
   std::string mapping;
   std::string state;
   std::string statement_fingerprint;
-  std::string statement_normalized; ///< literal-free
-  std::string statement_text;       ///< written only under statement_text = "full"
+  std::string statement_normalized;         ///< literal-free
+  std::string statement_text;               ///< written only under statement_text = "full"
   std::map<std::string, std::string> tags;  ///< of a sqlcommenter comment
   std::string why;
 };
@@ -59,7 +60,8 @@ struct AuditRecord {
                                        std::chrono::system_clock::time_point ts);
 
 /// The line, without its end. `prev`: SHA-256 of the line before (see audit_chain.hpp).
-[[nodiscard]] std::string to_line(const AuditRecord& record, config::StatementTextPolicy policy, std::string_view prev);
+[[nodiscard]] std::string to_line(const AuditRecord& record, config::StatementTextPolicy policy,
+                                  std::string_view prev);
 
 /// "2026-11-03T10:15:30.123456Z".
 [[nodiscard]] std::string iso8601(std::chrono::system_clock::time_point time);

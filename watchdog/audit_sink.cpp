@@ -1,20 +1,20 @@
 #include "watchdog/audit_sink.hpp"
 
-#include <fcntl.h>
+#include "watchdog/audit_chain.hpp"
+#include "watchdog/clock.hpp"
+
 #include <fmt/format.h>
-#include <poll.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <utility>
-
-#include "watchdog/audit_chain.hpp"
-#include "watchdog/clock.hpp"
 
 namespace pgleash::watchdog {
 namespace {
@@ -29,7 +29,9 @@ off_t size_of(int fd) {
 /// A new file's name must survive a crash as well as its contents.
 void sync_directory_of(const std::string& file) {
   const auto slash = file.rfind('/');
-  const auto directory = slash == std::string::npos ? std::string{"."} : file.substr(0, std::max<std::size_t>(slash, 1));
+  const auto directory = slash == std::string::npos
+                             ? std::string{"."}
+                             : file.substr(0, std::max<std::size_t>(slash, 1));
   const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;
   ::fsync(fd);
@@ -37,16 +39,20 @@ void sync_directory_of(const std::string& file) {
 }
 
 int open_file(const std::string& file, std::string& problem) {
-  const int fd = ::open(file.c_str(), O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
+  const int fd =
+      ::open(file.c_str(),
+             O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
   if (fd < 0) {
-    problem = fmt::format("cannot open \"{}\": {}", file, errno == ELOOP ? "it is a symbolic link" : std::strerror(errno));
+    problem = fmt::format("cannot open \"{}\": {}", file,
+                          errno == ELOOP ? "it is a symbolic link" : std::strerror(errno));
     return -1;
   }
   struct stat facts {};
   if (::fstat(fd, &facts) != 0 || !S_ISREG(facts.st_mode)) {
     problem = fmt::format("\"{}\" is not a regular file", file);
   } else if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    problem = fmt::format("another process writes to \"{}\": two writers would break its chain", file);
+    problem =
+        fmt::format("another process writes to \"{}\": two writers would break its chain", file);
   } else {
     sync_directory_of(file);
     return fd;
@@ -55,7 +61,8 @@ int open_file(const std::string& file, std::string& problem) {
   return -1;
 }
 
-/// The last line and the one before it, without their ends. Reads backwards, as the file may be large.
+/// The last line and the one before it, without their ends. Reads backwards, as the file may be
+/// large.
 struct Tail {
   std::string last;      ///< not finished when `torn`
   std::string previous;  ///< only when `torn`
@@ -111,7 +118,8 @@ std::unique_ptr<AuditSink> AuditSink::open(const config::Audit& settings, std::s
   return sink;
 }
 
-AuditSink::AuditSink(const config::Audit& settings, int fd) : settings_(settings), fd_(fd), last_(chain_start) {}
+AuditSink::AuditSink(const config::Audit& settings, int fd)
+    : settings_(settings), fd_(fd), last_(chain_start) {}
 
 AuditSink::~AuditSink() {
   if (is_file()) ::close(fd_);
@@ -139,8 +147,9 @@ bool AuditSink::repair() {
     return true;
   }
   const auto resumes = tail.previous.empty() ? std::string{chain_start} : sha256(tail.previous);
-  const auto line = fmt::format(R"({{"ts":"{}","event":"chain.repaired","prev":"{}","resumes":"{}"}})",
-                                iso8601(wall_now()), sha256(tail.last), resumes);
+  const auto line =
+      fmt::format(R"({{"ts":"{}","event":"chain.repaired","prev":"{}","resumes":"{}"}})",
+                  iso8601(wall_now()), sha256(tail.last), resumes);
   if (!write_synced("\n" + line + "\n")) return false;
   last_ = sha256(line);
   torn_ = false;
@@ -168,9 +177,11 @@ bool AuditSink::write_synced(std::string_view bytes) {
     return !torn_;
   }
   const auto before = size_of(fd_);
-  // A write that the disk did not confirm is no record either, so it is taken back like a short one.
+  // A write that the disk did not confirm is no record either, so it is taken back like a short
+  // one.
   if (write_all(bytes) && (!settings_.fsync_each || ::fdatasync(fd_) == 0)) return true;
-  // Fails on a file with the append-only attribute: then the torn line stays, and is accounted for when the disk is back.
+  // Fails on a file with the append-only attribute: then the torn line stays, and is accounted for
+  // when the disk is back.
   if (before < 0 || ::ftruncate(fd_, before) != 0) torn_ = true;
   return false;
 }
@@ -180,7 +191,8 @@ bool AuditSink::write_all(std::string_view bytes) const {
     const auto written = ::write(fd_, bytes.data(), bytes.size());
     if (written > 0) {
       bytes.remove_prefix(static_cast<std::size_t>(written));
-    } else if (written < 0 && errno == EAGAIN) {  // a standard output that somebody made non-blocking
+    } else if (written < 0 &&
+               errno == EAGAIN) {  // a standard output that somebody made non-blocking
       pollfd ready{fd_, POLLOUT, 0};
       if (::poll(&ready, 1, stuck_after) <= 0) return false;
     } else if (written == 0 || errno != EINTR) {
@@ -194,8 +206,8 @@ bool AuditSink::reopen() {
   if (!is_file()) return true;
   struct stat ours {};
   struct stat named {};
-  if (::fstat(fd_, &ours) == 0 && ::lstat(settings_.file.c_str(), &named) == 0 && ours.st_dev == named.st_dev &&
-      ours.st_ino == named.st_ino) {
+  if (::fstat(fd_, &ours) == 0 && ::lstat(settings_.file.c_str(), &named) == 0 &&
+      ours.st_dev == named.st_dev && ours.st_ino == named.st_ino) {
     return true;  // nobody rotated
   }
   std::string problem;

@@ -1,22 +1,22 @@
 #pragma once
 
-#include <sys/types.h>
+#include "config/config.hpp"
+#include "watchdog/audit_record.hpp"
 
 #include <memory>
 #include <string>
 #include <string_view>
+#include <sys/types.h>
 #include <vector>
-
-#include "config/config.hpp"
-#include "watchdog/audit_record.hpp"
 
 namespace pgleash::watchdog {
 
 /// Where the lines go, and the end of their chain. Blocks: belongs to the audit thread.
 class AuditSink {
  public:
-  /// Null, and `problem` says why. An existing file's chain is taken up where it ends; a torn end is repaired.
-  /// The file is created 0600, never through a symbolic link, and is locked against a second writer.
+  /// Null, and `problem` says why. An existing file's chain is taken up where it ends; a torn end
+  /// is repaired. The file is created 0600, never through a symbolic link, and is locked against a
+  /// second writer.
   static std::unique_ptr<AuditSink> open(const config::Audit& settings, std::string& problem);
   ~AuditSink();
   AuditSink(const AuditSink&) = delete;
@@ -38,8 +38,8 @@ class AuditSink {
 
   config::Audit settings_;
   int fd_;
-  std::string last_;    ///< hash of the last line
-  bool torn_ = false;   ///< what a failed write left behind could not be taken back
+  std::string last_;   ///< hash of the last line
+  bool torn_ = false;  ///< what a failed write left behind could not be taken back
 };
 
 }  // namespace pgleash::watchdog

@@ -28,6 +28,7 @@ class Brake {
                                   Instant now) const noexcept;
   /// True while nothing would be ended yet even in enforce mode; labels what is only observed.
   [[nodiscard]] bool held_off(Instant now) const noexcept { return now < hold_until_; }
+  [[nodiscard]] Instant hold_until() const noexcept { return hold_until_; }
 
  private:
   Instant hold_until_;

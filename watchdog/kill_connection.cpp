@@ -1,10 +1,10 @@
 #include "watchdog/kill_connection.hpp"
 
+#include "watchdog/clock.hpp"
+
 #include <fmt/format.h>
 
 #include <utility>
-
-#include "watchdog/clock.hpp"
 
 namespace pgleash::watchdog {
 namespace {
@@ -16,7 +16,8 @@ constexpr const char* look_sql = R"(
 SELECT s.backend_start, s.state, s.state_change, s.xact_start, s.query_start
 FROM pg_catalog.pg_stat_get_activity($1::pg_catalog.int4) AS s)";
 
-/// A guard and what fills its parameters. `=` on the column that identifies the activity: NULL is no evidence.
+/// A guard and what fills its parameters. `=` on the column that identifies the activity: NULL is
+/// no evidence.
 struct Guard {
   std::string name;
   std::string condition;
@@ -50,7 +51,10 @@ PgParameters parameters(const BackendId& backend, const JudgedColumns& judged) {
   all.add_int4(static_cast<std::int32_t>(backend.pid)).add_time(backend.backend_start);
   switch (judged.counter) {
     case JudgedCounter::state:
-      all.add_text(judged.state).add_time(judged.state_change).add_time(judged.xact_start).add_time(known(judged.query_start));
+      all.add_text(judged.state)
+          .add_time(judged.state_change)
+          .add_time(judged.xact_start)
+          .add_time(known(judged.query_start));
       break;
     case JudgedCounter::request:
       all.add_time(judged.query_start).add_time(judged.xact_start);
@@ -83,8 +87,8 @@ bool same(const JudgedColumns& then, const JudgedColumns& now) {
   if (!conclusive(then)) return true;  // alive, and nothing says that it went on to something else
   switch (then.counter) {
     case JudgedCounter::state:
-      return then.state == now.state && then.state_change == now.state_change && then.xact_start == now.xact_start &&
-             then.query_start == now.query_start;
+      return then.state == now.state && then.state_change == now.state_change &&
+             then.xact_start == now.xact_start && then.query_start == now.query_start;
     case JudgedCounter::request:
       return then.query_start == now.query_start && then.xact_start == now.xact_start;
     case JudgedCounter::transaction:
@@ -107,22 +111,30 @@ KillConnection::KillConnection(boost::asio::any_io_executor executor, const conf
       turnstile_(executor),
       idle_(std::make_shared<boost::asio::steady_timer>(executor)) {}
 
-KillConnection::~KillConnection() { close(); }
+KillConnection::~KillConnection() {
+  close();
+}
 
-Task<KillConnection::Answer> KillConnection::terminate(BackendId backend, JudgedColumns judged, Instant deadline) {
-  if (!conclusive(judged)) co_return Answer{SqlResult::unavailable, "the server does not say what the session does"};
+Task<KillConnection::Answer> KillConnection::terminate(BackendId backend, JudgedColumns judged,
+                                                       Instant deadline) {
+  if (!conclusive(judged))
+    co_return Answer{SqlResult::unavailable, "the server does not say what the session does"};
   auto [name, condition] = guard(judged.counter);
   auto sql = fmt::format(
-      "SELECT pg_catalog.pg_terminate_backend(s.pid) FROM pg_catalog.pg_stat_get_activity($1::pg_catalog.int4) AS s"
+      "SELECT pg_catalog.pg_terminate_backend(s.pid) FROM "
+      "pg_catalog.pg_stat_get_activity($1::pg_catalog.int4) AS s"
       " WHERE s.backend_start = $2::pg_catalog.timestamptz AND s.backend_type = 'client backend'"
-      " AND s.pid <> pg_catalog.pg_backend_pid(){}", condition);
-  const auto rows = co_await run(std::move(name), std::move(sql), parameters(backend, judged), deadline);
+      " AND s.pid <> pg_catalog.pg_backend_pid(){}",
+      condition);
+  const auto rows =
+      co_await run(std::move(name), std::move(sql), parameters(backend, judged), deadline);
   if (!rows) {
     const auto& error = rows.error();
     const bool denied = error.sqlstate == "42501";
     co_return Answer{denied ? SqlResult::denied : SqlResult::unavailable, error.message};
   }
-  if (rows->size() == 0) co_return Answer{SqlResult::changed, "the backend is gone, or does something else now"};
+  if (rows->size() == 0)
+    co_return Answer{SqlResult::changed, "the backend is gone, or does something else now"};
   if (!rows->boolean(0, 0)) co_return Answer{SqlResult::changed, "the backend ended by itself"};
   co_return Answer{SqlResult::signalled, {}};
 }
@@ -136,24 +148,29 @@ Task<BackendSight> KillConnection::look(BackendId backend, JudgedColumns judged,
   const auto backend_start = rows->time(0, 0);
   if (!backend_start) co_return BackendSight::not_visible;  // no pg_read_all_stats
   if (*backend_start != backend.backend_start) co_return BackendSight::gone;
-  const JudgedColumns now{judged.counter, std::string{rows->text(0, 1)}, rows->time(0, 2).value_or(ServerTime{}),
-                          rows->time(0, 3), rows->time(0, 4).value_or(ServerTime{})};
+  const JudgedColumns now{judged.counter, std::string{rows->text(0, 1)},
+                          rows->time(0, 2).value_or(ServerTime{}), rows->time(0, 3),
+                          rows->time(0, 4).value_or(ServerTime{})};
   co_return same(judged, now) ? BackendSight::same : BackendSight::moved_on;
 }
 
-/// One statement, on a connection that is opened and a statement that is prepared when they are not.
-Task<PgResult<PgRows>> KillConnection::run(std::string name, std::string sql, PgParameters parameters,
-                                           Instant deadline) {
+/// One statement, on a connection that is opened and a statement that is prepared when they are
+/// not.
+Task<PgResult<PgRows>> KillConnection::run(std::string name, std::string sql,
+                                           PgParameters parameters, Instant deadline) {
   const auto turn = co_await turnstile_.enter(deadline);
-  if (!turn) co_return PgError{PgError::Kind::timeout, {}, "other statements took all the time", name};
+  if (!turn)
+    co_return PgError{PgError::Kind::timeout, {}, "other statements took all the time", name};
   idle_->expires_at(Instant::max());
   if (!connection_ || !connection_->alive()) {
     prepared_.clear();
     connection_ = std::make_unique<PgConnection>(executor_);
-    if (auto error = co_await connection_->open(monitor_endpoint(server_), deadline)) co_return std::move(*error);
+    if (auto error = co_await connection_->open(monitor_endpoint(server_), deadline))
+      co_return std::move(*error);
   }
   if (!prepared_.contains(name)) {
-    if (auto done = co_await connection_->prepare(name, std::move(sql), deadline); !done) co_return done.error();
+    if (auto done = co_await connection_->prepare(name, std::move(sql), deadline); !done)
+      co_return done.error();
     prepared_.insert(name);
   }
   auto rows = co_await connection_->execute(std::move(name), std::move(parameters), deadline);
@@ -165,7 +182,8 @@ void KillConnection::keep_for_a_while() {
   idle_->expires_after(kept);
   idle_->async_wait([this, idle = std::weak_ptr{idle_}](boost::system::error_code cancelled) {
     const auto timer = idle.lock();
-    if (cancelled || !timer || timer->expiry() > watchdog::now()) return;  // in use again, though it had expired
+    if (cancelled || !timer || timer->expiry() > watchdog::now())
+      return;  // in use again, though it had expired
     connection_.reset();
   });
 }

@@ -1,13 +1,5 @@
 #pragma once
 
-#include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <chrono>
-#include <memory>
-#include <optional>
-#include <set>
-#include <string>
-
 #include "config/config.hpp"
 #include "proxy/kill_order.hpp"
 #include "watchdog/activity.hpp"
@@ -16,9 +8,19 @@
 #include "watchdog/termination_plan.hpp"
 #include "watchdog/turnstile.hpp"
 
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
 namespace pgleash::watchdog {
 
-/// The server's columns that a verdict's counter rests on: same columns, same activity (PRODUCT.md, below the ladder).
+/// The server's columns that a verdict's counter rests on: same columns, same activity (PRODUCT.md,
+/// below the ladder).
 struct JudgedColumns {
   proxy::JudgedCounter counter = proxy::JudgedCounter::state;
   std::string state;
@@ -28,10 +30,11 @@ struct JudgedColumns {
 };
 [[nodiscard]] JudgedColumns judged_columns(proxy::JudgedCounter counter, const ActivityRow& row);
 
-/// The second line: ends and verifies backends by SQL, over a connection of its own so that a slow sample delays no kill.
-/// Opened on demand, kept for a while. Tasks may overlap; statements queue. Control thread; outlives its tasks.
-/// Always by (pid, backend_start), and over pg_stat_get_activity(pid): the view would read everybody's entry, and that
-/// widens the window between the look and the signal.
+/// The second line: ends and verifies backends by SQL, over a connection of its own so that a slow
+/// sample delays no kill. Opened on demand, kept for a while. Tasks may overlap; statements queue.
+/// Control thread; outlives its tasks. Always by (pid, backend_start), and over
+/// pg_stat_get_activity(pid): the view would read everybody's entry, and that widens the window
+/// between the look and the signal.
 class KillConnection {
  public:
   static constexpr Duration kept = std::chrono::seconds{60};
@@ -46,8 +49,8 @@ class KillConnection {
     TerminationPlan::SqlResult result = TerminationPlan::SqlResult::unavailable;
     std::string why;
   };
-  /// pg_terminate_backend, if and only if the judged activity goes on. Without the columns its counter needs
-  /// (track_activities off) nothing is judged the same, so nothing is ended.
+  /// pg_terminate_backend, if and only if the judged activity goes on. Without the columns its
+  /// counter needs (track_activities off) nothing is judged the same, so nothing is ended.
   Task<Answer> terminate(BackendId backend, JudgedColumns judged, Instant deadline);
   /// `not_visible` when there is no connection, or the server hides the backend from us.
   Task<BackendSight> look(BackendId backend, JudgedColumns judged, Instant deadline);
@@ -57,15 +60,17 @@ class KillConnection {
   [[nodiscard]] std::optional<protocol::BackendPid> pid() const noexcept;
 
  private:
-  Task<PgResult<PgRows>> run(std::string name, std::string sql, PgParameters parameters, Instant deadline);
+  Task<PgResult<PgRows>> run(std::string name, std::string sql, PgParameters parameters,
+                             Instant deadline);
   void keep_for_a_while();
 
   config::Server server_;
   boost::asio::any_io_executor executor_;
   Turnstile turnstile_;
-  std::shared_ptr<boost::asio::steady_timer> idle_;  ///< shared with its handler, which may run after us
+  std::shared_ptr<boost::asio::steady_timer>
+      idle_;  ///< shared with its handler, which may run after us
   std::unique_ptr<PgConnection> connection_;
-  std::set<std::string> prepared_;                   ///< on connection_
+  std::set<std::string> prepared_;  ///< on connection_
 };
 
 }  // namespace pgleash::watchdog

@@ -1,11 +1,15 @@
 #pragma once
 
-#include <libpq-fe.h>
+#include "watchdog/pg_endpoint.hpp"
+#include "watchdog/pg_result.hpp"
+#include "watchdog/task.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <libpq-fe.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -13,36 +17,20 @@
 #include <string>
 #include <vector>
 
-#include "config/config.hpp"
-#include "watchdog/pg_result.hpp"
-#include "watchdog/task.hpp"
-
 namespace pgleash::watchdog {
 
-/// Where and as whom to connect.
-struct PgEndpoint {
-  config::Address address;
-  config::Keepalive keepalive{};
-  std::string user;
-  std::string database;
-  std::string password_file;  ///< read at each connect, wiped after; empty: libpq's own sources (PGPASSWORD, passfile)
-  std::string application_name = "pgleash";
-  Duration statement_timeout{};  ///< the server's own limit; a caller's deadline should lie a little behind it
-};
-
-/// What the [server] and [server.monitor] sections say.
-[[nodiscard]] PgEndpoint monitor_endpoint(const config::Server& server);
-
-/// One libpq connection on the Asio loop: nothing here ever blocks the thread, every wait has a deadline.
+/// One libpq connection on the Asio loop: nothing here ever blocks the thread, every wait has a
+/// deadline.
 ///
-/// Belongs to one thread, and must outlive the tasks it gave out. One statement at a time. The descriptor stays armed
-/// while idle, so the death of the server is noticed when it happens and not at the next statement. A statement that
-/// passes its deadline drops the connection, since libpq has no other way out that does not block.
+/// Belongs to one thread, and must outlive the tasks it gave out. One statement at a time. The
+/// descriptor stays armed while idle, so the death of the server is noticed when it happens and not
+/// at the next statement. A statement that passes its deadline drops the connection, since libpq
+/// has no other way out that does not block.
 ///
-/// The session is read-only and frugal: see `options` in pg_connection.cpp. Its client_encoding is SQL_ASCII, that is,
-/// the server converts and checks nothing: pg_stat_activity shows the bytes of sessions of other databases, in their
-/// encodings, and a conversion would fail on them.
-/// Source: "libpq - C Library", Database Connection Control Functions; Asynchronous Command Processing.
+/// The session is read-only and frugal: see session_options in pg_endpoint.cpp. Its client_encoding
+/// is SQL_ASCII, that is, the server converts and checks nothing: pg_stat_activity shows the bytes
+/// of sessions of other databases, in their encodings, and a conversion would fail on them. Source:
+/// "libpq - C Library", Database Connection Control Functions; Asynchronous Command Processing.
 class PgConnection {
  public:
   explicit PgConnection(boost::asio::any_io_executor executor);
@@ -50,9 +38,11 @@ class PgConnection {
   PgConnection(const PgConnection&) = delete;
   PgConnection& operator=(const PgConnection&) = delete;
 
-  /// A new connection, logged in. Tries each address of a host name in turn, until one has a server that answers.
+  /// A new connection, logged in. Tries each address of a host name in turn, until one has a server
+  /// that answers.
   static Task<PgResult<std::unique_ptr<PgConnection>>> connect(PgEndpoint where, Instant deadline);
-  /// The same for an object that exists, so that its owner can close() it meanwhile. Once in its life.
+  /// The same for an object that exists, so that its owner can close() it meanwhile. Once in its
+  /// life.
   Task<std::optional<PgError>> open(PgEndpoint where, Instant deadline);
 
   Task<PgResult<PgRows>> prepare(std::string name, std::string sql, Instant deadline);
@@ -77,7 +67,8 @@ class PgConnection {
   class InUse;
 
   Task<PgResult<Addresses>> resolve(std::string host, std::uint16_t port, Instant deadline);
-  Task<std::optional<PgError>> open_address(const PgEndpoint& where, const std::string& hostaddr, Instant deadline);
+  Task<std::optional<PgError>> open_address(const PgEndpoint& where, const std::string& hostaddr,
+                                            Instant deadline);
   std::optional<PgError> opened();
   PgError connect_error(bool reached) const;
 
@@ -95,13 +86,15 @@ class PgConnection {
   void drop(PgError why);
   static void on_notice(void* self, const PGresult* notice);
 
-  boost::asio::posix::stream_descriptor socket_;  ///< libpq's own descriptor, lent: released before libpq may close it
-  boost::asio::steady_timer wake_;                ///< the deadline of the one wait; whatever happens cancels it
+  boost::asio::posix::stream_descriptor
+      socket_;  ///< libpq's own descriptor, lent: released before libpq may close it
+  boost::asio::steady_timer wake_;  ///< the deadline of the one wait; whatever happens cancels it
   boost::asio::ip::tcp::resolver resolver_;
-  std::shared_ptr<std::uint64_t> generation_;     ///< handlers of an earlier generation find nothing to do
+  std::shared_ptr<std::uint64_t>
+      generation_;  ///< handlers of an earlier generation find nothing to do
   PGconn* conn_ = nullptr;
   PgError loss_;
-  std::string fatal_;                             ///< the server's last words
+  std::string fatal_;  ///< the server's last words
   std::string fatal_sqlstate_;
   std::optional<PgResult<Addresses>> resolved_;
   protocol::BackendPid pid_{};

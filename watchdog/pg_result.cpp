@@ -1,5 +1,8 @@
 #include "watchdog/pg_result.hpp"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <concepts>
 
 namespace pgleash::watchdog {
@@ -15,7 +18,8 @@ template <std::unsigned_integral T>
 T decode(std::string_view bytes) noexcept {
   if (bytes.size() != sizeof(T)) return 0;
   T value = 0;
-  for (const char byte : bytes) value = static_cast<T>(value << 8U | static_cast<unsigned char>(byte));
+  for (const char byte : bytes)
+    value = static_cast<T>(value << 8U | static_cast<unsigned char>(byte));
   return value;
 }
 
@@ -28,7 +32,32 @@ std::string encode(T value) {
   return bytes;
 }
 
+bool is_sqlstate(std::string_view text) {
+  return text.size() == 5 && std::ranges::all_of(text, [](char c) {
+           return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z');
+         });
+}
+
 }  // namespace
+
+std::string libpq_message(std::string_view text, std::string* sqlstate) {
+  std::vector<std::string> lines;
+  while (!text.empty()) {
+    const auto end = std::min(text.find('\n'), text.size());
+    std::string line{text.substr(0, end)};
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.empty() || line.starts_with("LOCATION:")) continue;
+    for (auto at = line.find(":  "); at != std::string::npos; at = line.find(":  ", at + 1)) {
+      const auto code = line.substr(at + 3, 5);
+      if (!is_sqlstate(code) || line.compare(at + 8, 2, ": ") != 0) continue;
+      if (sqlstate != nullptr) *sqlstate = code;
+      line.replace(at, 10, ": ");
+      break;
+    }
+    if (std::ranges::find(lines, line) == lines.end()) lines.push_back(std::move(line));
+  }
+  return fmt::format("{}", fmt::join(lines, "; "));
+}
 
 std::string_view name(PgError::Kind kind) noexcept {
   switch (kind) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "watchdog/activity.hpp"
+
 #include <libpq-fe.h>
 
 #include <cstdint>
@@ -10,8 +12,6 @@
 #include <utility>
 #include <variant>
 #include <vector>
-
-#include "watchdog/activity.hpp"
 
 namespace pgleash::watchdog {
 
@@ -30,6 +30,11 @@ struct PgError {
   std::string statement;  ///< name of the prepared statement, or "query"; empty while connecting
 };
 [[nodiscard]] std::string_view name(PgError::Kind kind) noexcept;
+
+/// libpq's text in one line: it ends lines, and repeats itself when it tried with TLS and without.
+/// With `sqlstate`, that is taken out of a verbose text ("FATAL:  28P01: password …"), the only
+/// place where a refused login has it.
+[[nodiscard]] std::string libpq_message(std::string_view text, std::string* sqlstate = nullptr);
 
 /// A value or a PgError. Asking for the one that is not there is a bug of ours.
 template <class T>
@@ -51,9 +56,9 @@ class [[nodiscard]] PgResult {
   std::variant<T, PgError> content_;
 };
 
-/// The rows of one statement, in binary format. Columns by position; the type asked for must be the column's own
-/// (int4, int8, bool, oid, timestamptz, or any whose binary form is its text).
-/// Texts are bytes: what pg_stat_activity shows is in the encoding of the session it came from.
+/// The rows of one statement, in binary format. Columns by position; the type asked for must be the
+/// column's own (int4, int8, bool, oid, timestamptz, or any whose binary form is its text). Texts
+/// are bytes: what pg_stat_activity shows is in the encoding of the session it came from.
 class PgRows {
  public:
   PgRows() = default;
@@ -64,8 +69,8 @@ class PgRows {
   [[nodiscard]] std::string_view text(int row, int column) const noexcept;  ///< empty for NULL
   [[nodiscard]] bool boolean(int row, int column) const noexcept;           ///< false for NULL
   [[nodiscard]] std::int32_t int4(int row, int column) const noexcept;      ///< 0 for NULL
-  [[nodiscard]] std::uint32_t oid(int row, int column) const noexcept;      ///< 0 (InvalidOid) for NULL
-  [[nodiscard]] std::int64_t int8(int row, int column) const noexcept;      ///< 0 for NULL
+  [[nodiscard]] std::uint32_t oid(int row, int column) const noexcept;  ///< 0 (InvalidOid) for NULL
+  [[nodiscard]] std::int64_t int8(int row, int column) const noexcept;  ///< 0 for NULL
   [[nodiscard]] std::optional<ServerTime> time(int row, int column) const noexcept;
 
  private:
@@ -75,7 +80,8 @@ class PgRows {
   std::unique_ptr<PGresult, Clear> result_;
 };
 
-/// Values for $1, $2 … in the order they are added, in binary format where PostgreSQL's type has one we need.
+/// Values for $1, $2 … in the order they are added, in binary format where PostgreSQL's type has
+/// one we need.
 class PgParameters {
  public:
   PgParameters& add_int4(std::int32_t value);

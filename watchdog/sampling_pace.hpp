@@ -1,13 +1,14 @@
 #pragma once
 
+#include "protocol/types.hpp"
+
 #include <algorithm>
 #include <chrono>
 
-#include "protocol/types.hpp"
-
 namespace pgleash::watchdog {
 
-/// How long to wait between two samples: longer while they are dear, and never so long that evidence grows stale.
+/// How long to wait between two samples: longer while they are dear, and never so long that
+/// evidence grows stale.
 class SamplingPace {
  public:
   static constexpr Duration dear = std::chrono::milliseconds{100};
@@ -15,8 +16,10 @@ class SamplingPace {
 
   explicit SamplingPace(Duration interval) : configured_(interval), interval_(interval) {}
   void took(Duration sample) noexcept {
-    if (sample > dear) interval_ = std::min(interval_ * 2, configured_ * slowest);
-    else if (sample < dear / 2) interval_ = std::max(interval_ / 2, configured_);
+    if (sample > dear)
+      interval_ = std::min(interval_ * 2, configured_ * slowest);
+    else if (sample < dear / 2)
+      interval_ = std::max(interval_ / 2, configured_);
   }
   [[nodiscard]] Duration interval() const noexcept { return interval_; }
 
@@ -25,7 +28,8 @@ class SamplingPace {
   Duration interval_;
 };
 
-/// The waits between attempts to connect: doubling, and less a random part so that a fleet does not return as one.
+/// The waits between attempts to connect: doubling, and less a random part so that a fleet does not
+/// return as one.
 class BackOff {
  public:
   static constexpr Duration first = std::chrono::milliseconds{500};

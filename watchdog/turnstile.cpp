@@ -3,6 +3,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+
 #include <list>
 
 namespace pgleash::watchdog {
@@ -23,7 +24,8 @@ struct Turnstile::Queue {
   bool taken = false;
 };
 
-Turnstile::Turnstile(boost::asio::any_io_executor executor) : queue_(std::make_shared<Queue>(std::move(executor))) {}
+Turnstile::Turnstile(boost::asio::any_io_executor executor)
+    : queue_(std::make_shared<Queue>(std::move(executor))) {}
 
 Turnstile::Turn::~Turn() {
   if (!queue_) return;
@@ -48,7 +50,8 @@ Task<std::optional<Turnstile::Turn>> Turnstile::enter(Instant deadline) {
   self->timer.expires_at(deadline);
   queue->waiting.push_back(self);
   boost::system::error_code admitted_or_late;
-  co_await self->timer.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, admitted_or_late));
+  co_await self->timer.async_wait(
+      boost::asio::redirect_error(boost::asio::use_awaitable, admitted_or_late));
   if (self->admitted) co_return Turn{queue};
   queue->waiting.remove(self);
   co_return std::nullopt;

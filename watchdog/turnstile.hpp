@@ -1,16 +1,18 @@
 #pragma once
 
+#include "protocol/types.hpp"
+#include "watchdog/task.hpp"
+
 #include <boost/asio/any_io_executor.hpp>
+
 #include <memory>
 #include <optional>
 #include <utility>
 
-#include "protocol/types.hpp"
-#include "watchdog/task.hpp"
-
 namespace pgleash::watchdog {
 
-/// Lets tasks of one thread through one at a time, in the order they came, each no longer waiting than it wants to.
+/// Lets tasks of one thread through one at a time, in the order they came, each no longer waiting
+/// than it wants to.
 class Turnstile {
   struct Queue;
 
@@ -33,7 +35,8 @@ class Turnstile {
   Task<std::optional<Turn>> enter(Instant deadline);
 
  private:
-  std::shared_ptr<Queue> queue_;  ///< shared with the turns: frames of an ending loop may outlive the turnstile
+  std::shared_ptr<Queue>
+      queue_;  ///< shared with the turns: frames of an ending loop may outlive the turnstile
 };
 
 }  // namespace pgleash::watchdog

@@ -19,6 +19,24 @@ constexpr Duration longest_survivor_pause = 30s;
 /// Applications told apart in application_actions_total; what comes later is "other".
 constexpr std::size_t max_counted_applications = 200;
 
+/// After what time an activity may be judged again although it had its verdict: when nothing was done to it. Nothing:
+/// never; it is gone, over, or still being verified.
+std::optional<Duration> until_judged_again(const Verdict& verdict, Outcome outcome) {
+  switch (outcome) {
+    case Outcome::exempted:
+      return 1s;  // a COMMIT was on its way
+    case Outcome::recovered:
+      // Only a rule that judges the whole session can meet the same "activity" again.
+      return verdict.counter == proxy::JudgedCounter::session ? std::optional<Duration>{1s} : std::nullopt;
+    case Outcome::error:
+      return 10s;  // the audit log, mostly
+    case Outcome::denied:
+      return 60s;  // somebody has to grant something
+    default:
+      return std::nullopt;
+  }
+}
+
 template <class Histogram>
 void observe(Histogram& histogram, Duration took) {
   const double seconds = std::chrono::duration<double>(took).count();
@@ -120,12 +138,7 @@ Task<void> Watchdog::tick() {
   std::vector<proxy::SessionView> views = co_await sessions_.views(server_.name);
   note_monitor();
   const Instant at = now();
-  if (was_held_off_ && !brake_.held_off(at)) {
-    // What was only put off is judged again, exemptions and all.
-    was_held_off_ = false;
-    for (const Verdict& verdict : deferred_) engine_->forget(verdict);
-    deferred_.clear();
-  }
+  judge_again(at);
   const bool up = sampler_ && sampler_->state().up;
   auto snapshot = std::make_shared<Snapshot>(
       join_.join(at, std::move(views), sampler_ ? sampler_->latest() : nullptr, up));
@@ -133,6 +146,12 @@ Task<void> Watchdog::tick() {
   for (const Verdict& verdict : evaluation.warnings) events_.warned(server_.name, verdict);
   for (Verdict& verdict : evaluation.verdicts) decide(std::move(verdict), at);
   publish(std::move(snapshot));
+}
+
+void Watchdog::judge_again(Instant at) {
+  const auto due = std::stable_partition(later_.begin(), later_.end(), [&](const Later& one) { return at < one.when; });
+  std::for_each(due, later_.end(), [&](const Later& one) { engine_->forget(one.verdict); });
+  later_.erase(due, later_.end());
 }
 
 void Watchdog::decide(Verdict verdict, Instant at) {
@@ -150,7 +169,7 @@ void Watchdog::decide(Verdict verdict, Instant at) {
       return;
     case Permission::defer:
       finish_without_act(verdict, Outcome::deferred);
-      deferred_.push_back(std::move(verdict));
+      later_.push_back({std::move(verdict), brake_.hold_until()});
       return;
   }
 }
@@ -174,10 +193,7 @@ Task<void> Watchdog::terminate(Verdict verdict) {
   const TerminationRecord record = co_await terminator_.terminate(verdict, sampler_ && sampler_->state().up);
   count(verdict, record.outcome, record.took);
   events_.finished(server_.name, verdict, record);
-  const bool nothing_done = record.outcome == Outcome::exempted || record.outcome == Outcome::error ||
-                            record.outcome == Outcome::denied ||
-                            (record.outcome == Outcome::recovered && verdict.counter == proxy::JudgedCounter::session);
-  if (nothing_done) engine_->forget(verdict);
+  if (const auto pause = until_judged_again(verdict, record.outcome)) later_.push_back({verdict, now() + *pause});
   if (record.outcome == Outcome::survived) spawn(watch_survivor(std::move(verdict), now()), "survivor");
 }
 

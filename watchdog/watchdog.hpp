@@ -56,8 +56,15 @@ class Watchdog {
   [[nodiscard]] std::shared_ptr<const WatchdogStatus> status() const noexcept { return status_; }
 
  private:
+  /// A verdict that left its session there: the activity is judged afresh, exemptions and all, from `when` on.
+  struct Later {
+    Verdict verdict;
+    Instant when;
+  };
+
   Task<void> judge();
   Task<void> tick();
+  void judge_again(Instant now);
   void decide(Verdict verdict, Instant now);
   void finish_without_act(const Verdict& verdict, Outcome outcome);
   Task<void> write_line(AuditEvent event, Verdict verdict, std::optional<Outcome> outcome, std::string why);
@@ -85,9 +92,8 @@ class Watchdog {
   boost::asio::steady_timer idle_;            ///< cancelled whenever a task ends
   WatchdogStatus totals_;
   std::shared_ptr<const WatchdogStatus> status_;
-  std::vector<Verdict> deferred_;             ///< judged again when the hold-off is over
+  std::vector<Later> later_;
   std::size_t tasks_ = 0;
-  bool was_held_off_ = true;
   bool monitor_was_up_ = false;
   std::string monitor_problem_;
   bool stopping_ = false;

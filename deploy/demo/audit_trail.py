@@ -10,7 +10,8 @@ from narration import say
 
 
 #: What was judged, in the words of the client's error.
-JUDGED = {"idle": "idle", "idle_in_transaction": "idle in transaction", "statement": "running", "transaction_age": "transaction open"}
+JUDGED = {"idle": "idle", "idle_in_transaction": "idle in transaction", "statement": "running",
+          "transaction_age": "transaction open"}
 
 
 class AuditTrail:
@@ -63,7 +64,8 @@ class AuditTrail:
     def _tell(record: dict) -> None:
         who = f"{record.get('application', '?')}, backend {record.get('pid', '?')}"
         if record["event"] == "intent":
-            say("pgleash", f"{record['action']}: {who}: {JUDGED.get(record['kind'], record['kind'])} for {record['measured_ms'] / 1000:.2f} s, "
+            what = f"{JUDGED.get(record['kind'], record['kind'])} for {record['measured_ms'] / 1000:.2f} s"
+            say("pgleash", f"{record['action']}: {who}: {what}, "
                 f"rule '{record['rule']}', incident {record['verdict']}", "yellow")
         elif record["event"] == "outcome":
             reason = record.get("exemption") or record.get("step", "").replace("_", " ")

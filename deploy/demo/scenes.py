@@ -78,8 +78,9 @@ def expect_end(stage: Stage, error: PgError | None, after: float, limit: float, 
 
 
 def leaked_transaction(stage: Stage, troupe: Troupe) -> list[Ended]:
-    scene(1, "A leaked transaction", "'orders' opens a transaction, updates a row, and forgets it. Beside it 'steady' is idle in transaction too, "
-          "again and again, but commits after a second each time.")
+    scene(1, "A leaked transaction",
+          "'orders' opens a transaction, updates a row, and forgets it. Beside it 'steady' is idle in transaction "
+          "too, again and again, but commits after a second each time.")
     done_before = troupe.steady.done
     orders = stage.connect("orders")
     orders.query("begin; update stock set pieces = 0 where id = 19")
@@ -98,8 +99,9 @@ def leaked_transaction(stage: Stage, troupe: Troupe) -> list[Ended]:
 
 
 def leaked_sessions(stage: Stage, troupe: Troupe) -> list[Ended]:
-    scene(2, "Leaked sessions", "'leaky' opens three sessions, uses each once and loses them. The rule names 'notifier' and 'checkout' as well: "
-          "one listens, and the pool of the other is in use.")
+    scene(2, "Leaked sessions",
+          "'leaky' opens three sessions, uses each once and loses them. The rule names 'notifier' and 'checkout' "
+          "as well: one listens, and the pool of the other is in use.")
     leaked = [stage.connect("leaky") for _ in range(3)]
     for connection in leaked:
         connection.query("select 1")
@@ -109,20 +111,24 @@ def leaked_sessions(stage: Stage, troupe: Troupe) -> list[Ended]:
     ends = [end_of(stage, connection, "leaky", IDLE_LIMIT + SLACK) for connection in leaked]
     ended = [expect_end(stage, error, at - since, IDLE_LIMIT, "57P05", "leaky", connection.pid, "leaked-session")
              for connection, (error, at) in zip(leaked, ends)]
-    exempted = wait_until(lambda: stage.metric("pgleash_rule_exempted_total", rule="leaked-session", exemption="listening"), SLACK)
+    exempted = wait_until(lambda: stage.metric("pgleash_rule_exempted_total", rule="leaked-session", exemption="listening"),
+                          SLACK)
     expect(exempted, "notifier is idle for as long, and exempt: it listens")
     announcer = stage.connect("announcer")
     announcer.query("notify orders, 'number 4711'")
     announcer.close()
     expect(wait_until(lambda: troupe.notifier.done == 1, SLACK) and not troupe.notifier.trouble, "notifier hears the next NOTIFY")
     pool = stage.backends("checkout")
-    expect(len(pool) == 3 and not troupe.checkout.trouble, "checkout's pool of three is whole: each of them was used within the limit")
+    expect(len(pool) == 3 and not troupe.checkout.trouble,
+           "checkout's pool of three is whole: each of them was used within the limit")
     return ended
 
 
 def runaway(stage: Stage, troupe: Troupe) -> list[Ended]:
-    scene(3, "A runaway query, and a dump", "'reporting' joins everything with everything. At the same time a pg_dump has its transaction open "
-          "for longer than a rule allows, and is exempt for what it does; another application only calls itself pg_dump.")
+    scene(3, "A runaway query, and a dump",
+          "'reporting' joins everything with everything. At the same time a pg_dump has its transaction open for "
+          "longer than a rule allows, and is exempt for what it does; another application only calls itself "
+          "pg_dump.")
     environment = stage.environment("shop", stage.password, stage.port, "shop", "nightly-dump")
     dump = subprocess.Popen(["pg_dump", "--enable-row-security", "--data-only", "--table=invoice"], env=environment,
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -135,7 +141,8 @@ def runaway(stage: Stage, troupe: Troupe) -> list[Ended]:
         pretender.join(AGE_LIMIT + SLACK)
         if expect(pretender.error, "who only calls itself pg_dump is ended"):
             say("pg_dump", told(pretender.error), "red")
-            ended.append(expect_end(stage, pretender.error, pretender.after, AGE_LIMIT, "25P04", "pg_dump", pretender.pid, "long-transaction"))
+            ended.append(expect_end(stage, pretender.error, pretender.after, AGE_LIMIT, "25P04", "pg_dump", pretender.pid,
+                                    "long-transaction"))
         output, _ = dump.communicate(timeout=20)
     finally:
         if dump.poll() is None:
@@ -184,7 +191,8 @@ def cancelled_report(stage: Stage) -> list[Ended]:
         say("reporting", told(error), "red")
         expect(error.sqlstate == "57014" and STATEMENT_LIMIT <= after <= STATEMENT_LIMIT + SLACK,
                f"the statement is cancelled after {after:.1f} s; the limit is {STATEMENT_LIMIT:.0f} s")
-        ended = [accounted(stage, "reporting", "runaway-report", reporting.pid, after, f"{error.severity} {error.sqlstate}", error)]
+        ended = [accounted(stage, "reporting", "runaway-report", reporting.pid, after,
+                           f"{error.severity} {error.sqlstate}", error)]
         expect(reporting.query("select 'alive'").rows == [("alive",)], "its session lives on: the next SELECT answers")
         reporting.close()
         return ended
@@ -193,8 +201,9 @@ def cancelled_report(stage: Stage) -> list[Ended]:
 
 
 def blocker(stage: Stage, troupe: Troupe) -> list[Ended]:
-    scene(4, "A blocker and its victims", "'warehouse' updates a row and stays idle in transaction. Two sessions of 'shopfront' need that row. "
-          "Who waits works; who holds the lock and does nothing is ended.")
+    scene(4, "A blocker and its victims",
+          "'warehouse' updates a row and stays idle in transaction. Two sessions of 'shopfront' need that row. Who "
+          "waits works; who holds the lock and does nothing is ended.")
     warehouse = stage.connect("warehouse")
     warehouse.query("begin; update stock set pieces = 0 where id = 20")
     since = time.monotonic()
@@ -227,15 +236,19 @@ def blocker(stage: Stage, troupe: Troupe) -> list[Ended]:
            + "".join(f" ({w})" for w in waits.values() if isinstance(w, str)))
     for victim in victims:
         victim.close()
-    expect(stage.sql_in_shop("select pieces from stock where id = 20") == [("998",)], "their updates are there, the blocker's is not")
+    expect(stage.sql_in_shop("select pieces from stock where id = 20") == [("998",)],
+           "their updates are there, the blocker's is not")
     return [ended]
 
 
 def vanished(stage: Stage, troupe: Troupe) -> list[Ended]:
-    scene(5, "A client that vanishes", "A psql is killed with SIGKILL in the middle of a query. PostgreSQL alone would go on for the whole ten "
-          "minutes. Who only closes its half still gets its answer, and who sends Terminate behind its work gets it done.")
-    client = subprocess.Popen(["psql", "-X", "-c", "select pg_sleep(600)"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL, env=stage.environment("shop", stage.password, stage.port, "shop", "vanishing"))
+    scene(5, "A client that vanishes",
+          "A psql is killed with SIGKILL in the middle of a query. PostgreSQL alone would go on for the whole ten "
+          "minutes. Who only closes its half still gets its answer, and who sends Terminate behind its work gets "
+          "it done.")
+    environment = stage.environment("shop", stage.password, stage.port, "shop", "vanishing")
+    client = subprocess.Popen(["psql", "-X", "-c", "select pg_sleep(600)"], env=environment,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     running = wait_until(lambda: [pid for pid, state in stage.backends("vanishing").items() if state == "active"], 5)
     if not expect(running, "psql runs its query"):
         client.kill()
@@ -271,9 +284,12 @@ def vanished(stage: Stage, troupe: Troupe) -> list[Ended]:
 
 
 def the_wrong_one(stage: Stage, troupe: Troupe) -> list[Ended]:
-    scene(6, "The wrong one", "By hand it goes wrong like this: somebody looks into pg_stat_activity, takes a pid from the wrong line and terminates "
-          "it. Here it is the autovacuum launcher. The article that this project starts from did just that.")
-    [(launcher, started)] = stage.sql("select pid, backend_start from pg_stat_activity where backend_type = 'autovacuum launcher'")
+    scene(6, "The wrong one",
+          "By hand it goes wrong like this: somebody looks into pg_stat_activity, takes a pid from the wrong line "
+          "and terminates it. Here it is the autovacuum launcher. The article that this project starts from did "
+          "just that.")
+    [(launcher, started)] = stage.sql("select pid, backend_start from pg_stat_activity "
+                                      "where backend_type = 'autovacuum launcher'")
     monitor = stage.direct("pgleash_monitor", stage.monitor_password, "pgleash", "by-hand")
     say("by-hand", f"as pgleash_monitor: select pg_terminate_backend({launcher})")
     try:
@@ -284,11 +300,13 @@ def the_wrong_one(stage: Stage, troupe: Troupe) -> list[Ended]:
         expect(error.sqlstate == "42501", "even with all the rights that pgleash has, PostgreSQL refuses")
     finally:
         monitor.close()
-    expect(stage.sql(f"select backend_start from pg_stat_activity where pid = {launcher}") == [(started,)], "the launcher is still the same process")
+    expect(stage.sql(f"select backend_start from pg_stat_activity where pid = {launcher}") == [(started,)],
+           "the launcher is still the same process")
     background = {int(pid) for pid, in stage.sql("select pid from pg_stat_activity where backend_type <> 'client backend'")}
     judged = stage.audit.judged_pids()
     expect(judged and not judged & background,
-           f"pgleash judged {len(judged)} backends so far, and none of the {len(background)} background processes: they are no sessions to it")
+           f"pgleash judged {len(judged)} backends so far, and none of the {len(background)} background processes: "
+           "they are no sessions to it")
     return []
 
 

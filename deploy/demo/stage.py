@@ -75,8 +75,8 @@ class Stage:
 
     def _bootstrap_monitor(self) -> None:
         done = subprocess.run(
-            ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", f"password={self.monitor_password}", "-f", str(BOOTSTRAP)],
-            env={**self.environment("postgres", self.postgres.password, self.postgres.port, "postgres"), "PGOPTIONS": "-c client_min_messages=warning"},
+            ["psql", "-X", "-q", "-v", f"password={self.monitor_password}", "-f", str(BOOTSTRAP)],
+            env=self.environment("postgres", self.postgres.password, self.postgres.port, "postgres"),
             capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise Failure(f"{BOOTSTRAP} failed:\n{done.stdout}{done.stderr}")
@@ -148,8 +148,9 @@ class Stage:
         return pgwire.Connection(self.postgres.port, user, password, database, application)
 
     def environment(self, user: str, password: str, port: int, database: str, application: str = "psql") -> dict[str, str]:
-        return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", "HOME": str(self.directory), "PGHOST": "127.0.0.1",
-                "PGPORT": str(port), "PGUSER": user, "PGPASSWORD": password, "PGDATABASE": database, "PGAPPNAME": application}
+        return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", "HOME": str(self.directory),
+                "PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": user, "PGPASSWORD": password, "PGDATABASE": database,
+                "PGAPPNAME": application}
 
     # -- what can be seen
 
@@ -170,7 +171,8 @@ class Stage:
 
     def backends(self, application: str) -> dict[int, str]:
         """pid and state of each backend of an application, as pg_stat_activity shows it."""
-        rows = self.sql(f"select pid, state from pg_stat_activity where application_name = '{application}' order by backend_start")
+        rows = self.sql("select pid, state from pg_stat_activity "
+                        f"where application_name = '{application}' order by backend_start")
         return {int(pid): state or "" for pid, state in rows}
 
     def gone_within(self, pid: int, seconds: float) -> float | None:

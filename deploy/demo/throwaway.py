@@ -113,8 +113,8 @@ class Postgres:
         password_file.write_text(self.password + "\n")
         hand_over(password_file, self.os_user)
         done = subprocess.run(
-            [*unprivileged(self.os_user, "KILL"), str(self.programs / "initdb"), "--pgdata", str(self.data), "--username=postgres",
-             f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
+            [*unprivileged(self.os_user, "KILL"), str(self.programs / "initdb"), "--pgdata", str(self.data),
+             "--username=postgres", f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
              "--no-instructions"],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/", check=False)
         password_file.unlink()

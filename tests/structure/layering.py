@@ -30,7 +30,7 @@ ONLY_CPP = {"config": ("toml++/", "re2/", "fmt/"), "proxy": ("re2/",)}
 PURE = {"activity", "snapshot", "rule_engine", "exemptions", "verdict", "termination_plan", "evidence", "brake",
         "message", "status", "confirmation"}
 PURE_THIRD = ("fmt/", "re2/", "pg_query.h")
-POSIX = re.compile(r"^(sys/|netinet/|arpa/|unistd\.h|fcntl\.h|poll\.h|signal\.h|errno\.h|linux/|netdb\.h|pwd\.h|glob\.h)")
+POSIX = re.compile(r"^(dirent\.h|sys/|netinet/|arpa/|unistd\.h|fcntl\.h|poll\.h|signal\.h|errno\.h|linux/|netdb\.h|pwd\.h|glob\.h)")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 
 faults = []

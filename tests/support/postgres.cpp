@@ -1,24 +1,21 @@
 #include "tests/support/postgres.hpp"
 
-#include <arpa/inet.h>
+#include "tests/support/free_port.hpp"
+#include "tests/support/wait_until.hpp"
+
 #include <fmt/format.h>
-#include <glob.h>
 #include <libpq-fe.h>
-#include <netinet/in.h>
-#include <pwd.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <random>
+#include <glob.h>
+#include <pwd.h>
 #include <stdexcept>
+#include <sys/stat.h>
 #include <system_error>
-
-#include "tests/support/wait_until.hpp"
+#include <unistd.h>
 
 namespace pgleash::test {
 namespace {
@@ -48,7 +45,9 @@ const std::string& programs() {
 }
 
 /// PostgreSQL refuses to run as root.
-std::string server_user() { return ::geteuid() == 0 ? Postgres::superuser : ""; }
+std::string server_user() {
+  return ::geteuid() == 0 ? Postgres::superuser : "";
+}
 
 void give_to_server(const std::string& path) {
   if (::geteuid() != 0) return;
@@ -70,29 +69,14 @@ const std::string& pristine_data() {
   static const TempDir directory;
   static const std::string data = [] {
     give_to_server(directory.path());
-    run_or_throw({.argv = {Postgres::program("initdb"), "-D", directory / "data", "-U", Postgres::superuser, "-E", "UTF8",
-                           "--locale=C", "--auth=trust", "--no-sync", "--no-instructions"},
-                  .environment = {}, .user = server_user()});
+    run_or_throw(
+        {.argv = {Postgres::program("initdb"), "-D", directory / "data", "-U", Postgres::superuser,
+                  "-E", "UTF8", "--locale=C", "--auth=trust", "--no-sync", "--no-instructions"},
+         .environment = {},
+         .user = server_user()});
     return directory / "data";
   }();
   return data;
-}
-
-/// Below the range that the kernel gives to outgoing connections.
-std::uint16_t free_port() {
-  static std::minstd_rand random{std::random_device{}()};
-  for (int attempt = 0; attempt < 100; ++attempt) {
-    const auto port = static_cast<std::uint16_t>(std::uniform_int_distribution<int>{20000, 32000}(random));
-    const int probe = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    const bool free = ::bind(probe, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
-    ::close(probe);
-    if (free) return port;
-  }
-  throw std::runtime_error{"no free port"};
 }
 
 void write_file(const std::string& path, const std::string& text) {
@@ -109,6 +93,13 @@ local  replication  postgres                trust
 host   replication  all       127.0.0.1/32  scram-sha-256
 )";
 
+/// As SQL writes identifiers ("…") and literals ('…').
+std::string quoted(const std::string& text, char quote) {
+  std::string all{quote};
+  for (const char c : text) all += c == quote ? std::string(2, c) : std::string(1, c);
+  return all + quote;
+}
+
 std::string settings(const PostgresOptions& options, const std::string& directory) {
   auto text = fmt::format(R"(
 listen_addresses = 'localhost'
@@ -123,25 +114,36 @@ max_wal_size = '64MB'
 min_wal_size = '32MB'
 log_line_prefix = '%m [%p] %q%u@%d %a '
 log_checkpoints = off
-)", directory, options.max_connections);
+)",
+                          directory, options.max_connections);
   for (const auto& setting : options.settings) text += setting + "\n";
   return text;
 }
 
 }  // namespace
 
-void Postgres::Close::operator()(pg_conn* connection) const noexcept { PQfinish(connection); }
+void Postgres::Close::operator()(pg_conn* connection) const noexcept {
+  PQfinish(connection);
+}
 
-bool Postgres::available() { return !programs().empty(); }
-std::string Postgres::program(const std::string& name) { return programs() + "/" + name; }
+bool Postgres::available() {
+  return !programs().empty();
+}
+std::string Postgres::program(const std::string& name) {
+  return programs() + "/" + name;
+}
 
 Postgres::Postgres(PostgresOptions options) : options_(std::move(options)) {
   if (!available()) throw std::runtime_error{"there is no PostgreSQL: set PGLEASH_TEST_PG_BIN"};
   give_to_server(directory_.path());
-  if (::chmod(directory_.path().c_str(), 0711) != 0) throw std::system_error{errno, std::generic_category(), "chmod"};
-  run_or_throw({.argv = {"cp", "-a", "--reflink=auto", pristine_data(), directory_ / "data"}, .environment = {}, .user = {}});
+  if (::chmod(directory_.path().c_str(), 0711) != 0)
+    throw std::system_error{errno, std::generic_category(), "chmod"};
+  run_or_throw({.argv = {"cp", "-a", "--reflink=auto", pristine_data(), directory_ / "data"},
+                .environment = {},
+                .user = {}});
   write_file(directory_ / "data/pg_hba.conf", hba);
-  std::ofstream{directory_ / "data/postgresql.conf", std::ios::app} << settings(options_, directory_.path());
+  std::ofstream{directory_ / "data/postgresql.conf", std::ios::app}
+      << settings(options_, directory_.path());
   start();
 }
 
@@ -157,18 +159,23 @@ void Postgres::start() {
     if (!start_on(port_)) fail("PostgreSQL did not start again");
     return;
   }
-  for (int attempt = 0; attempt < 5; ++attempt) {  // another process may be quicker to take the port
+  for (int attempt = 0; attempt < 5;
+       ++attempt) {  // another process may be quicker to take the port
     if (start_on(free_port())) return;
   }
   fail("PostgreSQL did not start");
 }
 
 bool Postgres::start_on(std::uint16_t port) {
-  server_ = std::make_unique<Process>(Command{
-      .argv = {program("postgres"), "-D", directory_ / "data", "-p", std::to_string(port)},
-      .environment = {"LC_ALL=C"}, .user = server_user(), .death_signal = SIGQUIT});
-  const auto where = fmt::format("host={} port={} user={} dbname=postgres", directory_.path(), port, superuser);
-  const bool decided = wait_until([&] { return PQping(where.c_str()) == PQPING_OK || !server_->running(); }, 30s);
+  server_ = std::make_unique<Process>(
+      Command{.argv = {program("postgres"), "-D", directory_ / "data", "-p", std::to_string(port)},
+              .environment = {"LC_ALL=C"},
+              .user = server_user(),
+              .death_signal = SIGQUIT});
+  const auto where =
+      fmt::format("host={} port={} user={} dbname=postgres", directory_.path(), port, superuser);
+  const bool decided =
+      wait_until([&] { return PQping(where.c_str()) == PQPING_OK || !server_->running(); }, 30s);
   if (!decided || !server_->running()) {
     earlier_log_ += server_->err();
     server_.reset();
@@ -209,20 +216,31 @@ void Postgres::resume(pid_t backend) {
 
 Postgres::Connection Postgres::connect(const std::string& database) const {
   const auto port = std::to_string(port_);
-  const char* const keywords[] = {"host", "port", "user", "dbname", "application_name", "connect_timeout", nullptr};
-  const char* const values[] = {directory_.path().c_str(), port.c_str(), superuser, database.c_str(), "fixture", "10", nullptr};
+  const char* const keywords[] = {
+      "host", "port", "user", "dbname", "application_name", "connect_timeout", nullptr};
+  const char* const values[] = {directory_.path().c_str(),
+                                port.c_str(),
+                                superuser,
+                                database.c_str(),
+                                "fixture",
+                                "10",
+                                nullptr};
   Connection connection{PQconnectdbParams(keywords, values, 0)};
   if (PQstatus(connection.get()) != CONNECTION_OK) fail(PQerrorMessage(connection.get()));
-  PQsetNoticeReceiver(connection.get(), [](void*, const PGresult*) {}, nullptr);
+  PQsetNoticeReceiver(
+      connection.get(), [](void*, const PGresult*) {}, nullptr);
   return connection;
 }
 
 std::vector<Postgres::Row> Postgres::sql(const std::string& text, const std::string& database) {
   Connection other;
-  if (database != superuser) other = connect(database);
-  else if (!connection_ || PQstatus(connection_.get()) != CONNECTION_OK) connection_ = connect(database);
+  if (database != superuser)
+    other = connect(database);
+  else if (!connection_ || PQstatus(connection_.get()) != CONNECTION_OK)
+    connection_ = connect(database);
   auto* connection = other ? other.get() : connection_.get();
-  const std::unique_ptr<PGresult, decltype(&PQclear)> result{PQexec(connection, text.c_str()), &PQclear};
+  const std::unique_ptr<PGresult, decltype(&PQclear)> result{PQexec(connection, text.c_str()),
+                                                             &PQclear};
   const auto status = PQresultStatus(result.get());
   if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK && status != PGRES_EMPTY_QUERY) {
     fail(fmt::format("{}\n{}", text, PQerrorMessage(connection)));
@@ -231,7 +249,8 @@ std::vector<Postgres::Row> Postgres::sql(const std::string& text, const std::str
   for (int row = 0; row < PQntuples(result.get()); ++row) {
     auto& fields = rows.emplace_back();
     for (int column = 0; column < PQnfields(result.get()); ++column) {
-      fields.emplace_back(PQgetvalue(result.get(), row, column), static_cast<std::size_t>(PQgetlength(result.get(), row, column)));
+      fields.emplace_back(PQgetvalue(result.get(), row, column),
+                          static_cast<std::size_t>(PQgetlength(result.get(), row, column)));
     }
   }
   return rows;
@@ -242,26 +261,34 @@ std::string Postgres::value(const std::string& text, const std::string& database
   return rows.empty() || rows.front().empty() ? std::string{} : rows.front().front();
 }
 
-void Postgres::create_role(const std::string& name, const std::string& password, const std::string& attributes) {
-  sql(fmt::format("CREATE ROLE \"{}\" LOGIN PASSWORD '{}' {}", name, password, attributes));
+void Postgres::create_role(const std::string& name, const std::string& password,
+                           const std::string& attributes) {
+  sql(fmt::format("CREATE ROLE {} LOGIN PASSWORD {} {}", quoted(name, '"'), quoted(password, '\''),
+                  attributes));
 }
 
 void Postgres::create_database(const std::string& name, const std::string& options) {
-  sql(fmt::format("CREATE DATABASE \"{}\" {}", name, options));
+  sql(fmt::format("CREATE DATABASE {} {}", quoted(name, '"'), options));
 }
 
 void Postgres::bootstrap(const std::string& password) {
-  run_or_throw({.argv = {program("psql"), "-X", "-q", "-h", directory_.path(), "-p", std::to_string(port_), "-U", superuser,
-                         "-d", "postgres", "-v", "password=" + password, "-f", PGLEASH_SOURCE_DIR "/deploy/sql/bootstrap.sql"},
-                .environment = {}, .user = {}});
+  run_or_throw(
+      {.argv = {program("psql"), "-X", "-q", "-h", directory_.path(), "-p", std::to_string(port_),
+                "-U", superuser, "-d", "postgres", "-v", "password=" + password, "-f",
+                PGLEASH_SOURCE_DIR "/deploy/sql/bootstrap.sql"},
+       .environment = {},
+       .user = {}});
 }
 
-std::string Postgres::log() const { return earlier_log_ + (server_ ? server_->err() : ""); }
+std::string Postgres::log() const {
+  return earlier_log_ + (server_ ? server_->err() : "");
+}
 
 std::string Postgres::log_tail(std::size_t lines) const {
   const auto text = log();
   auto from = text.size();
-  for (std::size_t i = 0; i <= lines && from != std::string::npos && from > 0; ++i) from = text.rfind('\n', from - 1);
+  for (std::size_t i = 0; i <= lines && from != std::string::npos && from > 0; ++i)
+    from = text.rfind('\n', from - 1);
   return from == std::string::npos || from == 0 ? text : text.substr(from + 1);
 }
 

@@ -1,15 +1,14 @@
 #pragma once
 
-#include <sys/types.h>
+#include "tests/support/process.hpp"
+#include "tests/support/temp_dir.hpp"
 
 #include <cstdint>
 #include <memory>
 #include <set>
 #include <string>
+#include <sys/types.h>
 #include <vector>
-
-#include "tests/support/process.hpp"
-#include "tests/support/temp_dir.hpp"
 
 struct pg_conn;
 
@@ -21,12 +20,13 @@ struct PostgresOptions {
   std::vector<std::string> settings;  ///< further "name=value"
 };
 
-/// A PostgreSQL of this test's own: fresh data directory, free port, gone with the object or with the test process, even
-/// when that crashes. Never touches another server. Its version is the newest installed, or the one whose programs are
-/// in $PGLEASH_TEST_PG_BIN. Fails by std::runtime_error, with the end of the server's log in it.
+/// A PostgreSQL of this test's own: fresh data directory, free port, gone with the object or with
+/// the test process, even when that crashes. Never touches another server. Its version is the
+/// newest installed, or the one whose programs are in $PGLEASH_TEST_PG_BIN. Fails by
+/// std::runtime_error, with the end of the server's log in it.
 ///
-/// Over TCP (127.0.0.1, localhost) and for ordinary roles a password is asked for (SCRAM). The superuser `postgres`
-/// logs in without one, through the Unix socket only.
+/// Over TCP (127.0.0.1, localhost) and for ordinary roles a password is asked for (SCRAM). The
+/// superuser `postgres` logs in without one, through the Unix socket only.
 class Postgres {
  public:
   using Row = std::vector<std::string>;  ///< NULL reads as empty
@@ -50,7 +50,8 @@ class Postgres {
   std::vector<Row> sql(const std::string& text, const std::string& database = superuser);
   /// First column of the first row; empty when there is none.
   std::string value(const std::string& text, const std::string& database = superuser);
-  void create_role(const std::string& name, const std::string& password, const std::string& attributes = "");
+  void create_role(const std::string& name, const std::string& password,
+                   const std::string& attributes = "");
   void create_database(const std::string& name, const std::string& options = "");
   /// Applies deploy/sql/bootstrap.sql: role pgleash_monitor with this password, database pgleash.
   void bootstrap(const std::string& password);

@@ -1,25 +1,27 @@
 #include "tests/support/process.hpp"
 
-#include <fcntl.h>
+#include "tests/support/wait_until.hpp"
+
 #include <fmt/format.h>
-#include <grp.h>
-#include <pwd.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cerrno>
+#include <fcntl.h>
 #include <fstream>
+#include <grp.h>
 #include <iterator>
+#include <pwd.h>
 #include <stdexcept>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <system_error>
-
-#include "tests/support/wait_until.hpp"
+#include <unistd.h>
 
 namespace pgleash::test {
 namespace {
 
-[[noreturn]] void fail(const std::string& what) { throw std::system_error{errno, std::generic_category(), what}; }
+[[noreturn]] void fail(const std::string& what) {
+  throw std::system_error{errno, std::generic_category(), what};
+}
 
 /// Looked up before the fork: behind it only async-signal-safe calls are allowed.
 struct Account {
@@ -88,13 +90,15 @@ std::string contents(const std::string& file) {
 
 Process::Process(Command command) {
   const auto account = account_of(command.user);
-  for (char** entry = ::environ; *entry != nullptr; ++entry) command.environment.emplace_back(*entry);
+  for (char** entry = ::environ; *entry != nullptr; ++entry)
+    command.environment.emplace_back(*entry);
   const auto argv = pointers(command.argv);
   const auto envp = pointers(command.environment);  // ours first: getenv takes the first that fits
   const auto out = output_ / "out";
   const auto err = output_ / "err";
   const ChildPlan plan{argv.data(), envp.data(), account ? &*account : nullptr,
-                       out.c_str(), err.c_str(), command.death_signal, ::getpid()};
+                       out.c_str(), err.c_str(), command.death_signal,
+                       ::getpid()};
   pid_ = ::fork();
   if (pid_ < 0) fail("fork");
   if (pid_ == 0) become(plan);
@@ -132,14 +136,19 @@ int Process::terminate(std::chrono::nanoseconds patience) {
   return wait(std::chrono::seconds{10}).value_or(-1);
 }
 
-std::string Process::out() const { return contents(output_ / "out"); }
-std::string Process::err() const { return contents(output_ / "err"); }
+std::string Process::out() const {
+  return contents(output_ / "out");
+}
+std::string Process::err() const {
+  return contents(output_ / "err");
+}
 
 Finished run(Command command, std::chrono::nanoseconds patience) {
   const auto name = command.argv.front();
   Process process{std::move(command)};
   const auto status = process.wait(patience);
-  if (!status) throw std::runtime_error{fmt::format("{} did not end in time\n{}", name, process.err())};
+  if (!status)
+    throw std::runtime_error{fmt::format("{} did not end in time\n{}", name, process.err())};
   return {*status, process.out(), process.err()};
 }
 

@@ -1,14 +1,13 @@
 #pragma once
 
-#include <sys/types.h>
+#include "tests/support/temp_dir.hpp"
 
 #include <chrono>
 #include <csignal>
 #include <optional>
 #include <string>
+#include <sys/types.h>
 #include <vector>
-
-#include "tests/support/temp_dir.hpp"
 
 namespace pgleash::test {
 
@@ -17,7 +16,8 @@ struct Command {
   std::vector<std::string> argv;         ///< argv[0] is the path, or a name to be found in PATH
   std::vector<std::string> environment;  ///< "NAME=value", beside what we have ourselves
   std::string user;                      ///< to become when we are root; empty: stay
-  int death_signal = SIGKILL;            ///< what it gets when the thread that started it dies, be it by a crash
+  int death_signal =
+      SIGKILL;  ///< what it gets when the thread that started it dies, be it by a crash
 };
 
 /// A child process whose output goes to files. Killed and reaped when the object goes.
@@ -31,7 +31,8 @@ class Process {
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }
   [[nodiscard]] bool running();
   void signal(int number) const;
-  /// Exit status, or 128 + the signal that ended it; empty when it still runs at the end of `patience`.
+  /// Exit status, or 128 + the signal that ended it; empty when it still runs at the end of
+  /// `patience`.
   std::optional<int> wait(std::chrono::nanoseconds patience);
   /// SIGTERM and wait; SIGKILL when that takes longer than `patience`.
   int terminate(std::chrono::nanoseconds patience);

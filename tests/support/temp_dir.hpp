@@ -1,22 +1,23 @@
 #pragma once
 
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <system_error>
+#include <unistd.h>
 
 namespace pgleash::test {
 
-/// A directory of this test's own, gone with the object. Its path is short enough for a Unix socket in it.
+/// A directory of this test's own, gone with the object. Its path is short enough for a Unix socket
+/// in it.
 class TempDir {
  public:
   TempDir() {
     const char* base = std::getenv("TMPDIR");
     path_ = std::string{base != nullptr ? base : "/tmp"} + "/pgleash-XXXXXX";
-    if (::mkdtemp(path_.data()) == nullptr) throw std::system_error{errno, std::generic_category(), "mkdtemp " + path_};
+    if (::mkdtemp(path_.data()) == nullptr)
+      throw std::system_error{errno, std::generic_category(), "mkdtemp " + path_};
   }
   TempDir(const TempDir&) = delete;
   TempDir& operator=(const TempDir&) = delete;

@@ -167,7 +167,8 @@ async def ends():
     except asyncpg.InterfaceError as error:
         print(told(error))
     await killer.close()
-    for wrong in ({"password": "wrong"}, {"database": "no_such_database"}, {"server_settings": {"no_such_setting": "1"}}, {"ssl": "require"}):
+    for wrong in ({"password": "wrong"}, {"database": "no_such_database"}, {"server_settings": {"no_such_setting": "1"}},
+                  {"ssl": "require"}):
         try:
             await asyncpg.connect(**wrong)
         except (asyncpg.PostgresError, ConnectionError) as error:

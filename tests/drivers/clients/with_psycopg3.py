@@ -103,7 +103,8 @@ while syncs < 2:
     result = raw.get_result()
     if result is None:
         continue
-    print(pq.ExecStatus(result.status).name, result.get_value(0, 0) if result.ntuples else result.error_field(pq.DiagnosticField.SQLSTATE))
+    print(pq.ExecStatus(result.status).name,
+          result.get_value(0, 0) if result.ntuples else result.error_field(pq.DiagnosticField.SQLSTATE))
     syncs += result.status == pq.ExecStatus.PIPELINE_SYNC
 raw.exit_pipeline_mode()
 

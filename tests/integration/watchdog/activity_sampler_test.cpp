@@ -1,22 +1,24 @@
 #include "watchdog/activity_sampler.hpp"
 
+#include "tests/integration/watchdog/server.hpp"
+
 #include <gmock/gmock.h>
 
 #include <algorithm>
-
-#include "tests/integration/watchdog/server.hpp"
 
 namespace pgleash::watchdog {
 namespace {
 
 using test::LibpqClient, test::MonitoredServer, test::run_until;
-using testing::AllOf, testing::Each, testing::Field, testing::HasSubstr, testing::IsEmpty, testing::Not;
+using testing::AllOf, testing::Each, testing::Field, testing::HasSubstr, testing::IsEmpty,
+    testing::Not;
 
 /// A sampler at work, stopped and awaited at the end.
 class Running {
  public:
   Running(boost::asio::io_context& io, const config::Server& section)
-      : io_(io), sampler_(io.get_executor(), section, [this](Duration took) { observed.push_back(took); }) {
+      : io_(io),
+        sampler_(io.get_executor(), section, [this](Duration took) { observed.push_back(took); }) {
     boost::asio::co_spawn(io, sampler_.run(), [this](std::exception_ptr thrown) {
       ended_ = true;
       if (thrown) std::rethrow_exception(thrown);
@@ -26,7 +28,9 @@ class Running {
 
   void stop() {
     sampler_.stop();
-    EXPECT_TRUE(run_until(io_, [this] { return ended_; }, 5s)) << "run() did not end after stop()";
+    EXPECT_TRUE(run_until(
+        io_, [this] { return ended_; }, 5s))
+        << "run() did not end after stop()";
   }
   bool until(const std::function<bool()>& condition, Duration patience = 15s) {
     return run_until(io_, condition, patience);
@@ -43,7 +47,8 @@ class Running {
   const ActivityRow* find(pid_t pid) {
     if (sampler_.latest() == nullptr) return nullptr;
     const auto& rows = sampler_.latest()->rows;
-    const auto at = std::ranges::find(rows, protocol::BackendPid{pid}, [](const auto& row) { return row.backend.pid; });
+    const auto at = std::ranges::find(rows, protocol::BackendPid{pid},
+                                      [](const auto& row) { return row.backend.pid; });
     return at == rows.end() ? nullptr : &*at;
   }
   ActivitySampler* operator->() { return &sampler_; }
@@ -89,7 +94,8 @@ TEST_F(ActivitySamplerTest, IdleInTransactionHasItsExactTimesAndText) {
       " (extract(epoch FROM xact_start) * 1000000)::int8 - 946684800000000,"
       " (extract(epoch FROM query_start) * 1000000)::int8 - 946684800000000,"
       " (extract(epoch FROM state_change) * 1000000)::int8 - 946684800000000"
-      " FROM pg_stat_activity WHERE pid = " + std::to_string(client.pid()));
+      " FROM pg_stat_activity WHERE pid = " +
+      std::to_string(client.pid()));
   EXPECT_EQ(std::to_string(row->backend.backend_start.microseconds), exact[0][0]);
   ASSERT_TRUE(row->xact_start);
   EXPECT_EQ(std::to_string(row->xact_start->microseconds), exact[0][1]);
@@ -130,10 +136,12 @@ TEST_F(ActivitySamplerTest, AgesAreComputedByTheServerAndGrow) {
   ASSERT_NE(sampler.row(client.pid(), "idle"), nullptr);
   const auto sample = *sampler->latest();
   const auto row = *sampler.find(client.pid());
-  const auto age = std::chrono::microseconds{sample.server_now.microseconds - row.backend.backend_start.microseconds};
+  const auto age = std::chrono::microseconds{sample.server_now.microseconds -
+                                             row.backend.backend_start.microseconds};
   EXPECT_LE(row.backend_age, age);
   EXPECT_GT(row.backend_age, age - 1s);
-  ASSERT_TRUE(sampler.until([&] { return sampler.find(client.pid())->backend_age > row.backend_age; }));
+  ASSERT_TRUE(
+      sampler.until([&] { return sampler.find(client.pid())->backend_age > row.backend_age; }));
 }
 
 TEST_F(ActivitySamplerTest, UnixSocketSessionHasPortMinusOne) {
@@ -146,8 +154,10 @@ TEST_F(ActivitySamplerTest, UnixSocketSessionHasPortMinusOne) {
 }
 
 TEST_F(ActivitySamplerTest, SuperuserIsMarked) {
-  const LibpqClient client{{{"host", server()->socket_dir()}, {"port", std::to_string(server()->port())},
-                            {"user", "postgres"}, {"dbname", "postgres"}}};
+  const LibpqClient client{{{"host", server()->socket_dir()},
+                            {"port", std::to_string(server()->port())},
+                            {"user", "postgres"},
+                            {"dbname", "postgres"}}};
   Running sampler{io, server().section()};
   const auto* row = sampler.row(client.pid(), "idle");
   ASSERT_NE(row, nullptr);
@@ -160,7 +170,8 @@ TEST_F(ActivitySamplerTest, RoleAndDatabaseMadeLaterAreLearntOnAMiss) {
   ASSERT_TRUE(sampler.until([&] { return sampler->state().up; }));
   server()->create_role("latecomer", "late");
   server()->create_database("later", "OWNER latecomer");
-  const auto client = server().login({{"user", "latecomer"}, {"password", "late"}, {"dbname", "later"}});
+  const auto client =
+      server().login({{"user", "latecomer"}, {"password", "late"}, {"dbname", "later"}});
   const auto* row = sampler.row(client.pid(), "idle");
   ASSERT_NE(row, nullptr);
   EXPECT_EQ(row->user, "latecomer");
@@ -181,7 +192,8 @@ TEST_F(ActivitySamplerTest, LongTextIsCutAtAWholeCharacter) {
 
 /// left() and substr() of text would fail on it: "invalid byte sequence".
 TEST_F(ActivitySamplerTest, TextInAnotherDatabasesEncodingDoesNotBreakTheSample) {
-  server()->create_database("old", "TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' OWNER app");
+  server()->create_database(
+      "old", "TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' OWNER app");
   auto client = server().login({{"dbname", "old"}, {"client_encoding", "LATIN1"}});
   client.exec("BEGIN");
   client.exec("SELECT 'caf\xE9'");
@@ -192,12 +204,15 @@ TEST_F(ActivitySamplerTest, TextInAnotherDatabasesEncodingDoesNotBreakTheSample)
 }
 
 TEST_F(ActivitySamplerTest, OwnConnectionsAreNobodysSession) {
-  auto kill = test::run_task(io, PgConnection::connect(monitor_endpoint(server().section()), in(10s)));
+  auto kill =
+      test::run_task(io, PgConnection::connect(monitor_endpoint(server().section()), in(10s)));
   ASSERT_TRUE(kill) << kill.error().message;
   Running sampler{io, server().section()};
-  ASSERT_TRUE(sampler.until([&] { return sampler.find(static_cast<pid_t>((*kill)->pid())) != nullptr; }));
+  ASSERT_TRUE(
+      sampler.until([&] { return sampler.find(static_cast<pid_t>((*kill)->pid())) != nullptr; }));
   sampler->also_ours([&] { return std::optional{(*kill)->pid()}; });
-  ASSERT_TRUE(sampler.until([&] { return sampler.find(static_cast<pid_t>((*kill)->pid())) == nullptr; }));
+  ASSERT_TRUE(
+      sampler.until([&] { return sampler.find(static_cast<pid_t>((*kill)->pid())) == nullptr; }));
   EXPECT_THAT(sampler->latest()->rows, Each(Field(&ActivityRow::application_name, Not("pgleash"))));
 }
 
@@ -226,7 +241,8 @@ TEST_F(ActivitySamplerTest, LostConnectionIsSeenAtOnceAndMadeAnew) {
   section.monitor.poll_interval = 60s;  // the loss must be noticed without a sample
   Running sampler{io, section};
   ASSERT_TRUE(sampler.until([&] { return sampler->state().up; }));
-  server()->sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'pgleash_monitor'");
+  server()->sql(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'pgleash_monitor'");
   ASSERT_TRUE(sampler.until([&] { return !sampler->state().up; }));
   EXPECT_THAT(sampler->state().problem, HasSubstr("57P01"));
   EXPECT_NE(sampler->latest(), nullptr) << "the last sample stays, and ages";
@@ -238,10 +254,13 @@ TEST_F(ActivitySamplerTest, SurvivesARestartOfTheServer) {
   Running sampler{io, own.section()};
   ASSERT_TRUE(sampler.until([&] { return sampler->state().up; }));
   own->stop(true);
-  ASSERT_TRUE(sampler.until([&] { return !sampler->state().up && sampler->state().problem.find("cannot connect") == 0; }));
+  ASSERT_TRUE(sampler.until([&] {
+    return !sampler->state().up && sampler->state().problem.find("cannot connect") == 0;
+  }));
   own->start();
   const auto before = sampler->state().samples;
-  ASSERT_TRUE(sampler.until([&] { return sampler->state().samples > before; }, 30s)) << sampler->state().problem;
+  ASSERT_TRUE(sampler.until([&] { return sampler->state().samples > before; }, 30s))
+      << sampler->state().problem;
   const auto client = own.login();
   EXPECT_NE(sampler.row(client.pid(), "idle"), nullptr);
 }
@@ -261,12 +280,14 @@ TEST_F(ActivitySamplerTest, RoleThatMayNotSeeOthersIsAProblemThatNamesTheGrant) 
   section.monitor.database = "orders";
   section.monitor.password_file = server().write_secret("blind.pw", "blind");
   Running sampler{io, section};
-  ASSERT_TRUE(sampler.until([&] { return sampler->state().problem.find("GRANT") != std::string::npos; }));
+  ASSERT_TRUE(
+      sampler.until([&] { return sampler->state().problem.find("GRANT") != std::string::npos; }));
   EXPECT_THAT(sampler->state().problem, HasSubstr(R"(GRANT pg_monitor TO "blind ""one""")"));
   EXPECT_FALSE(sampler->state().up);
   EXPECT_EQ(sampler->latest(), nullptr);
   server()->sql(R"(GRANT pg_monitor TO "blind ""one""")");
-  ASSERT_TRUE(sampler.until([&] { return sampler->state().up; })) << "the grant is noticed without a restart";
+  ASSERT_TRUE(sampler.until([&] { return sampler->state().up; }))
+      << "the grant is noticed without a restart";
   EXPECT_THAT(sampler->state().advice, HasSubstr(R"(pg_signal_backend)"));
   EXPECT_THAT(sampler->state().advice, HasSubstr(R"( TO "blind ""one""")"));
 }
@@ -288,7 +309,8 @@ TEST_F(ActivitySamplerTest, SuperuserAsMonitorIsRefused) {
   section.monitor.user = "root";
   section.monitor.password_file = server().write_secret("root.pw", "root");
   Running sampler{io, section};
-  ASSERT_TRUE(sampler.until([&] { return sampler->state().problem.find("superuser") != std::string::npos; }));
+  ASSERT_TRUE(sampler.until(
+      [&] { return sampler->state().problem.find("superuser") != std::string::npos; }));
   EXPECT_THAT(sampler->state().problem, HasSubstr("ALTER ROLE root NOSUPERUSER"));
   EXPECT_EQ(sampler->latest(), nullptr);
 }
@@ -297,7 +319,8 @@ TEST_F(ActivitySamplerTest, WrongPasswordIsAProblemWithItsSqlstate) {
   auto section = server().section();
   section.monitor.password_file = server().write_secret("wrong.pw", "guess");
   Running sampler{io, section};
-  ASSERT_TRUE(sampler.until([&] { return sampler->state().problem.find("28P01") != std::string::npos; }));
+  ASSERT_TRUE(
+      sampler.until([&] { return sampler->state().problem.find("28P01") != std::string::npos; }));
   EXPECT_THAT(sampler->state().problem, Not(HasSubstr("guess")));
 }
 

@@ -1,8 +1,8 @@
 #include "watchdog/audit_chain.hpp"
 
-#include <gmock/gmock.h>
-
 #include "tests/integration/watchdog/audit_file.hpp"
+
+#include <gmock/gmock.h>
 
 namespace pgleash::watchdog {
 namespace {

@@ -1,8 +1,13 @@
 #pragma once
 
-#include <gtest/gtest.h>
+#include "tests/support/run_task.hpp"
+#include "tests/support/temp_dir.hpp"
+#include "watchdog/audit_chain.hpp"
+#include "watchdog/audit_log.hpp"
 
 #include <boost/asio/io_context.hpp>
+#include <gtest/gtest.h>
+
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -10,11 +15,6 @@
 #include <stdexcept>
 #include <string>
 #include <vector>
-
-#include "tests/support/run_task.hpp"
-#include "tests/support/temp_dir.hpp"
-#include "watchdog/audit_chain.hpp"
-#include "watchdog/audit_log.hpp"
 
 namespace pgleash::watchdog {
 
@@ -56,7 +56,9 @@ class AuditFileTest : public testing::Test {
     made.why = std::move(why);
     return made;
   }
-  bool write(AuditLog& log, AuditRecord made) { return test::run_task(io, log.write(std::move(made))); }
+  bool write(AuditLog& log, AuditRecord made) {
+    return test::run_task(io, log.write(std::move(made)));
+  }
   bool write(AuditLog& log, std::string why) { return write(log, record(std::move(why))); }
 
   static std::string contents(const std::string& file) {
@@ -69,7 +71,9 @@ class AuditFileTest : public testing::Test {
     for (std::string line; std::getline(in, line);) all.push_back(line);
     return all;
   }
-  static void put(const std::string& file, const std::string& text) { std::ofstream{file, std::ios::binary} << text; }
+  static void put(const std::string& file, const std::string& text) {
+    std::ofstream{file, std::ios::binary} << text;
+  }
 
   boost::asio::io_context io{1};
   test::TempDir directory;

@@ -1,20 +1,20 @@
 #include "watchdog/audit_log.hpp"
 
+#include "tests/integration/watchdog/audit_file.hpp"
+#include "tests/support/wait_until.hpp"
+
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/value.hpp>
 #include <gmock/gmock.h>
+
+#include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <boost/json/object.hpp>
-#include <boost/json/parse.hpp>
-#include <boost/json/value.hpp>
-#include <sched.h>
-
-#include "tests/integration/watchdog/audit_file.hpp"
-#include "tests/support/wait_until.hpp"
 
 namespace pgleash::watchdog {
 namespace {
@@ -54,9 +54,11 @@ TEST_F(AuditLogTest, RecordsOfManyWritersFormOneChain) {
     if (co_await to.write(std::move(what))) ++count;
   };
   for (int i = 0; i < 200; ++i) {
-    boost::asio::co_spawn(io, writer(*log, record(std::to_string(i)), written), [](std::exception_ptr) {});
+    boost::asio::co_spawn(io, writer(*log, record(std::to_string(i)), written),
+                          [](std::exception_ptr) {});
   }
-  ASSERT_TRUE(run_until(io, [&] { return log->records() + log->errors() == 200; }, 20s));
+  ASSERT_TRUE(run_until(
+      io, [&] { return log->records() + log->errors() == 200; }, 20s));
   EXPECT_EQ(written, 200);
   EXPECT_TRUE(verify(path).intact);
   const auto all = lines(path);
@@ -102,7 +104,8 @@ TEST_F(AuditLogTest, LongLinesAreFoundAgain) {
   EXPECT_TRUE(verify(path, std::string{chain_start}).intact);
 }
 
-/// The child writes as fast as it can until it is killed; what it was told is on the disk must be there.
+/// The child writes as fast as it can until it is killed; what it was told is on the disk must be
+/// there.
 TEST_F(AuditLogTest, SigkillInTheMiddleLosesNoConfirmedRecordAndBreaksNoChain) {
   int told[2];
   ASSERT_EQ(::pipe(told), 0);
@@ -111,12 +114,15 @@ TEST_F(AuditLogTest, SigkillInTheMiddleLosesNoConfirmedRecordAndBreaksNoChain) {
   if (child == 0) {
     const auto log = open();
     for (std::uint32_t number = 0;; ++number) {
-      if (!write(*log, std::to_string(number)) || ::write(told[1], &number, sizeof number) != sizeof number) ::_exit(1);
+      if (!write(*log, std::to_string(number)) ||
+          ::write(told[1], &number, sizeof number) != sizeof number)
+        ::_exit(1);
     }
   }
   ::close(told[1]);
   std::uint32_t confirmed = 0;
-  while (confirmed < 200 && ::read(told[0], &confirmed, sizeof confirmed) == sizeof confirmed) continue;
+  while (confirmed < 200 && ::read(told[0], &confirmed, sizeof confirmed) == sizeof confirmed)
+    continue;
   ::kill(child, SIGKILL);
   while (::read(told[0], &confirmed, sizeof confirmed) == sizeof confirmed) continue;
   ::close(told[0]);
@@ -167,7 +173,8 @@ TEST_F(AuditLogTest, ShortWriteIsTakenBack) {
 
 TEST_F(AuditLogTest, FullDiskIsAnErrorAndTheNextSuccessFollowsNoGarbage) {
   // A mount namespace of this thread's own; the audit thread, started from it, is in it too.
-  if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+  if (::unshare(CLONE_NEWNS) != 0 ||
+      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
       ::mount("tmpfs", directory.path().c_str(), "tmpfs", 0, "size=32k") != 0) {
     GTEST_SKIP() << "may not mount a small file system here";
   }
@@ -247,7 +254,8 @@ TEST_F(AuditLogTest, SinkThatIsOffAcceptsEverything) {
   EXPECT_EQ(log->records(), 0U);
 }
 
-/// A pipe that nobody reads stands for a disk that hangs: the writer's thread is stuck in it, its caller is not.
+/// A pipe that nobody reads stands for a disk that hangs: the writer's thread is stuck in it, its
+/// caller is not.
 TEST_F(AuditLogTest, HangingDiskIsANoAtTheDeadline) {
   int pipe_ends[2];
   ASSERT_EQ(::pipe(pipe_ends), 0);

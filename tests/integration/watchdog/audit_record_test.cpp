@@ -1,14 +1,13 @@
 #include "watchdog/audit_record.hpp"
 
-#include <gmock/gmock.h>
+#include "tests/integration/watchdog/audit_file.hpp"
+#include "tests/support/process.hpp"
+#include "watchdog/utf8.hpp"
 
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/value.hpp>
-
-#include "tests/integration/watchdog/audit_file.hpp"
-#include "tests/support/process.hpp"
-#include "watchdog/utf8.hpp"
+#include <gmock/gmock.h>
 
 namespace pgleash::watchdog {
 namespace {
@@ -42,20 +41,21 @@ class AuditRecordTest : public AuditFileTest {
     made.tags = {{"controller", "cart"}, {"route", "/buy"}};
     return made;
   }
-  static json::object parsed(const AuditRecord& made, StatementTextPolicy policy = StatementTextPolicy::full) {
+  static json::object parsed(const AuditRecord& made,
+                             StatementTextPolicy policy = StatementTextPolicy::full) {
     return json::parse(to_line(made, policy, chain_start)).as_object();
   }
 };
 
 TEST_F(AuditRecordTest, LineCarriesAllThatIsKnown) {
   const auto line = parsed(full(AuditEvent::outcome));
-  EXPECT_EQ(line.at("ts"), "2026-11-03T08:30:00.000000Z");
+  EXPECT_EQ(line.at("ts"), "2026-11-03T10:30:00.000000Z");
   EXPECT_EQ(line.at("event"), "outcome");
   EXPECT_EQ(line.at("prev"), json::string_view{chain_start});
   EXPECT_EQ(line.at("measured_ms"), 312000);
   EXPECT_EQ(line.at("session"), "18446462598732840961");
   EXPECT_EQ(line.at("client_port"), 54321);
-  EXPECT_EQ(line.at("backend_start"), "2026-11-02T11:30:00.123456Z");
+  EXPECT_EQ(line.at("backend_start"), "2026-11-02T10:10:00.123456Z");
   EXPECT_EQ(line.at("why"), "the client \"went\" on\n");
   EXPECT_EQ(line.at("tags").at("route"), "/buy");
 }
@@ -110,27 +110,34 @@ TEST_F(AuditRecordTest, EachKindOfLineFitsTheShippedSchema) {
   put(good, text);
   const std::string checker = PGLEASH_SOURCE_DIR "/tests/support/check_schema.py";
   const std::string schema = PGLEASH_SOURCE_DIR "/deploy/audit.schema.json";
-  const auto done = test::run({.argv = {"python3", checker, schema, good}, .environment = {}, .user = {}});
+  const auto done =
+      test::run({.argv = {"python3", checker, schema, good}, .environment = {}, .user = {}});
   if (done.status == 77) GTEST_SKIP() << "NO python3-jsonschema HERE";
   EXPECT_EQ(done.status, 0) << done.out << done.err;
 
   const auto bad = directory / "bad";
-  put(bad, all[0].substr(0, all[0].size() - 1) + ",\"password\":\"x\"}\n" + R"({"ts":"yesterday","event":"intent"})" + "\n");
-  const auto refused = test::run({.argv = {"python3", checker, schema, bad}, .environment = {}, .user = {}});
+  put(bad, all[0].substr(0, all[0].size() - 1) + ",\"password\":\"x\"}\n" +
+               R"({"ts":"yesterday","event":"intent"})" + "\n");
+  const auto refused =
+      test::run({.argv = {"python3", checker, schema, bad}, .environment = {}, .user = {}});
   EXPECT_EQ(refused.status, 1) << refused.out << refused.err;
-  EXPECT_THAT(refused.out, testing::AllOf(testing::HasSubstr("line 1"), testing::HasSubstr("line 2")));
+  EXPECT_THAT(refused.out,
+              testing::AllOf(testing::HasSubstr("line 1"), testing::HasSubstr("line 2")));
 }
 
 TEST(Utf8, IllFormedBytesAreReplacedOneByOne) {
   const std::string bad = "\xEF\xBF\xBD";
-  EXPECT_EQ(valid_utf8("plain caf\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x90\x98"), "plain caf\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x90\x98");
+  EXPECT_EQ(valid_utf8("plain caf\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x90\x98"),
+            "plain caf\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x90\x98");
   EXPECT_EQ(valid_utf8("caf\xE9"), "caf" + bad);
-  EXPECT_EQ(valid_utf8("\xC0\xAF"), bad + bad);                 // overlong
-  EXPECT_EQ(valid_utf8("\xE0\x80\xAF"), bad + bad + bad);       // overlong
-  EXPECT_EQ(valid_utf8("\xED\xA0\x80"), bad + bad + bad);       // surrogate
+  EXPECT_EQ(valid_utf8("\xC0\xAF"), bad + bad);                      // overlong
+  EXPECT_EQ(valid_utf8("\xE0\x80\xAF"), bad + bad + bad);            // overlong
+  EXPECT_EQ(valid_utf8("\xED\xA0\x80"), bad + bad + bad);            // surrogate
   EXPECT_EQ(valid_utf8("\xF4\x90\x80\x80"), bad + bad + bad + bad);  // beyond U+10FFFF
-  EXPECT_EQ(valid_utf8("\xE2\x82"), bad + bad);                 // cut off
-  EXPECT_EQ(valid_utf8("\x80" "a"), bad + "a");
+  EXPECT_EQ(valid_utf8("\xE2\x82"), bad + bad);                      // cut off
+  EXPECT_EQ(valid_utf8("\x80"
+                       "a"),
+            bad + "a");
 }
 
 }  // namespace

@@ -1,10 +1,10 @@
-#include <gmock/gmock.h>
-#include <sys/wait.h>
-
-#include <csignal>
-
 #include "tests/integration/watchdog/server.hpp"
 #include "tests/support/wait_until.hpp"
+
+#include <gmock/gmock.h>
+
+#include <csignal>
+#include <sys/wait.h>
 
 namespace pgleash::watchdog {
 namespace {
@@ -15,13 +15,15 @@ using test::LibpqClient, test::MonitoredServer, test::Postgres, test::wait_until
 class BootstrapTest : public WithServer {
  protected:
   LibpqClient monitor(const std::string& database = "pgleash") {
-    return server().login({{"user", "pgleash_monitor"}, {"password", "watch \\' me"}, {"dbname", database}});
+    return server().login(
+        {{"user", "pgleash_monitor"}, {"password", "watch \\' me"}, {"dbname", database}});
   }
 };
 
 TEST_F(BootstrapTest, MonitorRoleHasItsGrantsAndNothingElse) {
   const auto row = server()->sql(
-      "SELECT rolcanlogin, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls, rolconnlimit,"
+      "SELECT rolcanlogin, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls, "
+      "rolconnlimit,"
       " pg_has_role(oid, 'pg_monitor', 'USAGE'), pg_has_role(oid, 'pg_signal_backend', 'USAGE'),"
       " (SELECT rolpassword LIKE 'SCRAM-SHA-256$%' FROM pg_authid a WHERE a.oid = r.oid)"
       " FROM pg_roles r WHERE rolname = 'pgleash_monitor'");
@@ -36,7 +38,8 @@ TEST_F(BootstrapTest, NobodyElseMayConnectToItsDatabase) {
 TEST_F(BootstrapTest, MonitorMayCreateNothingInItsDatabase) {
   auto client = monitor();
   client.exec("SET default_transaction_read_only = off");
-  for (const auto* sql : {"CREATE TABLE public.t ()", "CREATE SCHEMA s", "CREATE TEMP TABLE t ()"}) {
+  for (const auto* sql :
+       {"CREATE TABLE public.t ()", "CREATE SCHEMA s", "CREATE TEMP TABLE t ()"}) {
     EXPECT_THROW(client.exec(sql), std::runtime_error) << sql;
   }
 }
@@ -47,17 +50,22 @@ TEST_F(BootstrapTest, MayBeRunAgain) {
 }
 
 TEST_F(BootstrapTest, PasswordDoesNotReachTheServersLog) {
-  Postgres talkative{{.max_connections = 20, .settings = {"log_statement = 'all'", "log_min_duration_statement = 0"}}};
+  Postgres talkative{{.max_connections = 20,
+                      .settings = {"log_statement = 'all'", "log_min_duration_statement = 0"}}};
   talkative.bootstrap("hush-hush");
-  ASSERT_THAT(talkative.log(), testing::HasSubstr("SET log_statement")) << "the server logged nothing at all";
+  ASSERT_THAT(talkative.log(), testing::HasSubstr("SET log_statement"))
+      << "the server logged nothing at all";
   EXPECT_THAT(talkative.log(), testing::Not(testing::HasSubstr("hush-hush")));
 }
 
 TEST_F(BootstrapTest, WithoutAPasswordNothingIsDone) {
   Postgres bare;
-  const auto done = test::run({.argv = {Postgres::program("psql"), "-X", "-h", bare.socket_dir(), "-p", std::to_string(bare.port()),
-                                        "-U", "postgres", "-d", "postgres", "-f", PGLEASH_SOURCE_DIR "/deploy/sql/bootstrap.sql"},
-                               .environment = {}, .user = {}});
+  const auto done =
+      test::run({.argv = {Postgres::program("psql"), "-X", "-h", bare.socket_dir(), "-p",
+                          std::to_string(bare.port()), "-U", "postgres", "-d", "postgres", "-f",
+                          PGLEASH_SOURCE_DIR "/deploy/sql/bootstrap.sql"},
+                 .environment = {},
+                 .user = {}});
   EXPECT_EQ(done.status, 3) << done.err;
   EXPECT_EQ(bare.value("SELECT count(*) FROM pg_roles WHERE rolname = 'pgleash_monitor'"), "0");
 }
@@ -75,15 +83,19 @@ TEST_F(BootstrapTest, CrashOfTheTestEndsItsServer) {
   }
   ::close(told[1]);
   pid_t postmaster = 0;
-  ASSERT_EQ(::read(told[0], &postmaster, sizeof postmaster), static_cast<ssize_t>(sizeof postmaster));
+  ASSERT_EQ(::read(told[0], &postmaster, sizeof postmaster),
+            static_cast<ssize_t>(sizeof postmaster));
   ::close(told[0]);
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_TRUE(wait_until([&] {
-    std::ifstream stat{"/proc/" + std::to_string(postmaster) + "/stat"};
-    std::string text;
-    return !std::getline(stat, text) || text.find(") Z ") != std::string::npos;  // gone, or waits to be reaped
-  }, 15s));
+  EXPECT_TRUE(wait_until(
+      [&] {
+        std::ifstream stat{"/proc/" + std::to_string(postmaster) + "/stat"};
+        std::string text;
+        return !std::getline(stat, text) ||
+               text.find(") Z ") != std::string::npos;  // gone, or waits to be reaped
+      },
+      15s));
 }
 
 }  // namespace

@@ -1,10 +1,10 @@
 #include "watchdog/kill_connection.hpp"
 
+#include "tests/integration/watchdog/server.hpp"
+
 #include <gmock/gmock.h>
 
 #include <memory>
-
-#include "tests/integration/watchdog/server.hpp"
 
 namespace pgleash::watchdog {
 namespace {
@@ -24,16 +24,22 @@ class KillConnectionTest : public WithServer {
  protected:
   void SetUp() override {
     WithServer::SetUp();
-    if (!IsSkipped()) kill_ = std::make_unique<KillConnection>(io.get_executor(), server().section());
+    if (!IsSkipped())
+      kill_ = std::make_unique<KillConnection>(io.get_executor(), server().section());
   }
 
-  ServerTime time(const std::string& text) { return {text.empty() ? 0 : std::stoll(text) - 946684800000000}; }
+  ServerTime time(const std::string& text) {
+    return {text.empty() ? 0 : std::stoll(text) - 946684800000000};
+  }
 
   Judged judge(const LibpqClient& client) {
-    const auto column = [](const std::string& name) { return "(extract(epoch FROM " + name + ") * 1000000)::int8"; };
-    const auto rows = server()->sql("SELECT " + column("backend_start") + ", state, " + column("state_change") + ", " +
-                                    column("xact_start") + ", " + column("query_start") +
-                                    " FROM pg_stat_activity WHERE pid = " + std::to_string(client.pid()));
+    const auto column = [](const std::string& name) {
+      return "(extract(epoch FROM " + name + ") * 1000000)::int8";
+    };
+    const auto rows =
+        server()->sql("SELECT " + column("backend_start") + ", state, " + column("state_change") +
+                      ", " + column("xact_start") + ", " + column("query_start") +
+                      " FROM pg_stat_activity WHERE pid = " + std::to_string(client.pid()));
     Judged judged;
     const auto& found = rows.at(0);
     judged.backend = {protocol::BackendPid{client.pid()}, time(found[0])};
@@ -45,15 +51,16 @@ class KillConnectionTest : public WithServer {
   }
 
   KillConnection::Answer terminate(const Judged& judged, JudgedCounter counter) {
-    return run_task(io, kill_->terminate(judged.backend, judged_columns(counter, judged.row), in(10s)));
+    return run_task(io,
+                    kill_->terminate(judged.backend, judged_columns(counter, judged.row), in(10s)));
   }
   BackendSight look(const Judged& judged, JudgedCounter counter = JudgedCounter::state) {
     return run_task(io, kill_->look(judged.backend, judged_columns(counter, judged.row), in(10s)));
   }
   KillConnection& kill() { return *kill_; }
 
-  static constexpr std::array all_counters{JudgedCounter::state, JudgedCounter::request, JudgedCounter::transaction,
-                                           JudgedCounter::session};
+  static constexpr std::array all_counters{JudgedCounter::state, JudgedCounter::request,
+                                           JudgedCounter::transaction, JudgedCounter::session};
 
  private:
   std::unique_ptr<KillConnection> kill_;
@@ -70,7 +77,8 @@ TEST_F(KillConnectionTest, UnchangedActivityIsEndedWhateverItsCounter) {
     EXPECT_EQ(answer.result, SqlResult::signalled) << answer.why;
     EXPECT_TRUE(client.ended(10s));
     EXPECT_THAT(client.words(), HasSubstr("administrator command"));
-    EXPECT_TRUE(run_until(io, [&] { return look(judged, counter) == BackendSight::gone; }, 10s));
+    EXPECT_TRUE(run_until(
+        io, [&] { return look(judged, counter) == BackendSight::gone; }, 10s));
   }
 }
 
@@ -83,9 +91,13 @@ TEST_F(KillConnectionTest, IdleSessionThatNeverAskedAnythingCanBeEnded) {
 TEST_F(KillConnectionTest, ActiveSessionCanBeEnded) {
   auto client = server().login();
   client.send("SELECT pg_sleep(60)");
-  ASSERT_TRUE(run_until(io, [&] {
-    return server()->value("SELECT wait_event FROM pg_stat_activity WHERE pid = " + std::to_string(client.pid())) == "PgSleep";
-  }, 10s));
+  ASSERT_TRUE(run_until(
+      io,
+      [&] {
+        return server()->value("SELECT wait_event FROM pg_stat_activity WHERE pid = " +
+                               std::to_string(client.pid())) == "PgSleep";
+      },
+      10s));
   EXPECT_EQ(terminate(judge(client), JudgedCounter::request).result, SqlResult::signalled);
   EXPECT_TRUE(client.ended(10s));
 }
@@ -111,7 +123,8 @@ TEST_F(KillConnectionTest, EndOfTheTransactionSavesAllButTheSession) {
   client.exec("SELECT 1");
   const auto judged = judge(client);
   client.exec("COMMIT");
-  for (const auto counter : {JudgedCounter::state, JudgedCounter::request, JudgedCounter::transaction}) {
+  for (const auto counter :
+       {JudgedCounter::state, JudgedCounter::request, JudgedCounter::transaction}) {
     EXPECT_EQ(terminate(judged, counter).result, SqlResult::changed);
     EXPECT_EQ(look(judged, counter), BackendSight::moved_on);
   }
@@ -140,8 +153,10 @@ TEST_F(KillConnectionTest, BackgroundProcessIsOutOfReach) {
 }
 
 TEST_F(KillConnectionTest, SuperusersSessionIsDenied) {
-  LibpqClient client{{{"host", server()->socket_dir()}, {"port", std::to_string(server()->port())},
-                      {"user", "postgres"}, {"dbname", "postgres"}}};
+  LibpqClient client{{{"host", server()->socket_dir()},
+                      {"port", std::to_string(server()->port())},
+                      {"user", "postgres"},
+                      {"dbname", "postgres"}}};
   const auto answer = terminate(judge(client), JudgedCounter::session);
   EXPECT_EQ(answer.result, SqlResult::denied);
   EXPECT_NE(answer.why, "");
@@ -154,7 +169,8 @@ TEST_F(KillConnectionTest, SessionThatHidesItsActivityIsNotJudgedByIt) {
   auto client = server().login({{"user", "hidden"}, {"password", "hidden"}});
   const auto judged = judge(client);
   ASSERT_EQ(judged.row.state, "disabled");
-  for (const auto counter : {JudgedCounter::state, JudgedCounter::request, JudgedCounter::transaction}) {
+  for (const auto counter :
+       {JudgedCounter::state, JudgedCounter::request, JudgedCounter::transaction}) {
     EXPECT_EQ(terminate(judged, counter).result, SqlResult::unavailable);
     EXPECT_EQ(look(judged, counter), BackendSight::same);
   }
@@ -183,7 +199,8 @@ TEST_F(KillConnectionTest, LostConnectionIsOpenedAnewForTheNextQuestion) {
   const auto first = kill().pid();
   ASSERT_TRUE(first);
   server()->sql("SELECT pg_terminate_backend(" + std::to_string(static_cast<int>(*first)) + ")");
-  ASSERT_TRUE(run_until(io, [&] { return !kill().pid(); }, 10s));
+  ASSERT_TRUE(run_until(
+      io, [&] { return !kill().pid(); }, 10s));
   EXPECT_EQ(look(judged), BackendSight::same);
   EXPECT_NE(kill().pid(), first);
 }
@@ -194,14 +211,20 @@ TEST_F(KillConnectionTest, QuestionsAtTheSameTimeQueueOnOneConnection) {
   int same = 0;
   int ended = 0;
   auto ask = [](KillConnection& on, Judged whom, Instant deadline, int& count) -> Task<void> {
-    if (co_await on.look(whom.backend, judged_columns(JudgedCounter::state, whom.row), deadline) == BackendSight::same) ++count;
+    if (co_await on.look(whom.backend, judged_columns(JudgedCounter::state, whom.row), deadline) ==
+        BackendSight::same)
+      ++count;
   };
   for (int i = 0; i < 50; ++i) {
-    boost::asio::co_spawn(io, ask(kill(), judged, in(10s), same), [&](std::exception_ptr) { ++ended; });
+    boost::asio::co_spawn(io, ask(kill(), judged, in(10s), same),
+                          [&](std::exception_ptr) { ++ended; });
   }
-  ASSERT_TRUE(run_until(io, [&] { return ended == 50; }, 10s));
+  ASSERT_TRUE(run_until(
+      io, [&] { return ended == 50; }, 10s));
   EXPECT_EQ(same, 50);
-  EXPECT_EQ(server()->value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'pgleash_monitor'"), "1");
+  EXPECT_EQ(
+      server()->value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'pgleash_monitor'"),
+      "1");
 }
 
 TEST_F(KillConnectionTest, StoppedConnectionKeepsNobodyBeyondTheDeadline) {
@@ -210,21 +233,23 @@ TEST_F(KillConnectionTest, StoppedConnectionKeepsNobodyBeyondTheDeadline) {
   ASSERT_EQ(look(judged), BackendSight::same);
   const auto own = static_cast<pid_t>(*kill().pid());
   server()->suspend(own);
-  EXPECT_EQ(run_task(io, kill().look(judged.backend, judged_columns(JudgedCounter::state, judged.row), in(200ms))),
+  EXPECT_EQ(run_task(io, kill().look(judged.backend,
+                                     judged_columns(JudgedCounter::state, judged.row), in(200ms))),
             BackendSight::not_visible);
   server()->resume(own);
   EXPECT_EQ(look(judged), BackendSight::same) << "over a new connection";
 }
 
-/// A client that hops between idle and busy as fast as it can. Whatever the guard answers, one thing must hold: when it
-/// says that nothing was ended, the client is unharmed.
+/// A client that hops between idle and busy as fast as it can. Whatever the guard answers, one
+/// thing must hold: when it says that nothing was ended, the client is unharmed.
 TEST_F(KillConnectionTest, GuardThatMissedHarmedNobody) {
   auto client = server().login();
   for (int round = 0; round < 100; ++round) {
     const auto judged = judge(client);
     client.send("SELECT 1");
     const auto answer = terminate(judged, JudgedCounter::state);
-    if (answer.result == SqlResult::signalled) {  // the look and the signal came before the statement
+    if (answer.result ==
+        SqlResult::signalled) {  // the look and the signal came before the statement
       EXPECT_TRUE(client.ended(10s));
       client = server().login();
       continue;
@@ -248,11 +273,13 @@ TEST(Turnstile, AdmitsOneAtATimeInOrderAndTurnsAwayTheLate) {
     const auto turn = co_await through.enter(std::chrono::steady_clock::now() + 10s);
     if (turn) into.push_back(number);
   };
-  for (const int number : {1, 2, 3}) boost::asio::co_spawn(io, pass(turnstile, number, order), [](std::exception_ptr) {});
+  for (const int number : {1, 2, 3})
+    boost::asio::co_spawn(io, pass(turnstile, number, order), [](std::exception_ptr) {});
   EXPECT_FALSE(run_task(io, turnstile.enter(std::chrono::steady_clock::now() + 10ms)));
   EXPECT_TRUE(order.empty());
   first.reset();
-  ASSERT_TRUE(run_until(io, [&] { return order.size() == 3; }, 5s));
+  ASSERT_TRUE(run_until(
+      io, [&] { return order.size() == 3; }, 5s));
   EXPECT_EQ(order, (std::vector{1, 2, 3}));
   EXPECT_TRUE(run_task(io, turnstile.enter(std::chrono::steady_clock::now() + 1s)));
 }

@@ -1,14 +1,14 @@
 #include "watchdog/pg_connection.hpp"
 
+#include "tests/integration/watchdog/server.hpp"
+#include "tests/support/wait_until.hpp"
+
 #include <gmock/gmock.h>
+
+#include <fstream>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <fstream>
-
-#include "tests/integration/watchdog/server.hpp"
-#include "tests/support/wait_until.hpp"
 
 namespace pgleash::watchdog {
 namespace {
@@ -29,7 +29,8 @@ class PgConnectionTest : public WithServer {
     if (!connection) throw std::runtime_error{connection.error().message};
     return std::move(*connection);
   }
-  PgResult<PgRows> query(PgConnection& connection, std::string sql, PgParameters parameters = {}, Duration patience = 10s) {
+  PgResult<PgRows> query(PgConnection& connection, std::string sql, PgParameters parameters = {},
+                         Duration patience = 10s) {
     return run_task(io, connection.query(std::move(sql), std::move(parameters), in(patience)));
   }
   std::string setting(PgConnection& connection, const std::string& name) {
@@ -71,13 +72,15 @@ TEST_F(PgConnectionTest, WrongPasswordIsRefusedWithItsSqlstate) {
   ASSERT_FALSE(connection);
   EXPECT_EQ(connection.error().kind, Kind::refused);
   EXPECT_EQ(connection.error().sqlstate, "28P01");
-  EXPECT_THAT(connection.error().message, AllOf(HasSubstr("password authentication failed"), Not(HasSubstr("guess")),
-                                                Not(HasSubstr("\n")), Not(HasSubstr("LOCATION"))));
+  EXPECT_THAT(connection.error().message,
+              AllOf(HasSubstr("password authentication failed"), Not(HasSubstr("guess")),
+                    Not(HasSubstr("\n")), Not(HasSubstr("LOCATION"))));
 }
 
 TEST_F(PgConnectionTest, PasswordFileForEverybodyIsRefusedBeforeItIsUsed) {
   auto where = endpoint();
-  where.password_file = server().write_secret("open.pw", std::string{test::MonitoredServer::monitor_password} + "\n");
+  where.password_file =
+      server().write_secret("open.pw", std::string{test::MonitoredServer::monitor_password} + "\n");
   ASSERT_EQ(::chmod(where.password_file.c_str(), 0644), 0);
   const auto connection = connect(where);
   ASSERT_FALSE(connection);
@@ -124,7 +127,8 @@ TEST_F(PgConnectionTest, UnixSocketDirectoryIsAHost) {
   where.address = {server()->socket_dir(), server()->port(), true};
   const auto connection = connect(where);
   ASSERT_TRUE(connection) << connection.error().message;
-  const auto rows = query(**connection, "SELECT client_port FROM pg_stat_activity WHERE pid = pg_backend_pid()");
+  const auto rows =
+      query(**connection, "SELECT client_port FROM pg_stat_activity WHERE pid = pg_backend_pid()");
   ASSERT_TRUE(rows);
   EXPECT_EQ(rows->int4(0, 0), -1);
 }
@@ -156,7 +160,8 @@ TEST_F(PgConnectionTest, ServerThatSaysNothingHitsTheDeadline) {
 }
 
 TEST_F(PgConnectionTest, FullServerIsRefusedWith53300) {
-  test::Postgres full{{.max_connections = 5, .settings = {}}};  // 3 of them are the superuser's
+  test::Postgres full{
+      {.max_connections = 6, .settings = {}}};  // 3 are the superuser's, 1 has the fixture
   full.create_role("pgleash_monitor", test::MonitoredServer::monitor_password);
   full.create_database("pgleash");
   auto where = endpoint();
@@ -172,7 +177,10 @@ TEST_F(PgConnectionTest, FullServerIsRefusedWith53300) {
 TEST_F(PgConnectionTest, PreparedStatementGivesBinaryRows) {
   const auto connection = connected();
   const auto prepared = run_task(
-      io, connection->prepare("typed", "SELECT $1::int4 + 1, $2::timestamptz, $3::text, NULL::text, true, 7::oid, 8::int8", in(5s)));
+      io, connection->prepare(
+              "typed",
+              "SELECT $1::int4 + 1, $2::timestamptz, $3::text, NULL::text, true, 7::oid, 8::int8",
+              in(5s)));
   ASSERT_TRUE(prepared) << prepared.error().message;
   PgParameters parameters;
   parameters.add_int4(-42).add_time(ServerTime{757382400123456}).add_text("caf\xC3\xA9");
@@ -222,7 +230,8 @@ TEST_F(PgConnectionTest, BackendThatStopsDuringAStatementHitsTheDeadlineAndDrops
 
 TEST_F(PgConnectionTest, EndOfAnIdleConnectionIsNoticedAtOnceWithTheServersWords) {
   const auto connection = connected();
-  server()->sql("SELECT pg_terminate_backend(" + std::to_string(static_cast<int>(connection->pid())) + ")");
+  server()->sql("SELECT pg_terminate_backend(" +
+                std::to_string(static_cast<int>(connection->pid())) + ")");
   EXPECT_TRUE(run_task(io, connection->lost_before(in(10s))));
   EXPECT_EQ(connection->loss().kind, Kind::lost);
   EXPECT_EQ(connection->loss().sqlstate, "57P01");
@@ -233,16 +242,24 @@ TEST_F(PgConnectionTest, EndDuringAStatementIsLost) {
   const auto connection = connected();
   const auto pid = std::to_string(static_cast<int>(connection->pid()));
   std::optional<PgResult<PgRows>> answer;
-  auto sleeping = [](PgConnection& on, Instant deadline, std::optional<PgResult<PgRows>>& into) -> Task<bool> {
+  auto sleeping = [](PgConnection& on, Instant deadline,
+                     std::optional<PgResult<PgRows>>& into) -> Task<bool> {
     into.emplace(co_await on.query("SELECT pg_sleep(60)", {}, deadline));
     co_return true;
   };
-  boost::asio::co_spawn(io, sleeping(*connection, in(20s), answer), [](std::exception_ptr, bool) {});
-  ASSERT_TRUE(run_until(io, [&] {
-    return server()->value("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND pid = " + pid) == "1";
-  }, 10s));
+  boost::asio::co_spawn(io, sleeping(*connection, in(20s), answer),
+                        [](std::exception_ptr, bool) {});
+  ASSERT_TRUE(run_until(
+      io,
+      [&] {
+        return server()->value(
+                   "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND pid = " +
+                   pid) == "1";
+      },
+      10s));
   server()->sql("SELECT pg_terminate_backend(" + pid + ")");
-  ASSERT_TRUE(run_until(io, [&] { return answer.has_value(); }, 10s));
+  ASSERT_TRUE(run_until(
+      io, [&] { return answer.has_value(); }, 10s));
   ASSERT_FALSE(*answer);
   EXPECT_EQ(answer->error().kind, Kind::lost);
   EXPECT_EQ(answer->error().sqlstate, "57P01");
@@ -259,20 +276,25 @@ TEST_F(PgConnectionTest, CloseEndsALoginThatIsUnderWay) {
   PgConnection connection{io.get_executor()};
   std::optional<PgError> refusal;
   bool ended = false;
-  auto opening = [](PgConnection& which, PgEndpoint where, Instant deadline, std::optional<PgError>& into) -> Task<bool> {
+  auto opening = [](PgConnection& which, PgEndpoint where, Instant deadline,
+                    std::optional<PgError>& into) -> Task<bool> {
     into = co_await which.open(std::move(where), deadline);
     co_return true;
   };
-  boost::asio::co_spawn(io, opening(connection, endpoint(), in(20s), refusal), [&](std::exception_ptr, bool) { ended = true; });
+  boost::asio::co_spawn(io, opening(connection, endpoint(), in(20s), refusal),
+                        [&](std::exception_ptr, bool) { ended = true; });
   io.poll_one();
   connection.close();
-  ASSERT_TRUE(run_until(io, [&] { return ended; }, 5s));
+  ASSERT_TRUE(run_until(
+      io, [&] { return ended; }, 5s));
   ASSERT_TRUE(refusal);
   EXPECT_EQ(refusal->kind, Kind::lost);
 }
 
 TEST_F(PgConnectionTest, ConnectsAgainAndAgainWithoutLosingDescriptors) {
-  const auto open_files = [] { return std::distance(std::filesystem::directory_iterator{"/proc/self/fd"}, {}); };
+  const auto open_files = [] {
+    return std::distance(std::filesystem::directory_iterator{"/proc/self/fd"}, {});
+  };
   (void)connected();
   const auto before = open_files();
   for (int i = 0; i < 20; ++i) {
@@ -286,7 +308,8 @@ TEST_F(PgConnectionTest, ConnectsAgainAndAgainWithoutLosingDescriptors) {
 }
 
 TEST_F(PgConnectionTest, SqlAsciiDatabaseGivesItsBytesAsTheyAre) {
-  server()->create_database("bytes", "TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'");
+  server()->create_database("bytes",
+                            "TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'");
   auto where = endpoint();
   where.database = "bytes";
   const auto connection = connect(where);

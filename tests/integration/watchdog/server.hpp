@@ -1,21 +1,21 @@
 #pragma once
 
-#include <gtest/gtest.h>
-
-#include <boost/asio/io_context.hpp>
-#include <chrono>
-#include <memory>
-
 #include "tests/support/monitored_server.hpp"
 #include "tests/support/run_task.hpp"
 #include "watchdog/pg_connection.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <memory>
 
 namespace pgleash::watchdog {
 
 using namespace std::chrono_literals;
 
-/// Tests against one server, started once a program. A test that changes what others rely on changes it back, or starts
-/// a server of its own.
+/// Tests against one server, started once a program. A test that changes what others rely on
+/// changes it back, or starts a server of its own.
 class WithServer : public testing::Test {
  protected:
   void SetUp() override {

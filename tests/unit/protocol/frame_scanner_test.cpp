@@ -1,11 +1,11 @@
 #include "protocol/frame_scanner.hpp"
 
-#include <string>
+#include "protocol/wire_reader.hpp"
+#include "tests/unit/protocol/wire.hpp"
 
 #include <gtest/gtest.h>
 
-#include "protocol/wire_reader.hpp"
-#include "tests/unit/protocol/wire.hpp"
+#include <string>
 
 namespace pgleash::protocol {
 namespace {
@@ -21,14 +21,15 @@ struct Log {
     return type < 'a' ? std::min(body, 5U) : FrameScanner::not_wanted;
   }
   void body(char type, Bytes prefix, std::size_t end) {
-    text += std::string{type} + "=" + std::string{as_text(prefix)} + "@" + std::to_string(chunk_offset + end) + " ";
+    text += std::string{type} + "=" + std::string{as_text(prefix)} + "@" +
+            std::to_string(chunk_offset + end) + " ";
     waited = false;
   }
   void waiting(char /*type*/) { waited = true; }
 };
 
-const std::string stream = wire::message('Q', "abcdefgh") + wire::message('d', "xyz") + wire::message('S') +
-                           wire::message('h') + wire::message('K', "12345");
+const std::string stream = wire::message('Q', "abcdefgh") + wire::message('d', "xyz") +
+                           wire::message('S') + wire::message('h') + wire::message('K', "12345");
 const std::string meaning = "Q8 Q=abcde@10 d3 S0 S=@26 h0 K5 K=12345@41 ";
 
 std::string scan(const std::vector<std::string_view>& chunks) {
@@ -46,12 +47,14 @@ std::string scan(const std::vector<std::string_view>& chunks) {
 TEST(FrameScanner, SeesTheSameWholeBytewiseAndCutAnywhere) {
   EXPECT_EQ(scan({stream}), meaning);
   std::vector<std::string_view> bytewise;
-  for (std::size_t i = 0; i < stream.size(); ++i) bytewise.push_back(std::string_view{stream}.substr(i, 1));
+  for (std::size_t i = 0; i < stream.size(); ++i)
+    bytewise.push_back(std::string_view{stream}.substr(i, 1));
   EXPECT_EQ(scan(bytewise), meaning);
   for (std::size_t first = 0; first <= stream.size(); ++first) {
     for (std::size_t second = first; second <= stream.size(); ++second) {
       const std::string_view all = stream;
-      EXPECT_EQ(scan({all.substr(0, first), all.substr(first, second - first), all.substr(second)}), meaning);
+      EXPECT_EQ(scan({all.substr(0, first), all.substr(first, second - first), all.substr(second)}),
+                meaning);
     }
   }
 }

@@ -1,15 +1,23 @@
 #include "protocol/messages.hpp"
 
-#include <gtest/gtest.h>
-
 #include "protocol/wire_reader.hpp"
 #include "tests/unit/protocol/wire.hpp"
+
+#include <gtest/gtest.h>
+
+#include <list>
+#include <string>
 
 namespace pgleash::protocol {
 namespace {
 
 using namespace std::string_literals;
-using wire::bytes;
+
+/// The body as the decoders take it; it lives as long as the views into it may be looked at.
+Bytes bytes(std::string body) {
+  static std::list<std::string> kept;
+  return wire::bytes(kept.emplace_back(std::move(body)));
+}
 
 /// Calls `read` with each proper beginning of `body`.
 template <class Read>
@@ -35,7 +43,8 @@ TEST(WireReader, ReadsFieldsInOrderAndStopsAtTheEnd) {
 TEST(Messages, Authentication) {
   EXPECT_EQ(decode_authentication(bytes("\0\0\0\0"s)), Authentication::ok);
   EXPECT_EQ(decode_authentication(bytes("\0\0\0\x0cproof"s)), Authentication::sasl_final);
-  for_each_truncation("\0\0\0\5"s, [](const std::string& cut) { EXPECT_FALSE(decode_authentication(bytes(cut))); });
+  for_each_truncation(
+      "\0\0\0\5"s, [](const std::string& cut) { EXPECT_FALSE(decode_authentication(bytes(cut))); });
 }
 
 TEST(Messages, BackendKeyDataHoldsOneTo256BytesOfSecret) {
@@ -44,7 +53,8 @@ TEST(Messages, BackendKeyDataHoldsOneTo256BytesOfSecret) {
   EXPECT_EQ(as_text(key->secret), "secr");
   EXPECT_EQ(decode_backend_key(bytes(std::string(4 + 256, 'k')))->secret.size(), 256U);
   EXPECT_FALSE(decode_backend_key(bytes(std::string(4 + 257, 'k'))));
-  for_each_truncation("\0\0\1\0s"s, [](const std::string& cut) { EXPECT_FALSE(decode_backend_key(bytes(cut))); });
+  for_each_truncation("\0\0\1\0s"s,
+                      [](const std::string& cut) { EXPECT_FALSE(decode_backend_key(bytes(cut))); });
 }
 
 TEST(Messages, ParameterStatus) {
@@ -52,13 +62,16 @@ TEST(Messages, ParameterStatus) {
   const auto parameter = decode_parameter_status(bytes(body));
   EXPECT_EQ(parameter->name, "TimeZone");
   EXPECT_EQ(parameter->value, "Europe/Paris");
-  for_each_truncation(body, [](const std::string& cut) { EXPECT_FALSE(decode_parameter_status(bytes(cut))); });
+  for_each_truncation(
+      body, [](const std::string& cut) { EXPECT_FALSE(decode_parameter_status(bytes(cut))); });
 }
 
 TEST(Messages, NegotiateProtocolVersionWithAndWithoutTheMajor) {
   EXPECT_EQ(decode_negotiate_version(bytes("\0\3\0\2"s)), 2);
   EXPECT_EQ(decode_negotiate_version(bytes("\0\0\0\2\0\0\0\1"s)), 2);
-  for_each_truncation("\0\3\0\2"s, [](const std::string& cut) { EXPECT_FALSE(decode_negotiate_version(bytes(cut))); });
+  for_each_truncation("\0\3\0\2"s, [](const std::string& cut) {
+    EXPECT_FALSE(decode_negotiate_version(bytes(cut)));
+  });
 }
 
 TEST(Messages, ErrorResponsePrefersTheUntranslatedSeverity) {
@@ -80,15 +93,25 @@ TEST(Messages, ErrorResponseToleratesMissingAndCutFields) {
   });
 }
 
-TEST(Messages, CommandTagIsWhatWasReadOfIt) {
-  EXPECT_EQ(decode_command_tag(bytes("INSERT 0 1\0"s)), "INSERT 0 1");
-  EXPECT_EQ(decode_command_tag(bytes("INSERT"s)), "INSERT");
-  EXPECT_EQ(decode_command_tag({}), "");
+TEST(Messages, CommandTagIsComparedWhole) {
+  EXPECT_TRUE(is_command_tag(bytes("COMMIT\0"s), "COMMIT"));
+  EXPECT_TRUE(is_command_tag(bytes("COMMIT"s), "COMMIT")) << "without its end";
+  EXPECT_FALSE(is_command_tag(bytes("COMMIT PREPARED\0"s), "COMMIT"));
+  EXPECT_FALSE(is_command_tag(bytes("COMM"s), "COMMIT"));
+  EXPECT_FALSE(is_command_tag({}, "COMMIT"));
+}
+
+TEST(Messages, ReadyForQueryHasThreeStatuses) {
+  EXPECT_EQ(decode_ready(bytes("I"s)), TransactionStatus::idle);
+  EXPECT_EQ(decode_ready(bytes("T"s)), TransactionStatus::in_transaction);
+  EXPECT_EQ(decode_ready(bytes("E"s)), TransactionStatus::failed);
+  EXPECT_FALSE(decode_ready(bytes("X"s)));
+  EXPECT_FALSE(decode_ready({}));
 }
 
 TEST(Messages, QueryTextIsCutAt1024Bytes) {
   const auto query = [](const std::string& body) {
-    return decode_query(bytes(std::string_view{body}.substr(0, read_limit::query)));
+    return decode_query(bytes(body.substr(0, read_limit::query)));
   };
   EXPECT_EQ(query("select 1\0"s).text, "select 1");
   EXPECT_FALSE(query("select 1\0"s).truncated);
@@ -118,13 +141,16 @@ TEST(Messages, BindExecuteAndCloseHaveTheirNames) {
   const auto names = decode_bind(bytes("portal\0stmt\0\0\0\0"s));
   EXPECT_EQ(names->portal, "portal");
   EXPECT_EQ(names->statement, "stmt");
-  for_each_truncation("portal\0stmt\0"s, [](const std::string& cut) { EXPECT_FALSE(decode_bind(bytes(cut))); });
+  for_each_truncation("portal\0stmt\0"s,
+                      [](const std::string& cut) { EXPECT_FALSE(decode_bind(bytes(cut))); });
   EXPECT_EQ(decode_execute(bytes("portal\0\0\0\0\0"s)), "portal");
-  for_each_truncation("portal\0"s, [](const std::string& cut) { EXPECT_FALSE(decode_execute(bytes(cut))); });
+  for_each_truncation("portal\0"s,
+                      [](const std::string& cut) { EXPECT_FALSE(decode_execute(bytes(cut))); });
   const auto target = decode_close(bytes("Sstmt\0"s));
   EXPECT_EQ(target->kind, 'S');
   EXPECT_EQ(target->name, "stmt");
-  for_each_truncation("Sstmt\0"s, [](const std::string& cut) { EXPECT_FALSE(decode_close(bytes(cut))); });
+  for_each_truncation("Sstmt\0"s,
+                      [](const std::string& cut) { EXPECT_FALSE(decode_close(bytes(cut))); });
 }
 
 }  // namespace

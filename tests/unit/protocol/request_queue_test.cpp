@@ -1,9 +1,10 @@
 #include "protocol/request_queue.hpp"
 
+#include <gtest/gtest.h>
+
+#include <algorithm>
 #include <deque>
 #include <random>
-
-#include <gtest/gtest.h>
 
 namespace pgleash::protocol {
 namespace {
@@ -12,7 +13,8 @@ using Kind = Outstanding::Kind;
 
 TEST(RequestQueue, GivesBackInOrderWhatWentIn) {
   RequestQueue queue;
-  for (const Kind kind : {Kind::parse, Kind::bind, Kind::bind, Kind::execute, Kind::sync}) queue.push(Outstanding{kind});
+  for (const Kind kind : {Kind::parse, Kind::bind, Kind::bind, Kind::execute, Kind::sync})
+    queue.push(Outstanding{kind});
   EXPECT_EQ(queue.items(), 5U);
   for (const Kind kind : {Kind::parse, Kind::bind, Kind::bind, Kind::execute, Kind::sync}) {
     EXPECT_EQ(queue.front().kind(), kind);
@@ -52,7 +54,7 @@ TEST(RequestQueue, IsFullAt64KiRunsAndTakesWhatAChunkStillBrings) {
 
 TEST(RequestQueue, HoldsMillionsOfOneKindAsOneRun) {
   RequestQueue queue;
-  constexpr std::uint32_t many = 40'000'000;
+  constexpr std::uint32_t many = 17'000'000;  // more than one run can count
   for (std::uint32_t i = 0; i < many; ++i) ASSERT_TRUE(queue.push(Outstanding{Kind::sync}));
   EXPECT_EQ(queue.items(), many);
   EXPECT_FALSE(queue.full());
@@ -101,7 +103,8 @@ TEST(RequestQueue, BehavesAsADequeWould) {
       };
       ASSERT_EQ(queue.ending_in_ready(), count([](Outstanding o) { return o.ends_in_ready(); }));
       ASSERT_EQ(queue.statements(), count([](Outstanding o) { return o.runs_statement(); }));
-      ASSERT_EQ(queue.may_commit(), count([](Outstanding o) { return o.has(Outstanding::may_commit); }));
+      ASSERT_EQ(queue.may_commit(),
+                count([](Outstanding o) { return o.has(Outstanding::may_commit); }));
       if (!model.empty()) {
         ASSERT_EQ(queue.front(), model.front());
         ASSERT_EQ(queue.back(), model.back());

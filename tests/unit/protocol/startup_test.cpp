@@ -1,15 +1,17 @@
 #include "protocol/startup.hpp"
 
-#include <gtest/gtest.h>
-
 #include "tests/unit/protocol/wire.hpp"
+
+#include <gtest/gtest.h>
 
 namespace pgleash::protocol {
 namespace {
 
 using namespace std::string_literals;
 
-constexpr std::uint32_t version(std::uint32_t major, std::uint32_t minor) { return major << 16U | minor; }
+constexpr std::uint32_t version(std::uint32_t major, std::uint32_t minor) {
+  return major << 16U | minor;
+}
 
 std::string startup(std::string_view pairs, std::uint32_t protocol = version(3, 0)) {
   return wire::untyped(wire::int32(protocol) + std::string{pairs});
@@ -29,7 +31,8 @@ ProtocolError refused(const std::string& message) {
 
 TEST(Startup, ReadsWhatRulesNeedAndKeepsTheBytes) {
   const std::string packet = startup(
-      "user\0ann\0database\0shop\0application_name\0web\0options\0-c geqo=off\0replication\0on\0\0"s, version(3, 2));
+      "user\0ann\0database\0shop\0application_name\0web\0options\0-c geqo=off\0replication\0on\0\0"s,
+      version(3, 2));
   const StartupPacket read = accepted(packet);
   EXPECT_EQ(read.major, 3);
   EXPECT_EQ(read.minor, 2);
@@ -58,15 +61,17 @@ TEST(Startup, NamesAreCutAsTheServerCutsThem) {
 }
 
 TEST(Startup, AnyMinorVersionAndProtocolOptionsPass) {
-  EXPECT_EQ(accepted(startup("user\0ann\0_pq_.test_protocol_negotiation\0\0\0"s, version(3, 9999))).minor, 9999);
+  EXPECT_EQ(
+      accepted(startup("user\0ann\0_pq_.test_protocol_negotiation\0\0\0"s, version(3, 9999))).minor,
+      9999);
 }
 
 TEST(Startup, OtherMajorVersionsAreRefusedInTheServersWords) {
   for (const std::uint32_t major : {0U, 1U, 2U, 4U}) {
     const auto error = refused(startup("user\0ann\0\0"s, version(major, 0)));
     EXPECT_EQ(error.sqlstate, "0A000");
-    EXPECT_EQ(error.message,
-              "unsupported frontend protocol " + std::to_string(major) + ".0: server supports 3.0 to 3.0");
+    EXPECT_EQ(error.message, "unsupported frontend protocol " + std::to_string(major) +
+                                 ".0: server supports 3.0 to 3.0");
   }
 }
 
@@ -79,7 +84,8 @@ TEST(Startup, AUserIsRequired) {
 }
 
 TEST(Startup, TheTerminatorMustBeTheLastByte) {
-  for (const std::string& pairs : {"user\0ann\0"s, "user\0ann"s, "user\0"s, "user"s, ""s, "user\0ann\0\0x"s}) {
+  for (const std::string& pairs :
+       {"user\0ann\0"s, "user\0ann"s, "user\0"s, "user"s, ""s, "user\0ann\0\0x"s}) {
     const auto error = refused(startup(pairs));
     EXPECT_EQ(error.sqlstate, "08P01");
     EXPECT_EQ(error.message, "invalid startup packet layout: expected terminator as last byte");
@@ -119,11 +125,14 @@ TEST(Startup, CancelRequestsCarrySecretsOfOneTo256Bytes) {
 }
 
 TEST(Startup, LengthsThatNoServerTakesAreErrors) {
-  const auto length = [](std::string_view bytes) { return first_message_length(wire::bytes(bytes)); };
+  const auto length = [](std::string_view bytes) {
+    return first_message_length(wire::bytes(bytes));
+  };
   EXPECT_EQ(*length(wire::int32(8)), 8U);
   EXPECT_EQ(*length(wire::int32(10'004)), 10'004U);
-  for (const std::string& bytes : {wire::int32(7), wire::int32(0), wire::int32(10'005), wire::int32(0xFFFFFFFF), "GET "s,
-                                   "\x16\3\1\0"s, ""s, "\0\0\0"s}) {
+  for (const std::string& bytes :
+       {wire::int32(7), wire::int32(0), wire::int32(10'005), wire::int32(0xFFFFFFFF), "GET "s,
+        "\x16\3\1\0"s, ""s, "\0\0\0"s}) {
     ASSERT_FALSE(length(bytes));
     EXPECT_EQ(length(bytes).error().sqlstate, "");
   }
@@ -156,13 +165,16 @@ TEST(Startup, ReplicationTakesEveryBooleanOfPostgreSQL) {
   for (const char* yes : {"database", "true", "TRUE", "t", "tr", "yes", "y", "on", "ON", "1"}) {
     EXPECT_TRUE(replication(yes)) << yes;
   }
-  for (const char* no : {"", "false", "f", "off", "of", "o", "no", "0", "2", "truely", "DATABASE", "11"}) {
+  for (const char* no :
+       {"", "false", "f", "off", "of", "o", "no", "0", "2", "truely", "DATABASE", "11"}) {
     EXPECT_FALSE(replication(no)) << no;
   }
 }
 
 TEST(Startup, RefusalSpeaksTheClientsVersion) {
-  const auto answer = [](const std::string& message) { return startup_refusal(wire::bytes(message), refused(message)); };
+  const auto answer = [](const std::string& message) {
+    return startup_refusal(wire::bytes(message), refused(message));
+  };
   EXPECT_EQ(answer(startup("user\0ann\0\0"s, version(2, 0))),
             "EFATAL:  unsupported frontend protocol 2.0: server supports 3.0 to 3.0\n\0"s);
   EXPECT_EQ(answer(startup("user\0ann\0\0"s, version(4, 0))).substr(5, 13), "SFATAL\0VFATAL"s);

@@ -1,9 +1,9 @@
 #include "protocol/statement_texts.hpp"
 
+#include <gtest/gtest.h>
+
 #include <random>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 namespace pgleash::protocol {
 namespace {
@@ -55,7 +55,8 @@ TEST(StatementTexts, LetsTheLeastRecentlyUsedGo) {
   (void)texts.intern("second", false);
   const auto each = texts.bytes() / 2;
   (void)texts.intern("first", false);  // used again: second is the oldest now
-  while (texts.bytes() + each + 20 <= 1000) (void)texts.intern("filler " + std::to_string(texts.texts()), false);
+  while (texts.bytes() + each + 20 <= 1000)
+    (void)texts.intern("filler " + std::to_string(texts.texts()), false);
   const auto before = texts.texts();
   (void)texts.intern("one more, longer", false);
   EXPECT_LE(texts.bytes(), 1000U);
@@ -81,7 +82,7 @@ TEST(StatementTexts, GivesNothingWhenEveryTextIsInUse) {
 }
 
 TEST(StatementTexts, GivesNothingForATextLargerThanTheTable) {
-  StatementTexts texts{64};
+  StatementTexts texts{32};
   EXPECT_FALSE(texts.intern("select 1", false));
   EXPECT_EQ(texts.bytes(), 0U);
 }
@@ -93,7 +94,8 @@ TEST(StatementTexts, StaysWithinItsBoundsUnderRandomUse) {
   std::vector<std::string> wanted(50);
   for (int i = 0; i < 50'000; ++i) {
     const auto slot = random() % held.size();
-    const std::string text = "select " + std::to_string(random() % 1000) + std::string(random() % 100, ' ');
+    const std::string text =
+        "select " + std::to_string(random() % 1000) + std::string(random() % 100, ' ');
     auto ref = texts.intern(text, false);
     ASSERT_LE(texts.bytes(), 20'000U);
     ASSERT_EQ(ref.text(), ref ? text : "");

@@ -1,13 +1,14 @@
-#include <string>
+#include "protocol/statement_texts.hpp"
 
 #include <gtest/gtest.h>
 
-#include "protocol/statement_texts.hpp"
+#include <string>
 
 namespace pgleash::protocol {
 namespace {
 
-/// One letter a trait: c ends, b starts, m maintenance, d dump snapshot, s savepoint rollback, u unlistens all, ? unknown.
+/// One letter a trait: c ends, b starts, m maintenance, d dump snapshot, s savepoint rollback, u
+/// unlistens all, ? unknown.
 std::string letters(StatementTraits traits) {
   std::string found;
   if (traits.ends_transaction) found += 'c';
@@ -95,7 +96,8 @@ INSTANTIATE_TEST_SUITE_P(Quoting, StatementTraitsTable, ::testing::ValuesIn(quot
 
 const Row bodies[] = {
     {"CREATE RULE r AS ON INSERT TO t DO (DELETE FROM a; commit)", ""},
-    {"CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 1 END; END", ""},
+    {"CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 1 END; END",
+     ""},
     {"CREATE OR REPLACE PROCEDURE p() BEGIN ATOMIC SELECT 1; END; COMMIT", "c"},
     {"CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'select 1'; BEGIN", "b"},
     {"select (1); commit", "c"},
@@ -129,6 +131,7 @@ const Row snapshots[] = {
     {"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "bd"},
     {"START TRANSACTION READ ONLY, ISOLATION LEVEL SERIALIZABLE", "bd"},
     {"BEGIN; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY", "bd"},
+    {"BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY", "bd"},
     {"BEGIN READ ONLY", "b"},
     {"BEGIN ISOLATION LEVEL REPEATABLE READ", "b"},
     {"BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE", "b"},
@@ -161,9 +164,12 @@ TEST(StatementTraits, OfACutTextMayBeMore) {
 }
 
 TEST(StatementTraits, CanBeReadOfEveryBeginningOfAText) {
-  const std::string text = "select E'\\'', $a$ $a$, \"x\" /* /* */ */ -- c\n; create function f() begin atomic end; commit";
+  const std::string text =
+      "select E'\\'', $a$ $a$, \"x\" /* /* */ */ -- c\n; create function f() begin atomic end; "
+      "commit";
   for (std::size_t size = 0; size <= text.size(); ++size) {
-    EXPECT_EQ(read_traits(std::string_view{text}.substr(0, size), false).ends_transaction, size == text.size());
+    EXPECT_EQ(read_traits(std::string_view{text}.substr(0, size), false).ends_transaction,
+              size == text.size());
   }
 }
 

@@ -1,11 +1,11 @@
 #include "tests/unit/protocol/trace.hpp"
 
-#include <map>
-#include <stdexcept>
+#include "tests/unit/protocol/wire.hpp"
 
 #include <gtest/gtest.h>
 
-#include "tests/unit/protocol/wire.hpp"
+#include <map>
+#include <stdexcept>
 
 namespace pgleash::protocol::trace {
 namespace {
@@ -44,8 +44,9 @@ std::string frontend_message(const Token& token) {
       return wire::query(argument);
     case 'P': {
       const std::size_t colon = argument.find(": ");
-      return colon == std::string::npos ? wire::parse(argument)
-                                        : wire::parse(argument.substr(colon + 2), argument.substr(0, colon));
+      return colon == std::string::npos
+                 ? wire::parse(argument)
+                 : wire::parse(argument.substr(colon + 2), argument.substr(0, colon));
     }
     case 'B':
       return wire::bind(argument);
@@ -106,7 +107,8 @@ std::vector<Step> read(std::string_view script) {
 }
 
 void Report::backend_key(BackendPid pid, Bytes secret) {
-  events += "key " + std::to_string(static_cast<std::int32_t>(pid)) + "/" + std::to_string(secret.size()) + "\n";
+  events += "key " + std::to_string(static_cast<std::int32_t>(pid)) + "/" +
+            std::to_string(secret.size()) + "\n";
 }
 void Report::parameter_status(std::string_view name, std::string_view value) {
   events.append(name).append("=").append(value).append("\n");
@@ -123,10 +125,15 @@ Player::Player() {
   now += std::chrono::seconds{1};
 }
 
-Changes Player::frontend(std::string_view bytes) { return tracker.on_frontend(wire::bytes(bytes), now, report); }
-Changes Player::backend(std::string_view bytes) { return tracker.on_backend(wire::bytes(bytes), now, report); }
+Changes Player::frontend(std::string_view bytes) {
+  return tracker.on_frontend(wire::bytes(bytes), now, report);
+}
+Changes Player::backend(std::string_view bytes) {
+  return tracker.on_backend(wire::bytes(bytes), now, report);
+}
 
-void Player::play(const std::vector<Step>& steps, Chunks chunks, std::size_t cut_step, std::size_t cut_at) {
+void Player::play(const std::vector<Step>& steps, Chunks chunks, std::size_t cut_step,
+                  std::size_t cut_at) {
   for (std::size_t number = 0; number < steps.size(); ++number) {
     const Step& step = steps[number];
     if (!step.direction) {
@@ -178,7 +185,9 @@ void expect_same_in_all_chunkings(std::string_view script) {
     EXPECT_EQ(other.facts(), whole.facts()) << how;
     EXPECT_EQ(other.report.events, whole.report.events) << how;
     EXPECT_EQ(other.tracker.last_statement().text(), whole.tracker.last_statement().text()) << how;
-    EXPECT_EQ(other.tracker.first_of_transaction().text(), whole.tracker.first_of_transaction().text()) << how;
+    EXPECT_EQ(other.tracker.first_of_transaction().text(),
+              whole.tracker.first_of_transaction().text())
+        << how;
     EXPECT_TRUE(other.tracker.at_boundary(Direction::to_backend)) << how;
     EXPECT_TRUE(other.tracker.at_boundary(Direction::to_frontend)) << how;
   };

@@ -1,17 +1,17 @@
 #pragma once
 
+#include "protocol/session_tracker.hpp"
+
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "protocol/session_tracker.hpp"
-
 /// Plays a conversation, written in the shorthand of protocol traces, against a tracker.
 ///
-///   > Q(select 1)          the client's messages; S, H, P(text), P(name: text), B, B(name), E, X, d, c, f, F, D, C(name)
-///   < T D C(SELECT 1) Z(T)  the server's; 1 2 3 n t T D C I s G H W V A N d c, E, FATAL, Z (idle), R(0), S(name=value)
-///   = idle                  the state to be seen now
+///   > Q(select 1)          the client's messages; S, H, P(text), P(name: text), B, B(name), E, X,
+///   d, c, f, F, D, C(name) < T D C(SELECT 1) Z(T)  the server's; 1 2 3 n t T D C I s G H W V A N d
+///   c, E, FATAL, Z (idle), R(0), S(name=value) = idle                  the state to be seen now
 namespace pgleash::protocol::trace {
 
 struct Step {
@@ -39,7 +39,8 @@ class Player {
  public:
   Player();
   void play(std::string_view script) { play(read(script)); }
-  /// With Chunks::cut, the step numbered `cut_step` comes in two chunks, `cut_at` bytes in the first.
+  /// With Chunks::cut, the step numbered `cut_step` comes in two chunks, `cut_at` bytes in the
+  /// first.
   void play(const std::vector<Step>& steps, Chunks chunks = Chunks::whole, std::size_t cut_step = 0,
             std::size_t cut_at = 0);
   Changes frontend(std::string_view bytes);
@@ -57,7 +58,8 @@ class Player {
   std::vector<SessionFacts> seen;  ///< the facts at each expectation
 };
 
-/// The conversation whole, byte by byte, and with each of its steps cut at every offset: always the same facts.
+/// The conversation whole, byte by byte, and with each of its steps cut at every offset: always the
+/// same facts.
 void expect_same_in_all_chunkings(std::string_view script);
 
 }  // namespace pgleash::protocol::trace

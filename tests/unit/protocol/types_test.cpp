@@ -1,16 +1,18 @@
 #include "protocol/types.hpp"
 
-#include <new>
-#include <type_traits>
+#include "tests/unit/protocol/wire.hpp"
 
 #include <gtest/gtest.h>
 
-#include "tests/unit/protocol/wire.hpp"
+#include <new>
+#include <type_traits>
 
 namespace pgleash::protocol {
 namespace {
 
-CancelKey key(std::string_view secret, std::int32_t pid = 7) { return {BackendPid{pid}, wire::bytes(secret)}; }
+CancelKey key(std::string_view secret, std::int32_t pid = 7) {
+  return {BackendPid{pid}, wire::bytes(secret)};
+}
 
 TEST(CancelKey, MatchesTheSamePidAndSecretOnly) {
   EXPECT_TRUE(key("abcd").matches(key("abcd")));
@@ -33,7 +35,8 @@ TEST(CancelKey, KeepsSecretsUpTo256Bytes) {
 }
 
 TEST(CancelKey, SurvivesCopyAndMove) {
-  for (const std::string& secret : {std::string(4, 'a'), std::string(32, 'b'), std::string(256, 'c')}) {
+  for (const std::string& secret :
+       {std::string(4, 'a'), std::string(32, 'b'), std::string(256, 'c')}) {
     const CancelKey original = key(secret);
     CancelKey copy{original};
     CancelKey moved{std::move(copy)};
@@ -53,7 +56,8 @@ TEST(CancelKey, SurvivesCopyAndMove) {
 class Grave {
  public:
   template <class... Arguments>
-  explicit Grave(Arguments&&... arguments) : key_(new (storage_) CancelKey(std::forward<Arguments>(arguments)...)) {}
+  explicit Grave(Arguments&&... arguments)
+      : key_(new (storage_) CancelKey(std::forward<Arguments>(arguments)...)) {}
   [[nodiscard]] CancelKey& operator*() { return *key_; }
   void bury() { key_->~CancelKey(); }
   [[nodiscard]] bool holds(std::string_view secret) const {

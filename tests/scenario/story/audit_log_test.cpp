@@ -1,0 +1,89 @@
+#include "tests/scenario/story/story.hpp"
+
+/// The evidence outlives pgleash.
+namespace pgleash::test {
+namespace {
+
+class AuditTrail : public Story {
+ protected:
+  Finished verify() {
+    return run({.argv = {PGLEASH_BINARY, "audit", "verify", pgleash().audit_file()}, .environment = {}, .user = {}});
+  }
+  void expect_schema() {
+    const auto checked = run({.argv = {"python3", PGLEASH_SOURCE_DIR "/tests/support/check_schema.py",
+                                       PGLEASH_SOURCE_DIR "/deploy/audit.schema.json", pgleash().audit_file()},
+                              .environment = {}, .user = {}});
+    if (checked.status == 77) GTEST_SKIP() << "NO PYTHON MODULE jsonschema HERE (Debian: python3-jsonschema)";
+    EXPECT_EQ(checked.status, 0) << checked.out << checked.err;
+  }
+};
+
+TEST_F(AuditTrail, HasALineOfTheShippedSchemaForOneKillOfEachKind) {
+  std::string rules;
+  for (const auto* kind : {"idle", "idle_in_transaction", "aborted", "held", "statement", "transaction_age", "session_age"})
+    rules += rule(kind, kind, "300ms", "terminate", for_application(fmt::format("{}-app", kind)));
+  rules += rule("cancel", "statement", "300ms", "cancel", for_application("cancel-app"));
+  pgleash({.rules = rules, .audit = "statement_text = \"full\""});
+  const auto named = [&](const std::string& kind) { return login({{"application_name", kind + "-app"}}); };
+
+  auto idle = named("idle");
+  idle.exec("SELECT 'h\xC3\xA9' /*controller='orders',route='%2Fcart'*/");
+  auto in_transaction = named("idle_in_transaction");
+  in_transaction.exec("BEGIN");
+  auto aborted = named("aborted");
+  aborted.exec("BEGIN");
+  EXPECT_TRUE(aborted.error_of("SELECT 1/0"));
+  auto held = named("held");
+  held.exec("CREATE TEMP TABLE parts (t text)");
+  const Result copy{PQexec(held.raw(), "COPY parts FROM STDIN")};
+  auto statement = named("statement");
+  statement.send("SELECT pg_sleep(600)");
+  auto transaction = named("transaction_age");
+  transaction.exec("BEGIN");
+  auto session = named("session_age");
+  auto cancelled = named("cancel");
+  cancelled.send("SELECT pg_sleep(600)");
+
+  EXPECT_TRUE(wait_until([&] { return pgleash().outcomes("confirmed").size() == 8; }, 20s));
+  EXPECT_THAT(pgleash().audit("intent"), SizeIs(8));
+  EXPECT_EQ(pgleash().metric("pgleash_audit_records_total"), 16);
+  EXPECT_EQ(verify().status, 0);
+  expect_schema();
+}
+
+TEST_F(AuditTrail, SurvivesSigkillOfPgleash) {
+  pgleash({.rules = rule("idle", "idle", "100ms", "terminate")});
+  for (int life = 0; life < 3; ++life) {
+    std::vector<Application> leaked;
+    for (int i = 0; i < 8; ++i) leaked.push_back(login());
+    const auto intents = pgleash().audit("intent").size();
+    ASSERT_TRUE(wait_until([&] { return pgleash().audit("intent").size() > intents; }, 10s));
+    pgleash().kill();
+    pgleash().start();
+  }
+  auto last = login();
+  const auto error = last.ended(20s);
+  ASSERT_TRUE(error);
+  EXPECT_EQ(text(outcome_line(error->incident()), "outcome"), "confirmed");
+  const auto verified = verify();
+  EXPECT_EQ(verified.status, 0) << verified.err;
+  EXPECT_THAT(verified.out, HasSubstr("the chain is whole"));
+  expect_schema();
+}
+
+TEST_F(AuditTrail, ShowsThatALineWasChanged) {
+  pgleash({.rules = rule("idle", "idle", "100ms", "terminate")});
+  auto application = login();
+  ASSERT_TRUE(application.ended(10s));
+  auto next = login();
+  ASSERT_TRUE(next.ended(10s));
+  ASSERT_EQ(pgleash().terminate(), 0);
+  ASSERT_EQ(verify().status, 0);
+  ASSERT_EQ(run({.argv = {"sed", "-i", "2s/confirmed/recovered/", pgleash().audit_file()}, .environment = {}, .user = {}}).status, 0);
+  const auto verified = verify();
+  EXPECT_EQ(verified.status, 2);
+  EXPECT_THAT(verified.err, HasSubstr(":3:"));
+}
+
+}  // namespace
+}  // namespace pgleash::test

@@ -1,0 +1,109 @@
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <random>
+
+#include "tests/scenario/story/story.hpp"
+
+/// What pgleash knows of its sessions is what PostgreSQL knows of them.
+namespace pgleash::test {
+namespace {
+
+using Counts = std::map<std::pair<std::string, std::string>, double>;
+
+class Registry : public Story {
+ protected:
+  Counts by_postgres() {
+    Counts counts;
+    for (const auto& row : postgres().sql("SELECT application_name, state, count(*) FROM pg_stat_activity "
+                                          "WHERE application_name LIKE 'crowd-%' GROUP BY 1, 2"))
+      counts[{row[0], row[1]}] = std::stod(row[2]);
+    return counts;
+  }
+  /// PostgreSQL has no word for a session that is active and waits for its client.
+  Counts by_pgleash() {
+    Counts counts;
+    for (int i = 0; i < 4; ++i) {
+      const auto name = fmt::format("crowd-{}", i);
+      const auto sessions = [&](const std::string& state) {
+        return pgleash().metric("pgleash_sessions", {{"application", name}, {"state", state}});
+      };
+      for (const auto* state : {"idle", "idle in transaction", "idle in transaction (aborted)"})
+        if (const auto n = sessions(state); n > 0) counts[{name, state}] = n;
+      if (const auto n = sessions("active") + sessions("held"); n > 0) counts[{name, "active"}] = n;
+    }
+    return counts;
+  }
+};
+
+/// Into one of five states.
+void enter(Application& application, int state) {
+  switch (state) {
+    case 0:
+      application.exec("SELECT 1");
+      return;
+    case 1:
+      application.exec("BEGIN");
+      return;
+    case 2:
+      application.exec("BEGIN");
+      EXPECT_TRUE(application.error_of("SELECT 1/0"));
+      return;
+    case 3:
+      application.send("SELECT pg_sleep(600)");
+      return;
+    case 4:
+      application.exec("CREATE TEMP TABLE IF NOT EXISTS parts (t text)");
+      EXPECT_EQ(PQresultStatus(Result{PQexec(application.raw(), "COPY parts FROM STDIN")}.get()), PGRES_COPY_IN);
+      return;
+    default:
+      FAIL();
+  }
+}
+
+int local_port(int socket) {
+  sockaddr_in address{};
+  socklen_t size = sizeof address;
+  ::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size);
+  return ntohs(address.sin_port);
+}
+
+TEST_F(Registry, EqualsPgStatActivityForTwoHundredSessionsInRandomStates) {
+  pgleash({.mode = "observe"});
+  std::minstd_rand random{42};
+  const auto pick = [&](int n) { return std::uniform_int_distribution<int>{0, n - 1}(random); };
+  std::vector<Application> crowd;
+  for (int i = 0; i < 200; ++i) {
+    crowd.push_back(login({{"application_name", fmt::format("crowd-{}", pick(4))}}));
+    enter(crowd.back(), pick(5));
+  }
+  EXPECT_TRUE(wait_until([&] { return by_pgleash() == by_postgres(); }, 10s));
+  EXPECT_EQ(by_pgleash(), by_postgres());
+  EXPECT_EQ(pgleash().metric("pgleash_user_sessions", {{"user", "app"}}), 200);
+
+  // The log names, for each client's port, the backend that serves it.
+  std::map<int, int> pid_of_port;
+  for (const auto& line : pgleash().log("session.opened"))
+    pid_of_port[static_cast<int>(number(line, "client_port"))] = static_cast<int>(number(line, "pid"));
+  for (const auto& application : crowd) EXPECT_EQ(pid_of_port[local_port(application.socket())], application.pid());
+
+  crowd.clear();
+  EXPECT_TRUE(wait_until([&] { return pgleash().metric("pgleash_user_sessions", {{"user", "app"}}) == 0; }, 10s));
+}
+
+TEST_F(Registry, KnowsEachBackendByPidAndStartFromTwoWitnesses) {
+  pgleash({.rules = rule("seen", "idle", "400ms", "observe"), .mode = "observe"});
+  std::vector<Application> some;
+  for (int i = 0; i < 10; ++i) some.push_back(login());
+  ASSERT_TRUE(wait_until([&] { return pgleash().outcomes("observed").size() == some.size(); }, 10s));
+  for (const auto& line : pgleash().outcomes("observed")) {
+    EXPECT_EQ(text(line, "mapping"), "confirmed");
+    EXPECT_EQ(text(line, "backend_start"),
+              postgres().value(fmt::format("SELECT to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') "
+                                           "FROM pg_stat_activity WHERE pid = {}", number(line, "pid"))));
+  }
+}
+
+}  // namespace
+}  // namespace pgleash::test

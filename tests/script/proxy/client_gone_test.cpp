@@ -1,0 +1,143 @@
+#include <gmock/gmock.h>
+
+#include "protocol/encode.hpp"
+#include "tests/script/proxy/stage.hpp"
+
+namespace pgleash::proxy {
+namespace {
+
+void enforce(config::Config& config) {
+  config.enforcement.mode = config::Mode::enforce;
+  config.listeners[0].client_gone_grace = 100ms;
+}
+
+void expect_cancel_of(Stage& stage, const Pair& pair) {
+  test::CancelArrived cancel = stage.backend.accept_cancel();
+  EXPECT_EQ(pair.server.end(), StreamEnd::reset) << "the server leg must be reset before the cancel request";
+  EXPECT_EQ(cancel.pid, pair.pid);
+  EXPECT_EQ(cancel.secret, pair.secret);
+  cancel.connection.close();
+  EXPECT_TRUE(soon([&] { return stage.cancels(CancelOrigin::client_gone, CancelResult::delivered) == 1; }));
+  EXPECT_EQ(stage.events.count("client_gone cancelled"), 1U);
+}
+
+TEST(ClientGone, StopsTheStatementOfAClientThatClosedWithoutTerminate) {
+  Stage stage{enforce};
+  Pair pair = stage.login();
+  pair.up(wire::query("select pg_sleep(600)"));
+  pair.client.close();
+  expect_cancel_of(stage, pair);
+}
+
+TEST(ClientGone, StopsTheStatementAtOnceAfterAReset) {
+  Stage stage{[](config::Config& config) {
+    enforce(config);
+    config.listeners[0].client_gone_grace = 1h;
+  }};
+  Pair pair = stage.login();
+  pair.up(wire::query("select pg_sleep(600)"));
+  pair.client.reset();
+  expect_cancel_of(stage, pair);
+}
+
+TEST(ClientGone, LeavesACommitAlone) {
+  Stage stage{enforce};
+  for (const bool reset : {false, true}) {
+    Pair pair = stage.login();
+    pair.up(wire::query("begin"));
+    pair.down(wire::complete("BEGIN") + wire::ready('T'));
+    pair.up(wire::query("commit"));
+    reset ? pair.client.reset() : pair.client.close();
+    EXPECT_FALSE(stage.backend.called(400ms));
+    EXPECT_NE(pair.server.end(), StreamEnd::reset);
+    pair.server.send(wire::complete("COMMIT") + wire::ready());
+    pair.server.close();
+    EXPECT_TRUE(soon([&] { return stage.views().empty(); }));
+  }
+  EXPECT_EQ(stage.events.count("client_gone cancelled"), 0U);
+}
+
+TEST(ClientGone, LetsWorkBeforeATerminateFinish) {
+  Stage stage{enforce};
+  for (const bool reset : {false, true}) {
+    Pair pair = stage.login();
+    pair.up(wire::query("insert into t values (1)") + protocol::terminate());
+    reset ? pair.client.reset() : pair.client.close();
+    EXPECT_FALSE(stage.backend.called(300ms));
+    EXPECT_EQ(pair.server.end(), StreamEnd::open);
+    pair.server.send(wire::complete("INSERT 0 1") + wire::ready());
+    pair.server.close();
+    EXPECT_TRUE(soon([&] { return stage.views().empty(); }));
+  }
+  EXPECT_EQ(stage.events.count("closed client_terminate"), 2U);
+}
+
+TEST(ClientGone, ForwardsWhatWasSentBeforeAReset) {
+  // A close over an answer that was not read is a reset right behind the last words.
+  Stage stage{enforce};
+  const std::string words = wire::query("insert into t values (1)") + protocol::terminate();
+  for (int i = 0; i < 200; ++i) {
+    Pair pair = stage.login();
+    pair.server.send(wire::message('A', "unread"));
+    ASSERT_TRUE(soon([&] { return pair.client.unread() > 0; }));
+    pair.client.send(words);
+    pair.client.close();
+    ASSERT_NO_THROW(pair.server.expect(words)) << "session " << i;
+  }
+}
+
+TEST(ClientGone, BringsTheAnswerToAHalfClosedClient) {
+  Stage stage{[](config::Config& config) {
+    enforce(config);
+    config.listeners[0].client_gone_grace = 10s;
+  }};
+  Pair pair = stage.login();
+  pair.up(wire::query("select 1"));
+  pair.client.half_close();
+  EXPECT_TRUE(soon([&] { return pair.server.end() == StreamEnd::closed; }));
+  pair.down(wire::complete("SELECT 1") + wire::ready());
+  pair.server.close();
+  pair.client.expect_end();
+  EXPECT_FALSE(stage.backend.called());
+}
+
+TEST(ClientGone, IsOnlyCountedInObserveMode) {
+  Stage stage{[](config::Config& config) { config.listeners[0].client_gone_grace = 100ms; }};
+  Pair closed = stage.login();
+  closed.up(wire::query("select pg_sleep(600)"));
+  closed.client.close();
+  EXPECT_TRUE(soon([&] { return stage.cancels(CancelOrigin::client_gone, CancelResult::observed) == 1; }));
+  Pair reset = stage.login();
+  reset.up(wire::query("select pg_sleep(600)"));
+  reset.client.reset();
+  EXPECT_TRUE(soon([&] { return stage.cancels(CancelOrigin::client_gone, CancelResult::observed) == 2; }));
+  EXPECT_EQ(stage.events.count("client_gone observed"), 2U);
+  EXPECT_FALSE(stage.backend.called(200ms));
+}
+
+TEST(ClientGone, StopsNothingWhenTheListenerSaysFinish) {
+  Stage stage{[](config::Config& config) {
+    enforce(config);
+    config.listeners[0].on_client_gone = config::OnClientGone::finish;
+  }};
+  Pair pair = stage.login();
+  pair.up(wire::query("select pg_sleep(600)"));
+  pair.client.reset();
+  EXPECT_FALSE(stage.backend.called(300ms));
+  pair.server.send(wire::ready());
+  pair.server.close();
+  EXPECT_TRUE(soon([&] { return stage.views().empty(); }));
+}
+
+TEST(ClientGone, PassesTheEndOfAnIdleSessionOn) {
+  Stage stage{enforce};
+  Pair pair = stage.login();
+  pair.client.close();
+  pair.server.expect_end();
+  pair.server.close();
+  EXPECT_TRUE(soon([&] { return stage.events.count("closed client_abort") == 1; }));
+  EXPECT_FALSE(stage.backend.called());
+}
+
+}  // namespace
+}  // namespace pgleash::proxy
