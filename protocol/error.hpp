@@ -20,12 +20,10 @@ struct ProtocolError {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value)
-      : content_(std::in_place_index<0>, std::move(value)) {
-  }  // NOLINT(google-explicit-constructor): reads as a return value
-  Result(ProtocolError error)
-      : content_(std::in_place_index<1>, std::move(error)) {
-  }  // NOLINT(google-explicit-constructor): reads as a return value
+  // NOLINTNEXTLINE(google-explicit-constructor): reads as a return value
+  Result(T value) : content_(std::in_place_index<0>, std::move(value)) {}
+  // NOLINTNEXTLINE(google-explicit-constructor): reads as a return value
+  Result(ProtocolError error) : content_(std::in_place_index<1>, std::move(error)) {}
 
   [[nodiscard]] explicit operator bool() const noexcept { return content_.index() == 0; }
   [[nodiscard]] T& value() & { return std::get<0>(content_); }

@@ -161,8 +161,10 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
     return session->tracker.facts().outstanding == 1 && server_may_work(session->tracker.facts().state) &&
            whole_to_server(*session);
   };
-  while (watcher.alive() && !ready()) {
+  while (watcher.alive()) {
+    // Also when it is ready: the one request that is left need not be the judged one.
     if (auto why_not = objection(*session, order)) co_return *why_not;
+    if (ready()) break;
     if (session->tracker.facts().outstanding == 0) co_return report(KillResult::recovered, "it has ended");
     if (monotonic_now() >= deadline) co_return report(KillResult::failed, "more than one request is outstanding");
     co_await watcher.next(deadline);

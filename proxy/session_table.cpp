@@ -181,7 +181,9 @@ protocol::Bytes SessionTable::observe_server(Session& session, protocol::Bytes b
     session.counters->transaction_duration.observe(seconds(now - before_since));
   if (facts.anomalies != before_anomalies) session.counters->anomalies.add(facts.anomalies - before_anomalies);
   if (changes.fatal) session.cause = EndCause::server_error;
-  if (changes.state && session.waiter != nullptr) session.waiter->state_changed();
+  // A pipeline stays busy from one request to the next: who waits for the last one is told of each.
+  const bool moved = changes.state || facts.outstanding != before_outstanding;
+  if (moved && session.waiter != nullptr) session.waiter->state_changed();
   if (session.cancel_error != nullptr && whole && replace_cancel_error(bytes, *session.cancel_error, rewritten_)) {
     session.cancel_error.reset();
     return std::as_bytes(std::span{rewritten_});

@@ -1,22 +1,22 @@
 #include "tests/support/pgleash_process.hpp"
 
-#include <arpa/inet.h>
-#include <fmt/format.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <unistd.h>
+#include "tests/support/free_port.hpp"
+#include "tests/support/wait_until.hpp"
 
 #include <boost/json/parse.hpp>
 #include <boost/json/value_to.hpp>
+#include <fmt/format.h>
+
+#include <arpa/inet.h>
 #include <fstream>
 #include <iterator>
+#include <netinet/in.h>
 #include <sstream>
 #include <stdexcept>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
 #include <utility>
-
-#include "tests/support/free_port.hpp"
-#include "tests/support/wait_until.hpp"
 
 namespace pgleash::test {
 namespace {
@@ -44,19 +44,25 @@ std::string http_get(std::uint16_t port, const std::string& path) {
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return {};
-  const auto request = fmt::format("GET {} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n\r\n", path, port);
-  if (::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size())) return {};
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    return {};
+  const auto request =
+      fmt::format("GET {} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n\r\n", path, port);
+  if (::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL) !=
+      static_cast<ssize_t>(request.size()))
+    return {};
   std::string answer;
   char part[16384];
-  for (ssize_t n = 0; (n = ::recv(socket.get(), part, sizeof part, 0)) > 0;) answer.append(part, static_cast<std::size_t>(n));
+  for (ssize_t n = 0; (n = ::recv(socket.get(), part, sizeof part, 0)) > 0;)
+    answer.append(part, static_cast<std::size_t>(n));
   return answer;
 }
 
 std::vector<boost::json::object> objects(std::istream& lines, const std::string& event) {
   std::vector<boost::json::object> all;
   for (std::string line; std::getline(lines, line);) {
-    if (lines.eof() || line.empty() || line.front() != '{') continue;  // the last one may be half written
+    if (lines.eof() || line.empty() || line.front() != '{')
+      continue;  // the last one may be half written
     auto object = boost::json::parse(line).as_object();
     if (event.empty() || text(object, "event") == event) all.push_back(std::move(object));
   }
@@ -68,13 +74,14 @@ bool series_has(std::string_view series, const Labels& labels) {
   for (const auto& [key, value] : labels) {
     const auto pair = fmt::format("{}=\"{}\"", key, value);
     const auto at = series.find(pair);
-    if (at == std::string_view::npos || (series[at - 1] != '{' && series[at - 1] != ',')) return false;
+    if (at == std::string_view::npos || (series[at - 1] != '{' && series[at - 1] != ','))
+      return false;
   }
   return true;
 }
 
-std::string configuration(const PgleashOptions& options, const MonitoredServer& server, std::uint16_t port,
-                          std::uint16_t pages, std::uint16_t server_port) {
+std::string configuration(const PgleashOptions& options, const MonitoredServer& server,
+                          std::uint16_t port, std::uint16_t pages, std::uint16_t server_port) {
   auto toml = fmt::format(R"([process]
 name = "story"
 workers = 2
@@ -89,12 +96,15 @@ name = "main"
 host = "127.0.0.1"
 port = {}
 {}
-)", port, options.listener, server_port, options.server);
+)",
+                          port, options.listener, server_port, options.server);
   if (options.monitor) {
-    toml += fmt::format("[server.monitor]\nuser = \"{}\"\npassword_file = \"{}\"\npoll_interval = \"{}\"\n",
-                        options.monitor_user,
-                        options.password_file.empty() ? server.section().monitor.password_file : options.password_file,
-                        options.poll_interval);
+    toml += fmt::format(
+        "[server.monitor]\nuser = \"{}\"\npassword_file = \"{}\"\npoll_interval = \"{}\"\n",
+        options.monitor_user,
+        options.password_file.empty() ? server.section().monitor.password_file
+                                      : options.password_file,
+        options.poll_interval);
   } else {
     toml += "monitor = \"none\"\n";
   }
@@ -107,7 +117,8 @@ file = "audit.jsonl"
 [metrics]
 listen = "127.0.0.1:{}"
 {}
-)", options.mode, options.hold_after_start, options.audit, pages, options.rules);
+)",
+                      options.mode, options.hold_after_start, options.audit, pages, options.rules);
   return toml;
 }
 
@@ -115,7 +126,8 @@ listen = "127.0.0.1:{}"
 
 std::string text(const boost::json::object& line, const std::string& key) {
   const auto* value = line.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string{value->as_string().c_str()} : std::string{};
+  return value != nullptr && value->is_string() ? std::string{value->as_string().c_str()}
+                                                : std::string{};
 }
 
 double number(const boost::json::object& line, const std::string& key) {
@@ -123,8 +135,8 @@ double number(const boost::json::object& line, const std::string& key) {
   return value != nullptr && value->is_number() ? value->to_number<double>() : -1;
 }
 
-PgleashProcess::PgleashProcess(std::string binary, const MonitoredServer& server, const Postgres& postgres,
-                               PgleashOptions options)
+PgleashProcess::PgleashProcess(std::string binary, const MonitoredServer& server,
+                               const Postgres& postgres, PgleashOptions options)
     : binary_(std::move(binary)), port_(free_port()), pages_port_(free_port()) {
   const auto server_port = options.server_port != 0 ? options.server_port : postgres.port();
   std::ofstream{config_file()} << configuration(options, server, port_, pages_port_, server_port);
@@ -133,8 +145,10 @@ PgleashProcess::PgleashProcess(std::string binary, const MonitoredServer& server
 
 void PgleashProcess::start() {
   if (process_) earlier_log_ += process_->err();
-  process_ = std::make_unique<Process>(Command{.argv = {binary_, "run", "--config", config_file()}, .environment = {}, .user = {}});
-  const bool decided = wait_until([this] { return !page("/readyz").empty() || !process_->running(); }, 20s);
+  process_ = std::make_unique<Process>(
+      Command{.argv = {binary_, "run", "--config", config_file()}, .environment = {}, .user = {}});
+  const bool decided =
+      wait_until([this] { return !page("/readyz").empty() || !process_->running(); }, 20s);
   if (!decided || !process_->running())
     throw std::runtime_error{"pgleash did not become ready:\n" + process_->out() + process_->err()};
 }
@@ -144,11 +158,18 @@ void PgleashProcess::kill() {
   if (!process_->wait(10s)) throw std::runtime_error{"pgleash survived SIGKILL"};
 }
 
-int PgleashProcess::terminate() { return process_->terminate(20s); }
+int PgleashProcess::terminate() {
+  return process_->terminate(20s);
+}
 
-std::map<std::string, std::string> PgleashProcess::words(std::map<std::string, std::string> more) const {
-  more.insert({{"host", "127.0.0.1"}, {"port", std::to_string(port_)}, {"user", "app"}, {"password", "app"},
-               {"dbname", "orders"}, {"application_name", "checkout"}});
+std::map<std::string, std::string> PgleashProcess::words(
+    std::map<std::string, std::string> more) const {
+  more.insert({{"host", "127.0.0.1"},
+               {"port", std::to_string(port_)},
+               {"user", "app"},
+               {"password", "app"},
+               {"dbname", "orders"},
+               {"application_name", "checkout"}});
   return more;
 }
 

@@ -1,6 +1,11 @@
 #pragma once
 
+#include "tests/support/monitored_server.hpp"
+#include "tests/support/process.hpp"
+#include "tests/support/temp_dir.hpp"
+
 #include <boost/json/object.hpp>
+
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -8,34 +13,33 @@
 #include <string>
 #include <vector>
 
-#include "tests/support/monitored_server.hpp"
-#include "tests/support/process.hpp"
-#include "tests/support/temp_dir.hpp"
-
 namespace pgleash::test {
 
-/// What an operator writes into pgleash.toml. (`= {}`, so that designated initializers may leave them out.)
+/// What an operator writes into pgleash.toml. (`= {}`, so that designated initializers may leave
+/// them out.)
 struct PgleashOptions {
-  std::string rules = {};                 ///< [[rule]] sections; empty: the default rules
+  std::string rules = {};  ///< [[rule]] sections; empty: the default rules
   std::string mode = "enforce";
-  std::string listener = {};              ///< further keys of [[listener]]
-  std::string server = {};                ///< further keys of [[server]]
+  std::string listener = {};  ///< further keys of [[listener]]
+  std::string server = {};    ///< further keys of [[server]]
   bool monitor = true;
   std::string monitor_user = "pgleash_monitor";
-  std::string password_file = {};         ///< empty: that of pgleash_monitor
+  std::string password_file = {};  ///< empty: that of pgleash_monitor
   std::string poll_interval = "50ms";
   std::string hold_after_start = "off";
   std::string audit = "statement_text = \"fingerprint\"";
-  std::uint16_t server_port = 0;     ///< 0: that of the server
+  std::uint16_t server_port = 0;  ///< 0: that of the server
 };
 
 using Labels = std::map<std::string, std::string>;
 
-/// The real program, started with a configuration file of its own before a PostgreSQL. Ready when constructed.
+/// The real program, started with a configuration file of its own before a PostgreSQL. Ready when
+/// constructed.
 class PgleashProcess {
  public:
   /// `binary` is the path of pgleash. Throws when it does not become ready, with what it said.
-  PgleashProcess(std::string binary, const MonitoredServer& server, const Postgres& postgres, PgleashOptions options = {});
+  PgleashProcess(std::string binary, const MonitoredServer& server, const Postgres& postgres,
+                 PgleashOptions options = {});
 
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
   [[nodiscard]] pid_t pid() const noexcept { return process_->pid(); }
@@ -44,8 +48,11 @@ class PgleashProcess {
   [[nodiscard]] std::string audit_file() const { return directory_ / "audit.jsonl"; }
 
   /// libpq's words for a session of the role app through it; `more` wins.
-  [[nodiscard]] std::map<std::string, std::string> words(std::map<std::string, std::string> more = {}) const;
-  [[nodiscard]] LibpqClient login(std::map<std::string, std::string> more = {}) const { return LibpqClient{words(std::move(more))}; }
+  [[nodiscard]] std::map<std::string, std::string> words(
+      std::map<std::string, std::string> more = {}) const;
+  [[nodiscard]] LibpqClient login(std::map<std::string, std::string> more = {}) const {
+    return LibpqClient{words(std::move(more))};
+  }
 
   /// Body of a page; empty when it cannot be had, or its status is not 200.
   [[nodiscard]] std::string page(const std::string& path) const;

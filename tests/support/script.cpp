@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <arpa/inet.h>
+#include <array>
+#include <cerrno>
+#include <cstring>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -10,10 +13,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-#include <array>
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
 namespace pgleash::test {
@@ -41,7 +40,8 @@ std::string shown(std::string_view bytes) {
   constexpr std::size_t enough = 300;
   std::string text;
   for (const char c : bytes.substr(0, enough))
-    text += c >= ' ' && c <= '~' ? std::string{c} : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    text += c >= ' ' && c <= '~' ? std::string{c}
+                                 : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
   return fmt::format("\"{}\"{} ({} bytes)", text, bytes.size() > enough ? "..." : "", bytes.size());
 }
 
@@ -49,8 +49,10 @@ bool ready(int fd, short events, std::chrono::nanoseconds within) {
   const auto deadline = std::chrono::steady_clock::now() + within;
   for (;;) {
     pollfd watched{fd, events, 0};
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-    const int count = ::poll(&watched, 1, static_cast<int>(std::max<std::int64_t>(0, left.count())));
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    const int count =
+        ::poll(&watched, 1, static_cast<int>(std::max<std::int64_t>(0, left.count())));
     if (count > 0) return true;
     if (count < 0 && errno != EINTR) fail("poll", errno);
     if (left.count() <= 0) return false;
@@ -84,7 +86,8 @@ const sockaddr* any(const Address& address) {
 
 ScriptedPeer::ScriptedPeer(int fd) : fd_(fd) {
   const int on = 1;
-  ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // fails on a Unix socket, which needs none
+  ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on,
+               sizeof on);  // fails on a Unix socket, which needs none
 }
 
 ScriptedPeer::ScriptedPeer(ScriptedPeer&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
@@ -97,12 +100,15 @@ ScriptedPeer& ScriptedPeer::operator=(ScriptedPeer&& other) noexcept {
   return *this;
 }
 
-ScriptedPeer::~ScriptedPeer() { close(); }
+ScriptedPeer::~ScriptedPeer() {
+  close();
+}
 
 ScriptedPeer ScriptedPeer::connect_tcp(std::uint16_t port) {
   ScriptedPeer peer{made(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket")};
   const sockaddr_in address = loopback(port);
-  if (::connect(peer.fd_, any(address), sizeof address) != 0) fail(fmt::format("connect to port {}", port), errno);
+  if (::connect(peer.fd_, any(address), sizeof address) != 0)
+    fail(fmt::format("connect to port {}", port), errno);
   return peer;
 }
 
@@ -148,15 +154,16 @@ std::string ScriptedPeer::read(std::size_t size) {
       have += got;
     }
   } catch (const ScriptFailure& failure) {
-    throw ScriptFailure{
-        fmt::format("{} after {} of {} bytes: {}", failure.what(), have, size, shown(bytes.substr(0, have)))};
+    throw ScriptFailure{fmt::format("{} after {} of {} bytes: {}", failure.what(), have, size,
+                                    shown(bytes.substr(0, have)))};
   }
   return bytes;
 }
 
 void ScriptedPeer::expect(std::string_view bytes) {
   const std::string came = read(bytes.size());
-  if (came != bytes) throw ScriptFailure{fmt::format("expected {}, came {}", shown(bytes), shown(came))};
+  if (came != bytes)
+    throw ScriptFailure{fmt::format("expected {}, came {}", shown(bytes), shown(came))};
 }
 
 std::string ScriptedPeer::read_message() {
@@ -167,7 +174,8 @@ std::string ScriptedPeer::read_message() {
 std::string ScriptedPeer::read_to_end() {
   std::string all;
   std::array<char, 4096> buffer{};
-  while (const std::size_t got = read_some(buffer.data(), buffer.size())) all.append(buffer.data(), got);
+  while (const std::size_t got = read_some(buffer.data(), buffer.size()))
+    all.append(buffer.data(), got);
   return all;
 }
 
@@ -202,7 +210,8 @@ StreamEnd ScriptedPeer::end() const {
 std::uint16_t ScriptedPeer::local_port() const {
   sockaddr_in address{};
   socklen_t size = sizeof address;
-  if (::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size) != 0) fail("getsockname", errno);
+  if (::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size) != 0)
+    fail("getsockname", errno);
   return ntohs(address.sin_port);
 }
 
@@ -227,7 +236,8 @@ void ScriptedPeer::reset() {
 
 // ---------------------------------------------------------------- a server
 
-ScriptedBackend::ScriptedBackend() : fd_(made(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket")) {
+ScriptedBackend::ScriptedBackend()
+    : fd_(made(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket")) {
   sockaddr_in address = loopback(0);
   socklen_t size = sizeof address;
   if (::bind(fd_, any(address), size) != 0 || ::listen(fd_, SOMAXCONN) != 0) fail("listen", errno);
@@ -240,17 +250,22 @@ ScriptedBackend::ScriptedBackend(const std::string& directory, std::uint16_t por
       port_(port),
       path_(fmt::format("{}/.s.PGSQL.{}", directory, port)) {
   const sockaddr_un address = unix_address(path_);
-  if (::bind(fd_, any(address), sizeof address) != 0 || ::listen(fd_, SOMAXCONN) != 0) fail(path_, errno);
+  if (::bind(fd_, any(address), sizeof address) != 0 || ::listen(fd_, SOMAXCONN) != 0)
+    fail(path_, errno);
 }
 
-ScriptedBackend::~ScriptedBackend() { stop(); }
+ScriptedBackend::~ScriptedBackend() {
+  stop();
+}
 
 void ScriptedBackend::stop() {
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
   if (!path_.empty()) ::unlink(std::exchange(path_, {}).c_str());
 }
 
-bool ScriptedBackend::called(std::chrono::nanoseconds within) const { return ready(fd_, POLLIN, within); }
+bool ScriptedBackend::called(std::chrono::nanoseconds within) const {
+  return ready(fd_, POLLIN, within);
+}
 
 ScriptedPeer ScriptedBackend::accept() {
   if (!called(ScriptedPeer::patience)) throw ScriptFailure{"nobody connected in time"};
@@ -262,7 +277,8 @@ ScriptedPeer ScriptedBackend::accept() {
 CancelArrived ScriptedBackend::accept_cancel() {
   ScriptedPeer connection = accept();
   const std::string head = connection.read(12);
-  if (int32_at(head, 4) != cancel_code) throw ScriptFailure{"expected a cancel request, came " + shown(head)};
+  if (int32_at(head, 4) != cancel_code)
+    throw ScriptFailure{"expected a cancel request, came " + shown(head)};
   std::string secret = connection.read(int32_at(head, 0) - 12);
   return {static_cast<std::int32_t>(int32_at(head, 8)), std::move(secret), std::move(connection)};
 }

@@ -7,8 +7,9 @@
 #include <string>
 #include <string_view>
 
-/// Scripted peers: real sockets that say and expect exactly what a test tells them to. All calls block, each with a
-/// deadline, and throw ScriptFailure when the script is not followed; any thread, one at a time for each object.
+/// Scripted peers: real sockets that say and expect exactly what a test tells them to. All calls
+/// block, each with a deadline, and throw ScriptFailure when the script is not followed; any
+/// thread, one at a time for each object.
 namespace pgleash::test {
 
 using namespace std::chrono_literals;

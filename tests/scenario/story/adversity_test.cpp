@@ -1,14 +1,13 @@
+#include "tests/scenario/story/story.hpp"
+#include "tests/support/free_port.hpp"
+
 #include <arpa/inet.h>
+#include <filesystem>
+#include <fstream>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <filesystem>
-#include <fstream>
-
-#include "tests/scenario/story/story.hpp"
-#include "tests/support/free_port.hpp"
 
 /// What goes wrong around pgleash is said plainly, and disturbs nobody else.
 namespace pgleash::test {
@@ -35,16 +34,18 @@ TEST_F(Adversity, AServerThatIsDownIsToldToTheClient) {
   address.sin_port = htons(pgleash().port());
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   ASSERT_EQ(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-  const std::string startup{"\0\0\0\x12\0\3\0\0user\0app\0\0", 19};
-  std::string message = startup;
-  message[3] = static_cast<char>(message.size());
-  ASSERT_EQ(::send(fd, message.data(), message.size(), MSG_NOSIGNAL), static_cast<ssize_t>(message.size()));
+  const std::string message{"\0\0\0\x12\0\3\0\0user\0app\0", 18};
+  ASSERT_EQ(::send(fd, message.data(), message.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(message.size()));
   std::string answer;
   char part[1024];
-  for (ssize_t n = 0; (n = ::recv(fd, part, sizeof part, 0)) > 0;) answer.append(part, static_cast<std::size_t>(n));
+  for (ssize_t n = 0; (n = ::recv(fd, part, sizeof part, 0)) > 0;)
+    answer.append(part, static_cast<std::size_t>(n));
   ::close(fd);
-  EXPECT_THAT(answer, AllOf(HasSubstr("SFATAL"), HasSubstr("C08006"), HasSubstr(fmt::format("127.0.0.1:{}", nobody))));
-  EXPECT_EQ(pgleash().metric("pgleash_client_connections_total", {{"result", "server_unreachable"}}), 1);
+  EXPECT_THAT(answer, AllOf(HasSubstr("SFATAL"), HasSubstr("C08006"),
+                            HasSubstr(fmt::format("127.0.0.1:{}", nobody))));
+  EXPECT_EQ(
+      pgleash().metric("pgleash_client_connections_total", {{"result", "server_unreachable"}}), 1);
   EXPECT_THAT(pgleash().page("/healthz"), testing::Not(IsEmpty())) << "pgleash itself is well";
 }
 
@@ -55,7 +56,9 @@ TEST_F(Adversity, AMonitorRoleWithoutRightsIsToldWhichGrantItLacks) {
   pgleash({.monitor_user = "bare", .password_file = server().write_secret("bare.pw", "bare\n")});
   const auto said_so = [&] {
     for (const auto& line : pgleash().log())
-      if (text(line, "event").starts_with("monitor.") && text(line, "problem").find("GRANT pg_monitor") != std::string::npos) return true;
+      if (text(line, "event").starts_with("monitor.") &&
+          text(line, "problem").find("GRANT pg_monitor") != std::string::npos)
+        return true;
     return false;
   };
   EXPECT_TRUE(wait_until(said_so, 10s));
@@ -66,7 +69,8 @@ TEST_F(Adversity, TheRelayServesWhateverTheMonitorDoesAndBothComeBack) {
   pgleash({.rules = rule("idle", "idle", "500ms", "terminate", for_application("leaky"))});
   auto application = login();
   postgres().sql("ALTER ROLE pgleash_monitor NOLOGIN");
-  postgres().sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'pgleash_monitor'");
+  postgres().sql(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'pgleash_monitor'");
   EXPECT_TRUE(wait_until([&] { return pgleash().metric("pgleash_monitor_up") == 0; }, 10s));
   EXPECT_EQ(application.exec("SELECT 'served'"), "served");
   auto leaky = login({{"application_name", "leaky"}});
@@ -92,21 +96,27 @@ TEST_F(Adversity, AServerThatRestartsIsServedAgain) {
 
 TEST_F(Adversity, APortThatIsTakenStopsTheStart) {
   pgleash({});
-  write(fmt::format("[[server]]\nname = \"main\"\nhost = \"127.0.0.1\"\nmonitor = \"none\"\n[[listener]]\n"
-                    "listen = [\"127.0.0.1:{}\"]\n[metrics]\nlisten = \"off\"\n", pgleash().port()));
+  write(fmt::format(
+      "[[server]]\nname = \"main\"\nhost = \"127.0.0.1\"\nmonitor = \"none\"\n[[listener]]\n"
+      "listen = [\"127.0.0.1:{}\"]\n[metrics]\nlisten = \"off\"\n",
+      pgleash().port()));
   const auto done = pgleash_with_file("run");
   EXPECT_EQ(done.status, 1);
-  EXPECT_THAT(done.err, AllOf(HasSubstr(fmt::format("cannot listen on 127.0.0.1:{}", pgleash().port())),
-                              HasSubstr("another program listens there")));
+  EXPECT_THAT(done.err,
+              AllOf(HasSubstr(fmt::format("cannot listen on 127.0.0.1:{}", pgleash().port())),
+                    HasSubstr("another program listens there")));
 }
 
 TEST_F(Adversity, AWrongConfigurationIsToldWithAllItsFaults) {
-  write("[[server]]\nname = \"main\"\nhots = \"127.0.0.1\"\n[enforcement]\nmode = \"enforced\"\n[[rule]]\nname = \"Web\"\n"
-        "kind = \"idel\"\nlimit = 90\n");
+  write(
+      "[[server]]\nname = \"main\"\nhots = \"127.0.0.1\"\n[enforcement]\nmode = "
+      "\"enforced\"\n[[rule]]\nname = \"Web\"\n"
+      "kind = \"idel\"\nlimit = 90\n");
   for (const auto* command : {"check", "run"}) {
     const auto done = pgleash_with_file(command);
     EXPECT_EQ(done.status, 2) << command;
-    for (const auto* fault : {":3:", "hots", ":5:", "enforced", ":7:", "Web", ":8:", "idel", ":9:", "\"90s\""})
+    for (const auto* fault :
+         {":3:", "hots", ":5:", "enforced", ":7:", "Web", ":8:", "idel", ":9:", "\"90s\""})
       EXPECT_THAT(done.err, HasSubstr(fault)) << command;
   }
 }
@@ -118,11 +128,14 @@ TEST_F(Adversity, TheServersOwnUserMayNotServeOthers) {
   std::filesystem::copy_file(PGLEASH_BINARY, binary_);
   ASSERT_EQ(::chmod(directory_.path().c_str(), 0755), 0);
   ASSERT_EQ(::chmod(binary_.c_str(), 0755), 0);
-  write(fmt::format("[[server]]\nname = \"main\"\nhost = \"127.0.0.1\"\nmonitor = \"none\"\n[[listener]]\n"
-                    "listen = [\"0.0.0.0:{}\"]\n[metrics]\nlisten = \"off\"\n", free_port()));
+  write(fmt::format(
+      "[[server]]\nname = \"main\"\nhost = \"127.0.0.1\"\nmonitor = \"none\"\n[[listener]]\n"
+      "listen = [\"0.0.0.0:{}\"]\n[metrics]\nlisten = \"off\"\n",
+      free_port()));
   const auto done = pgleash_with_file("run", "postgres");
   EXPECT_EQ(done.status, 1);
-  EXPECT_THAT(done.err, AllOf(HasSubstr("must not run as the OS user postgres"), HasSubstr("pg_hba.conf")));
+  EXPECT_THAT(done.err,
+              AllOf(HasSubstr("must not run as the OS user postgres"), HasSubstr("pg_hba.conf")));
 }
 
 }  // namespace

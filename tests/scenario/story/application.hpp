@@ -1,5 +1,7 @@
 #pragma once
 
+#include "tests/support/libpq_client.hpp"
+
 #include <libpq-fe.h>
 
 #include <chrono>
@@ -7,8 +9,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-
-#include "tests/support/libpq_client.hpp"
 
 namespace pgleash::test {
 
@@ -21,8 +21,9 @@ struct ServerError {
       const char* value = PQresultErrorField(result, code);
       return std::string{value != nullptr ? value : ""};
     };
-    return {field(PG_DIAG_SEVERITY_NONLOCALIZED), field(PG_DIAG_SQLSTATE), field(PG_DIAG_MESSAGE_PRIMARY),
-            field(PG_DIAG_MESSAGE_DETAIL), field(PG_DIAG_MESSAGE_HINT)};
+    return {field(PG_DIAG_SEVERITY_NONLOCALIZED), field(PG_DIAG_SQLSTATE),
+            field(PG_DIAG_MESSAGE_PRIMARY), field(PG_DIAG_MESSAGE_DETAIL),
+            field(PG_DIAG_MESSAGE_HINT)};
   }
   /// Of our messages: "Incident X: …".
   [[nodiscard]] std::string incident() const {
@@ -60,7 +61,8 @@ class Application {
 
   /// The error of the statement; nothing when it succeeded.
   std::optional<ServerError> error_of(const std::string& sql) {
-    if (PQsendQuery(raw(), sql.c_str()) == 0) return ServerError{"FATAL", "", PQerrorMessage(raw()), "", ""};
+    if (PQsendQuery(raw(), sql.c_str()) == 0)
+      return ServerError{"FATAL", "", PQerrorMessage(raw()), "", ""};
     return finish();
   }
   /// Waits for the results of what was sent; the first error among them.
@@ -68,7 +70,8 @@ class Application {
     std::optional<ServerError> first;
     while (const Result result{PQgetResult(raw())}) {
       const auto status = PQresultStatus(result.get());
-      if ((status == PGRES_FATAL_ERROR || status == PGRES_PIPELINE_ABORTED) && !first) first = ServerError::of(result.get());
+      if ((status == PGRES_FATAL_ERROR || status == PGRES_PIPELINE_ABORTED) && !first)
+        first = ServerError::of(result.get());
     }
     return first;
   }

@@ -7,24 +7,32 @@ namespace {
 class AuditTrail : public Story {
  protected:
   Finished verify() {
-    return run({.argv = {PGLEASH_BINARY, "audit", "verify", pgleash().audit_file()}, .environment = {}, .user = {}});
+    return run({.argv = {PGLEASH_BINARY, "audit", "verify", pgleash().audit_file()},
+                .environment = {},
+                .user = {}});
   }
   void expect_schema() {
-    const auto checked = run({.argv = {"python3", PGLEASH_SOURCE_DIR "/tests/support/check_schema.py",
-                                       PGLEASH_SOURCE_DIR "/deploy/audit.schema.json", pgleash().audit_file()},
-                              .environment = {}, .user = {}});
-    if (checked.status == 77) GTEST_SKIP() << "NO PYTHON MODULE jsonschema HERE (Debian: python3-jsonschema)";
+    const auto checked =
+        run({.argv = {"python3", PGLEASH_SOURCE_DIR "/tests/support/check_schema.py",
+                      PGLEASH_SOURCE_DIR "/deploy/audit.schema.json", pgleash().audit_file()},
+             .environment = {},
+             .user = {}});
+    if (checked.status == 77)
+      GTEST_SKIP() << "NO PYTHON MODULE jsonschema HERE (Debian: python3-jsonschema)";
     EXPECT_EQ(checked.status, 0) << checked.out << checked.err;
   }
 };
 
 TEST_F(AuditTrail, HasALineOfTheShippedSchemaForOneKillOfEachKind) {
   std::string rules;
-  for (const auto* kind : {"idle", "idle_in_transaction", "aborted", "held", "statement", "transaction_age", "session_age"})
+  for (const auto* kind : {"idle", "idle_in_transaction", "aborted", "held", "statement",
+                           "transaction_age", "session_age"})
     rules += rule(kind, kind, "300ms", "terminate", for_application(fmt::format("{}-app", kind)));
   rules += rule("cancel", "statement", "300ms", "cancel", for_application("cancel-app"));
   pgleash({.rules = rules, .audit = "statement_text = \"full\""});
-  const auto named = [&](const std::string& kind) { return login({{"application_name", kind + "-app"}}); };
+  const auto named = [&](const std::string& kind) {
+    return login({{"application_name", kind + "-app"}});
+  };
 
   auto idle = named("idle");
   idle.exec("SELECT 'h\xC3\xA9' /*controller='orders',route='%2Fcart'*/");
@@ -46,7 +54,8 @@ TEST_F(AuditTrail, HasALineOfTheShippedSchemaForOneKillOfEachKind) {
 
   EXPECT_TRUE(wait_until([&] { return pgleash().outcomes("confirmed").size() == 8; }, 20s));
   EXPECT_THAT(pgleash().audit("intent"), SizeIs(8));
-  EXPECT_EQ(pgleash().metric("pgleash_audit_records_total"), 16);
+  EXPECT_TRUE(
+      wait_until([&] { return pgleash().metric("pgleash_audit_records_total") == 16; }, 5s));
   EXPECT_EQ(verify().status, 0);
   expect_schema();
 }
@@ -79,7 +88,11 @@ TEST_F(AuditTrail, ShowsThatALineWasChanged) {
   ASSERT_TRUE(next.ended(10s));
   ASSERT_EQ(pgleash().terminate(), 0);
   ASSERT_EQ(verify().status, 0);
-  ASSERT_EQ(run({.argv = {"sed", "-i", "2s/confirmed/recovered/", pgleash().audit_file()}, .environment = {}, .user = {}}).status, 0);
+  ASSERT_EQ(run({.argv = {"sed", "-i", "2s/confirmed/recovered/", pgleash().audit_file()},
+                 .environment = {},
+                 .user = {}})
+                .status,
+            0);
   const auto verified = verify();
   EXPECT_EQ(verified.status, 2);
   EXPECT_THAT(verified.err, HasSubstr(":3:"));

@@ -1,8 +1,8 @@
+#include "tests/scenario/story/story.hpp"
+
 #include <atomic>
 #include <cstdlib>
 #include <thread>
-
-#include "tests/scenario/story/story.hpp"
 
 /// Clients cancel their own statements: what they send once PQcancel has returned is never hit.
 namespace pgleash::test {
@@ -41,11 +41,13 @@ void race(const PgleashProcess& pgleash, int rounds, Tally& tally) {
     asked = round;
     asked.notify_one();
     bool hit = false;
-    const auto statement = fmt::format("SELECT pg_sleep({})", round % 4 == 0 ? 0.02 : 0.0005 * (round % 4));
+    const auto statement =
+        fmt::format("SELECT pg_sleep({})", round % 4 == 0 ? 0.02 : 0.0005 * (round % 4));
     do {
       if (application.error_of(statement)) hit = true;
     } while (done < round);
-    if (application.error_of("SELECT 'sent after PQcancel had returned' FROM pg_sleep(0.0002)")) ++tally.later_hit;
+    if (application.error_of("SELECT 'sent after PQcancel had returned' FROM pg_sleep(0.0002)"))
+      ++tally.later_hit;
     ++(hit ? tally.hit : tally.missed);
     if (!delivered) ++tally.failed;
   }
@@ -59,7 +61,8 @@ TEST_F(CancelRace, NeverHitsAStatementThatWasSentAfterwards) {
   constexpr int pairs = 4;
   std::vector<Tally> tallies(pairs);
   std::vector<std::thread> threads;
-  for (auto& tally : tallies) threads.emplace_back([&] { race(pgleash(), wanted_cancels() / pairs, tally); });
+  for (auto& tally : tallies)
+    threads.emplace_back([&] { race(pgleash(), wanted_cancels() / pairs, tally); });
   for (auto& thread : threads) thread.join();
   Tally sum;
   for (const auto& tally : tallies) {
@@ -71,8 +74,11 @@ TEST_F(CancelRace, NeverHitsAStatementThatWasSentAfterwards) {
   EXPECT_EQ(sum.later_hit, 0);
   EXPECT_EQ(sum.failed, 0);
   EXPECT_GT(sum.hit, 0) << "cancels do arrive";
-  EXPECT_EQ(pgleash().metric("pgleash_cancel_requests_total", {{"origin", "client"}, {"result", "delivered"}}), sum.hit + sum.missed);
-  EXPECT_EQ(pgleash().metric("pgleash_client_connections_total", {{"result", "cancel_request"}}), sum.hit + sum.missed);
+  EXPECT_EQ(pgleash().metric("pgleash_cancel_requests_total",
+                             {{"origin", "client"}, {"result", "delivered"}}),
+            sum.hit + sum.missed);
+  EXPECT_EQ(pgleash().metric("pgleash_client_connections_total", {{"result", "cancel_request"}}),
+            sum.hit + sum.missed);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
-#include <fstream>
-
 #include "tests/scenario/story/story.hpp"
+
+#include <fstream>
 
 /// Each verdict has one outcome, told to everybody concerned: client, metrics, log and audit log.
 namespace pgleash::test {
@@ -60,25 +60,36 @@ TEST_F(Outcomes, NothingIsEndedInTheHoldOffAndAllIsJudgedAgainBehindIt) {
 }
 
 TEST_F(Outcomes, PsqlShowsCodeRuleMeasureAndLimitAndTheIncidentIsFoundByGrep) {
-  pgleash({.rules = rule("leaked", "idle_in_transaction", "400ms", "terminate", "hint = \"commit before lunch\"")});
+  pgleash({.rules = rule("leaked", "idle_in_transaction", "400ms", "terminate",
+                         "hint = \"commit before lunch\"")});
   const TempDir directory;
   const auto flag = directory / "over";
-  Process psql{{.argv = {Postgres::program("psql"), "-X", "-v", "VERBOSITY=verbose",
-                         fmt::format("host=127.0.0.1 port={} user=app password=app dbname=orders", pgleash().port()),
-                         "-c", "BEGIN", "-c", fmt::format("\\! until [ -e {} ]; do sleep 0.02; done", flag), "-c", "SELECT 1"},
-                .environment = {"LC_ALL=C"}, .user = {}}};
-  ASSERT_TRUE(wait_until([&] { return pgleash().outcomes("confirmed").size() == 1; }, 10s)) << psql.err();
+  Process psql{
+      {.argv = {Postgres::program("psql"), "-X", "-v", "VERBOSITY=verbose",
+                fmt::format("host=127.0.0.1 port={} user=app password=app dbname=orders",
+                            pgleash().port()),
+                "-c", "BEGIN", "-c", fmt::format("\\! until [ -e {} ]; do sleep 0.02; done", flag),
+                "-c", "SELECT 1"},
+       .environment = {"LC_ALL=C"},
+       .user = {}}};
+  ASSERT_TRUE(wait_until([&] { return pgleash().outcomes("confirmed").size() == 1; }, 10s))
+      << psql.err();
   std::ofstream{flag} << "over";
   ASSERT_TRUE(psql.wait(10s));
   const auto said = psql.err();
-  EXPECT_THAT(said, testing::ContainsRegex("FATAL:  25P03: terminating connection: idle in transaction for (4|5|6|7|8|9)[0-9]+ ms|"
-                                           "FATAL:  25P03: terminating connection: idle in transaction for [0-9.]+ s"));
-  EXPECT_THAT(said, AllOf(HasSubstr("(pgleash rule 'leaked', limit 0.4 s)"), HasSubstr("HINT:  commit before lunch")));
+  EXPECT_THAT(
+      said,
+      testing::ContainsRegex(
+          "FATAL:  25P03: terminating connection: idle in transaction for (4|5|6|7|8|9)[0-9]+ ms|"
+          "FATAL:  25P03: terminating connection: idle in transaction for [0-9.]+ s"));
+  EXPECT_THAT(said, AllOf(HasSubstr("(pgleash rule 'leaked', limit 0.4 s)"),
+                          HasSubstr("HINT:  commit before lunch")));
 
   const auto at = said.find("Incident ");
   ASSERT_NE(at, std::string::npos) << said;
   const auto incident = said.substr(at + 9, said.find(':', at) - at - 9);
-  const auto found = run({.argv = {"grep", incident, pgleash().audit_file()}, .environment = {}, .user = {}}).out;
+  const auto found =
+      run({.argv = {"grep", incident, pgleash().audit_file()}, .environment = {}, .user = {}}).out;
   EXPECT_THAT(found, AllOf(HasSubstr("\"event\":\"intent\""), HasSubstr("\"event\":\"outcome\"")));
   EXPECT_EQ(std::count(found.begin(), found.end(), '\n'), 2) << found;
   EXPECT_THAT(pgleash().process().err(), HasSubstr(incident));

@@ -1,10 +1,9 @@
+#include "tests/scenario/story/story.hpp"
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <sys/socket.h>
-
 #include <random>
-
-#include "tests/scenario/story/story.hpp"
+#include <sys/socket.h>
 
 /// What pgleash knows of its sessions is what PostgreSQL knows of them.
 namespace pgleash::test {
@@ -16,8 +15,9 @@ class Registry : public Story {
  protected:
   Counts by_postgres() {
     Counts counts;
-    for (const auto& row : postgres().sql("SELECT application_name, state, count(*) FROM pg_stat_activity "
-                                          "WHERE application_name LIKE 'crowd-%' GROUP BY 1, 2"))
+    for (const auto& row :
+         postgres().sql("SELECT application_name, state, count(*) FROM pg_stat_activity "
+                        "WHERE application_name LIKE 'crowd-%' GROUP BY 1, 2"))
       counts[{row[0], row[1]}] = std::stod(row[2]);
     return counts;
   }
@@ -55,7 +55,8 @@ void enter(Application& application, int state) {
       return;
     case 4:
       application.exec("CREATE TEMP TABLE IF NOT EXISTS parts (t text)");
-      EXPECT_EQ(PQresultStatus(Result{PQexec(application.raw(), "COPY parts FROM STDIN")}.get()), PGRES_COPY_IN);
+      EXPECT_EQ(PQresultStatus(Result{PQexec(application.raw(), "COPY parts FROM STDIN")}.get()),
+                PGRES_COPY_IN);
       return;
     default:
       FAIL();
@@ -85,23 +86,35 @@ TEST_F(Registry, EqualsPgStatActivityForTwoHundredSessionsInRandomStates) {
   // The log names, for each client's port, the backend that serves it.
   std::map<int, int> pid_of_port;
   for (const auto& line : pgleash().log("session.opened"))
-    pid_of_port[static_cast<int>(number(line, "client_port"))] = static_cast<int>(number(line, "pid"));
-  for (const auto& application : crowd) EXPECT_EQ(pid_of_port[local_port(application.socket())], application.pid());
+    pid_of_port[static_cast<int>(number(line, "client_port"))] =
+        static_cast<int>(number(line, "pid"));
+  for (const auto& application : crowd)
+    EXPECT_EQ(pid_of_port[local_port(application.socket())], application.pid());
 
-  crowd.clear();
-  EXPECT_TRUE(wait_until([&] { return pgleash().metric("pgleash_user_sessions", {{"user", "app"}}) == 0; }, 10s));
+  postgres().sql(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE "
+      "'crowd-%'");
+  EXPECT_TRUE(wait_until(
+      [&] {
+        return pgleash().metric("pgleash_user_sessions", {{"user", "app"}}) == 0;
+      },
+      10s));
 }
 
 TEST_F(Registry, KnowsEachBackendByPidAndStartFromTwoWitnesses) {
   pgleash({.rules = rule("seen", "idle", "400ms", "observe"), .mode = "observe"});
   std::vector<Application> some;
   for (int i = 0; i < 10; ++i) some.push_back(login());
-  ASSERT_TRUE(wait_until([&] { return pgleash().outcomes("observed").size() == some.size(); }, 10s));
+  ASSERT_TRUE(
+      wait_until([&] { return pgleash().outcomes("observed").size() == some.size(); }, 10s));
   for (const auto& line : pgleash().outcomes("observed")) {
     EXPECT_EQ(text(line, "mapping"), "confirmed");
-    EXPECT_EQ(text(line, "backend_start"),
-              postgres().value(fmt::format("SELECT to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') "
-                                           "FROM pg_stat_activity WHERE pid = {}", number(line, "pid"))));
+    EXPECT_EQ(
+        text(line, "backend_start"),
+        postgres().value(fmt::format(
+            "SELECT to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') "
+            "FROM pg_stat_activity WHERE pid = {}",
+            number(line, "pid"))));
   }
 }
 

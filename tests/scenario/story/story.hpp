@@ -1,5 +1,11 @@
 #pragma once
 
+#include "tests/scenario/story/application.hpp"
+#include "tests/support/monitored_server.hpp"
+#include "tests/support/pgleash_process.hpp"
+#include "tests/support/process.hpp"
+#include "tests/support/wait_until.hpp"
+
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,12 +13,6 @@
 #include <chrono>
 #include <memory>
 #include <string>
-
-#include "tests/scenario/story/application.hpp"
-#include "tests/support/monitored_server.hpp"
-#include "tests/support/pgleash_process.hpp"
-#include "tests/support/process.hpp"
-#include "tests/support/wait_until.hpp"
 
 namespace pgleash::test {
 
@@ -25,20 +25,22 @@ using testing::SizeIs;
 /// A rule as operators write it.
 inline std::string rule(const std::string& name, const std::string& kind, const std::string& limit,
                         const std::string& action, const std::string& more = {}) {
-  return fmt::format("[[rule]]\nname = \"{}\"\nkind = \"{}\"\nlimit = \"{}\"\naction = \"{}\"\n{}\n", name, kind, limit,
-                     action, more);
+  return fmt::format(
+      "[[rule]]\nname = \"{}\"\nkind = \"{}\"\nlimit = \"{}\"\naction = \"{}\"\n{}\n", name, kind,
+      limit, action, more);
 }
 inline std::string for_application(const std::string& name) {
   return fmt::format("[rule.match]\napplications = ['{}']\n", name);
 }
 
-/// Stories of one PostgreSQL, started once a program, with a pgleash of each test's own before it. A test that changes
-/// what others rely on changes it back.
+/// Stories of one PostgreSQL, started once a program, with a pgleash of each test's own before it.
+/// A test that changes what others rely on changes it back.
 class Story : public testing::Test {
  protected:
   void SetUp() override {
     if (!Postgres::available()) GTEST_SKIP() << "NO POSTGRESQL HERE: set PGLEASH_TEST_PG_BIN";
-    static MonitoredServer shared{{.max_connections = 300, .settings = {"log_min_duration_statement = -1"}}};
+    static MonitoredServer shared{
+        {.max_connections = 300, .settings = {"log_min_duration_statement = -1"}}};
     server_ = &shared;
   }
   void TearDown() override {
@@ -50,17 +52,22 @@ class Story : public testing::Test {
 
   /// Starts it; with a monitor, once that has looked at the server.
   PgleashProcess& pgleash(PgleashOptions options) {
-    const bool sees = options.monitor && options.server_port == 0 && options.monitor_user == "pgleash_monitor";
-    pgleash_ = std::make_unique<PgleashProcess>(PGLEASH_BINARY, server(), postgres(), std::move(options));
+    const bool sees =
+        options.monitor && options.server_port == 0 && options.monitor_user == "pgleash_monitor";
+    pgleash_ =
+        std::make_unique<PgleashProcess>(PGLEASH_BINARY, server(), postgres(), std::move(options));
     if (sees && !wait_until([this] { return pgleash_->metric("pgleash_monitor_up") == 1; }, 10s))
       throw std::runtime_error{"the monitor does not come up"};
     return *pgleash_;
   }
   PgleashProcess& pgleash() { return *pgleash_; }
-  Application login(std::map<std::string, std::string> more = {}) { return Application{pgleash_->words(std::move(more))}; }
+  Application login(std::map<std::string, std::string> more = {}) {
+    return Application{pgleash_->words(std::move(more))};
+  }
 
   bool backend_lives(pid_t pid) {
-    return postgres().value(fmt::format("SELECT 1 FROM pg_stat_activity WHERE pid = {}", pid)) == "1";
+    return postgres().value(fmt::format("SELECT 1 FROM pg_stat_activity WHERE pid = {}", pid)) ==
+           "1";
   }
   std::string state_of(pid_t pid) {
     return postgres().value(fmt::format("SELECT state FROM pg_stat_activity WHERE pid = {}", pid));
@@ -71,11 +78,13 @@ class Story : public testing::Test {
   /// The audit line with the outcome of the verdict that ended it; waits for it.
   boost::json::object outcome_line(const std::string& verdict) {
     boost::json::object found;
-    const bool there = wait_until([&] {
-      for (const auto& line : pgleash_->audit("outcome"))
-        if (text(line, "verdict") == verdict) found = line;
-      return !found.empty();
-    }, 10s);
+    const bool there = wait_until(
+        [&] {
+          for (const auto& line : pgleash_->audit("outcome"))
+            if (text(line, "verdict") == verdict) found = line;
+          return !found.empty();
+        },
+        10s);
     EXPECT_TRUE(there) << "no outcome of verdict " << verdict;
     return found;
   }

@@ -1,7 +1,7 @@
-#include <gmock/gmock.h>
-
 #include "protocol/encode.hpp"
 #include "tests/script/proxy/stage.hpp"
+
+#include <gmock/gmock.h>
 
 namespace pgleash::proxy {
 namespace {
@@ -13,11 +13,13 @@ void enforce(config::Config& config) {
 
 void expect_cancel_of(Stage& stage, const Pair& pair) {
   test::CancelArrived cancel = stage.backend.accept_cancel();
-  EXPECT_EQ(pair.server.end(), StreamEnd::reset) << "the server leg must be reset before the cancel request";
+  EXPECT_EQ(pair.server.end(), StreamEnd::reset)
+      << "the server leg must be reset before the cancel request";
   EXPECT_EQ(cancel.pid, pair.pid);
   EXPECT_EQ(cancel.secret, pair.secret);
   cancel.connection.close();
-  EXPECT_TRUE(soon([&] { return stage.cancels(CancelOrigin::client_gone, CancelResult::delivered) == 1; }));
+  EXPECT_TRUE(
+      soon([&] { return stage.cancels(CancelOrigin::client_gone, CancelResult::delivered) == 1; }));
   EXPECT_EQ(stage.events.count("client_gone cancelled"), 1U);
 }
 
@@ -106,11 +108,13 @@ TEST(ClientGone, IsOnlyCountedInObserveMode) {
   Pair closed = stage.login();
   closed.up(wire::query("select pg_sleep(600)"));
   closed.client.close();
-  EXPECT_TRUE(soon([&] { return stage.cancels(CancelOrigin::client_gone, CancelResult::observed) == 1; }));
+  EXPECT_TRUE(
+      soon([&] { return stage.cancels(CancelOrigin::client_gone, CancelResult::observed) == 1; }));
   Pair reset = stage.login();
   reset.up(wire::query("select pg_sleep(600)"));
   reset.client.reset();
-  EXPECT_TRUE(soon([&] { return stage.cancels(CancelOrigin::client_gone, CancelResult::observed) == 2; }));
+  EXPECT_TRUE(
+      soon([&] { return stage.cancels(CancelOrigin::client_gone, CancelResult::observed) == 2; }));
   EXPECT_EQ(stage.events.count("client_gone observed"), 2U);
   EXPECT_FALSE(stage.backend.called(200ms));
 }

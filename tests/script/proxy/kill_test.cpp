@@ -1,7 +1,7 @@
-#include <gmock/gmock.h>
-
 #include "protocol/encode.hpp"
 #include "tests/script/proxy/stage.hpp"
+
+#include <gmock/gmock.h>
 
 namespace pgleash::proxy {
 namespace {
@@ -9,8 +9,10 @@ namespace {
 using protocol::SessionState;
 
 std::string our_fatal() {
-  return protocol::error_response(
-      {.sqlstate = "57P05", .message = "ended by the test", .detail = "the detail", .hint = "the hint"});
+  return protocol::error_response({.sqlstate = "57P05",
+                                   .message = "ended by the test",
+                                   .detail = "the detail",
+                                   .hint = "the hint"});
 }
 
 struct Waiting {
@@ -20,7 +22,9 @@ struct Waiting {
   std::string down;
 };
 
-std::ostream& operator<<(std::ostream& out, const Waiting& waiting) { return out << waiting.name; }
+std::ostream& operator<<(std::ostream& out, const Waiting& waiting) {
+  return out << waiting.name;
+}
 
 class KillOfAWaitingSession : public ::testing::TestWithParam<Waiting> {};
 
@@ -58,9 +62,10 @@ INSTANTIATE_TEST_SUITE_P(
                 wire::complete("BEGIN") + wire::error("42601") + wire::ready('E')},
         Waiting{"PipelineFlushed", SessionState::pipeline_flushed,
                 wire::parse("select 1") + wire::bind() + wire::execute() + wire::message('H'),
-                wire::message('1') + wire::message('2') + wire::message('D') + wire::complete("SELECT 1")},
-        Waiting{"PipelineFailed", SessionState::pipeline_failed, wire::parse("bad") + wire::bind() + wire::message('H'),
-                wire::error("42601")},
+                wire::message('1') + wire::message('2') + wire::message('D') +
+                    wire::complete("SELECT 1")},
+        Waiting{"PipelineFailed", SessionState::pipeline_failed,
+                wire::parse("bad") + wire::bind() + wire::message('H'), wire::error("42601")},
         Waiting{"CopyIn", SessionState::copy_in, wire::query("copy t from stdin"),
                 wire::message('G', std::string(3, '\0'))}),
     [](const auto& one) { return std::string{one.param.name}; });
@@ -85,7 +90,8 @@ TEST(Kill, ResetsTheServerLegOfABusySessionBeforeItCancels) {
   EXPECT_EQ(pair.server.end(), StreamEnd::reset);
   EXPECT_EQ(cancel.pid, pair.pid);
   EXPECT_EQ(cancel.secret, pair.secret);
-  EXPECT_EQ(asked.wait_for(100ms), std::future_status::timeout) << "the end of the cancel connection is awaited";
+  EXPECT_EQ(asked.wait_for(100ms), std::future_status::timeout)
+      << "the end of the cancel connection is awaited";
   cancel.connection.close();
   const KillReport report = Stage::result(asked);
   EXPECT_EQ(report.result, KillResult::done) << report.why;
@@ -109,10 +115,12 @@ TEST(Kill, SaysNothingInsideAHalfSentMessage) {
 TEST(Kill, ResetsAServerThatWaitsForTheRestOfAMessage) {
   Stage stage;
   Pair pair = stage.login();
-  pair.up(wire::query("select 1").substr(0, 8));
+  pair.up(wire::query("select 1").substr(0, 3));
   ASSERT_TRUE(stage.session_of(pair).facts.half_message);
   auto asked = stage.carry_out(stage.order_for(pair));
   const KillReport report = Stage::result(asked);
+  ASSERT_EQ(report.result, KillResult::done)
+      << report.why << " in " << protocol::name(stage.state_of(pair));
   EXPECT_EQ(report.step, InBandStep::reset_stalled);
   EXPECT_TRUE(report.client_told);
   pair.server.expect_reset();
@@ -130,7 +138,9 @@ std::string stall(Stage& stage, Pair& pair) {
       const std::size_t taken = pair.server.send_some(row);
       sent.append(row, 0, taken);
       if (taken < row.size()) {
-        if (taken > 0) pair.server.send(std::string_view{row}.substr(taken)), sent.append(row, taken);
+        if (taken == 0) break;
+        pair.server.send(std::string_view{row}.substr(taken));
+        sent.append(row, taken);
         break;
       }
     }
@@ -182,7 +192,8 @@ TEST(Kill, SparesASessionThatMovedOn) {
 }
 
 TEST(Kill, SparesASessionWhoseBytesNobodyHasRead) {
-  // A client's cancel in flight keeps the proxy from reading the client: what it sends waits in the socket.
+  // A client's cancel in flight keeps the proxy from reading the client: what it sends waits in the
+  // socket.
   Stage stage;
   Pair pair = stage.login();
   ScriptedPeer canceller = stage.connect();
@@ -239,8 +250,12 @@ TEST(KillByCancel, HoldsTheClientsBytesWhileItIsInFlight) {
   EXPECT_EQ(cancel.pid, pair.pid);
   EXPECT_EQ(cancel.secret, pair.secret);
   pair.client.send(wire::query("select 2") + wire::query("select 3"));
-  const std::string stopped = wire::error("57014") + wire::ready();
-  pair.down(stopped);
+  pair.server.send(wire::error("57014") + wire::ready());
+  const std::string error = pair.client.read_message();
+  EXPECT_EQ(test::error_field(error, 'S'), "ERROR");
+  EXPECT_EQ(test::error_field(error, 'M'), "ended by the test")
+      << "the rule's words, not \"due to user request\"";
+  pair.client.expect(wire::ready());
   EXPECT_TRUE(pair.server.silent());
   EXPECT_EQ(asked.wait_for(100ms), std::future_status::timeout);
   EXPECT_TRUE(pair.server.silent());
@@ -249,6 +264,7 @@ TEST(KillByCancel, HoldsTheClientsBytesWhileItIsInFlight) {
   EXPECT_EQ(report.result, KillResult::done) << report.why;
   EXPECT_EQ(report.step, InBandStep::cancel);
   EXPECT_TRUE(report.statement_ended);
+  EXPECT_TRUE(report.client_told);
   pair.server.expect(wire::query("select 2") + wire::query("select 3"));
 }
 
@@ -261,7 +277,8 @@ TEST(KillByCancel, WaitsUntilOneRequestIsOutstanding) {
   auto asked = stage.carry_out(order);
   EXPECT_EQ(Stage::result(asked).result, KillResult::failed);
   EXPECT_FALSE(stage.backend.called());
-  pair.down(wire::complete("SELECT 1") + wire::ready() + wire::complete("SELECT 1") + wire::ready());
+  pair.down(wire::complete("SELECT 1") + wire::ready() + wire::complete("SELECT 1") +
+            wire::ready());
   pair.echo();
 }
 
@@ -272,7 +289,8 @@ TEST(KillByCancel, IsNotSentToAStatementThatHasEnded) {
   auto asked = stage.carry_out(stage.order_for(pair, KillAction::cancel));
   (void)stage.views();  // the order is on its way by then
   pair.down(wire::complete("SELECT 1") + wire::ready());
-  EXPECT_EQ(Stage::result(asked).result, KillResult::recovered) << "the judged statement was the first one";
+  EXPECT_EQ(Stage::result(asked).result, KillResult::recovered)
+      << "the judged statement was the first one";
   EXPECT_FALSE(stage.backend.called());
 }
 

@@ -1,12 +1,13 @@
 #include "tests/script/proxy/stage.hpp"
 
-#include <algorithm>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/use_future.hpp>
-#include <variant>
-
 #include "config/network.hpp"
 #include "protocol/encode.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/use_future.hpp>
+
+#include <algorithm>
+#include <variant>
 
 namespace pgleash::proxy {
 
@@ -17,7 +18,8 @@ void RecordedEvents::add(std::string_view event, std::string_view detail) {
   lines_.push_back(std::string{event} + (detail.empty() ? "" : " ") + std::string{detail});
 }
 
-void RecordedEvents::refused(std::string_view, const Endpoint&, AcceptResult result, std::string_view) {
+void RecordedEvents::refused(std::string_view, const Endpoint&, AcceptResult result,
+                             std::string_view) {
   add("refused", name(result));
 }
 
@@ -38,22 +40,29 @@ std::vector<std::string> RecordedEvents::lines() const {
 std::string startup_packet(std::string_view user, std::uint32_t version, std::string_view more) {
   std::string body = wire::int32(version);
   if (!user.empty()) body += wire::zero_ended("user") + wire::zero_ended(user);
-  return wire::untyped(body + wire::zero_ended("application_name") + wire::zero_ended("script") + std::string{more} + '\0');
+  return wire::untyped(body + wire::zero_ended("application_name") + wire::zero_ended("script") +
+                       std::string{more} + '\0');
 }
 
 std::string cancel_packet(std::int32_t pid, std::string_view secret) {
-  return wire::untyped(wire::int32(80877102) + wire::int32(static_cast<std::uint32_t>(pid)) + std::string{secret});
+  return wire::untyped(wire::int32(80877102) + wire::int32(static_cast<std::uint32_t>(pid)) +
+                       std::string{secret});
 }
 
-std::string ssl_request() { return wire::untyped(wire::int32(80877103)); }
-std::string gss_request() { return wire::untyped(wire::int32(80877104)); }
+std::string ssl_request() {
+  return wire::untyped(wire::int32(80877103));
+}
+std::string gss_request() {
+  return wire::untyped(wire::int32(80877104));
+}
 
 config::Network network(std::string_view text) {
   auto parsed = config::parse_network(text);
   return std::get<config::Network>(std::move(parsed));  // throws on a slip of the test's author
 }
 
-Stage::Stage(const Adjust& adjust) : work_(asio::make_work_guard(control_)), thread_([this] { control_.run(); }) {
+Stage::Stage(const Adjust& adjust)
+    : work_(asio::make_work_guard(control_)), thread_([this] { control_.run(); }) {
   config::Config config;
   config.process.workers = 2;
   config::Server server;
@@ -81,7 +90,8 @@ Stage::~Stage() {
 Pair Stage::login(std::string_view secret) {
   Pair pair;
   pair.pid = ++next_pid_;
-  pair.secret = secret.empty() ? wire::int32(static_cast<std::uint32_t>(pair.pid * 7)) : std::string{secret};
+  pair.secret =
+      secret.empty() ? wire::int32(static_cast<std::uint32_t>(pair.pid * 7)) : std::string{secret};
   pair.client = connect();
   pair.client.send(startup_packet());
   pair.server = backend.accept();
@@ -89,13 +99,15 @@ Pair Stage::login(std::string_view secret) {
   pair.down(wire::authentication(3));
   pair.up(wire::message('p', wire::zero_ended("secret")));
   pair.down(wire::authentication(0) + wire::parameter("is_superuser", "off") +
-            wire::message('K', wire::int32(static_cast<std::uint32_t>(pair.pid)) + pair.secret) + wire::ready());
+            wire::message('K', wire::int32(static_cast<std::uint32_t>(pair.pid)) + pair.secret) +
+            wire::ready());
   return pair;
 }
 
 std::vector<SessionView> Stage::views() {
   auto asked = asio::co_spawn(control_, proxy->views("scripted"), asio::use_future);
-  if (asked.wait_for(ScriptedPeer::patience) != std::future_status::ready) throw test::ScriptFailure{"no views in time"};
+  if (asked.wait_for(ScriptedPeer::patience) != std::future_status::ready)
+    throw test::ScriptFailure{"no views in time"};
   return asked.get();
 }
 
@@ -129,7 +141,8 @@ std::future<KillReport> Stage::carry_out(KillOrder order) {
 }
 
 KillReport Stage::result(std::future<KillReport>& report) {
-  if (report.wait_for(ScriptedPeer::patience) != std::future_status::ready) throw test::ScriptFailure{"no report in time"};
+  if (report.wait_for(ScriptedPeer::patience) != std::future_status::ready)
+    throw test::ScriptFailure{"no report in time"};
   return report.get();
 }
 
@@ -137,7 +150,8 @@ std::uint64_t Stage::cancels(CancelOrigin origin, CancelResult result) const {
   std::uint64_t sum = 0;
   for (const auto& worker : proxy->workers())
     for (const ServerCounters& server : worker->server_counters())
-      sum += server.cancels[static_cast<std::size_t>(origin)][static_cast<std::size_t>(result)].get();
+      sum +=
+          server.cancels[static_cast<std::size_t>(origin)][static_cast<std::size_t>(result)].get();
   return sum;
 }
 

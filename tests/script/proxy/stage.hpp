@@ -1,7 +1,13 @@
 #pragma once
 
+#include "proxy/proxy.hpp"
+#include "tests/support/script.hpp"
+#include "tests/support/wait_until.hpp"
+#include "tests/unit/protocol/wire.hpp"
+
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
+
 #include <functional>
 #include <future>
 #include <memory>
@@ -11,12 +17,8 @@
 #include <thread>
 #include <vector>
 
-#include "proxy/proxy.hpp"
-#include "tests/support/script.hpp"
-#include "tests/support/wait_until.hpp"
-#include "tests/unit/protocol/wire.hpp"
-
-/// A proxy on a stage: scripted frontends on one side, a scripted backend on the other, real sockets between.
+/// A proxy on a stage: scripted frontends on one side, a scripted backend on the other, real
+/// sockets between.
 namespace pgleash::proxy {
 
 namespace wire = protocol::wire;
@@ -30,9 +32,12 @@ class RecordedEvents final : public ProxyEvents {
  public:
   void listening(std::string_view, std::string_view) override {}
   void accept_paused(std::string_view, std::string_view why) override { add("paused", why); }
-  void refused(std::string_view, const Endpoint&, AcceptResult result, std::string_view why) override;
+  void refused(std::string_view, const Endpoint&, AcceptResult result,
+               std::string_view why) override;
   void session_opened(SessionId, const SessionIdentity&) override { add("opened", ""); }
-  void session_closed(const SessionIdentity&, const SessionEnd& end) override { add("closed", name(end.cause)); }
+  void session_closed(const SessionIdentity&, const SessionEnd& end) override {
+    add("closed", name(end.cause));
+  }
   void client_gone(SessionId, const SessionIdentity&, bool acted) override {
     add("client_gone", acted ? "cancelled" : "observed");
   }
@@ -70,7 +75,8 @@ struct Pair {
   }
 };
 
-[[nodiscard]] std::string startup_packet(std::string_view user = "app", std::uint32_t version = 3U << 16U,
+[[nodiscard]] std::string startup_packet(std::string_view user = "app",
+                                         std::uint32_t version = 3U << 16U,
                                          std::string_view more = {});
 [[nodiscard]] std::string cancel_packet(std::int32_t pid, std::string_view secret);
 [[nodiscard]] std::string ssl_request();
@@ -95,7 +101,9 @@ class Stage {
   /// The session of this client.
   std::optional<SessionView> view(const ScriptedPeer& client);
   SessionView session_of(const Pair& pair);
-  [[nodiscard]] protocol::SessionState state_of(const Pair& pair) { return session_of(pair).facts.state; }
+  [[nodiscard]] protocol::SessionState state_of(const Pair& pair) {
+    return session_of(pair).facts.state;
+  }
   /// An order for the session as it is now.
   KillOrder order_for(const Pair& pair, KillAction action = KillAction::terminate);
   std::future<KillReport> carry_out(KillOrder order);

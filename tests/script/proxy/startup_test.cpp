@@ -1,22 +1,24 @@
-#include <gmock/gmock.h>
+#include "protocol/startup.hpp"
 
 #include "protocol/encode.hpp"
-#include "protocol/startup.hpp"
 #include "tests/script/proxy/stage.hpp"
 #include "tests/support/temp_dir.hpp"
+
+#include <gmock/gmock.h>
 
 namespace pgleash::proxy {
 namespace {
 
-using ::testing::HasSubstr;
 using test::error_field;
+using ::testing::HasSubstr;
 
 constexpr std::uint32_t version_3_2 = (3U << 16U) | 2U;
 
 TEST(Startup, ForwardsThePacketByteForByteAndRelaysTheLogin) {
   Stage stage;
   ScriptedPeer client = stage.connect();
-  const std::string packet = startup_packet("app", 3U << 16U, wire::zero_ended("options") + wire::zero_ended("-c geqo=off"));
+  const std::string packet = startup_packet(
+      "app", 3U << 16U, wire::zero_ended("options") + wire::zero_ended("-c geqo=off"));
   client.send(packet);
   ScriptedPeer server = stage.backend.accept();
   server.expect(packet);
@@ -28,7 +30,8 @@ TEST(Startup, ForwardsThePacketByteForByteAndRelaysTheLogin) {
   pair.down(wire::message('R', wire::int32(12) + "v=") + wire::authentication(0));
   pair.down(wire::message('N', "SNOTICE\0\0"));
   EXPECT_EQ(stage.state_of(pair), protocol::SessionState::starting);
-  pair.down(wire::parameter("is_superuser", "on") + wire::message('K', wire::int32(7) + "1234") + wire::ready());
+  pair.down(wire::parameter("is_superuser", "on") + wire::message('K', wire::int32(7) + "1234") +
+            wire::ready());
   const SessionView up = stage.session_of(pair);
   EXPECT_EQ(up.facts.state, protocol::SessionState::idle);
   EXPECT_TRUE(up.facts.challenged);
@@ -43,14 +46,16 @@ TEST(Startup, ForwardsThePacketByteForByteAndRelaysTheLogin) {
 
 TEST(Startup, RelaysANegotiationAndKeepsALongCancelKey) {
   Stage stage;
-  const std::string packet = startup_packet("app", version_3_2, wire::zero_ended("_pq_.x") + wire::zero_ended("1"));
+  const std::string packet =
+      startup_packet("app", version_3_2, wire::zero_ended("_pq_.x") + wire::zero_ended("1"));
   const std::string secret(32, 'k');
   ScriptedPeer client = stage.connect();
   client.send(packet);
   ScriptedPeer server = stage.backend.accept();
   server.expect(packet);
   Pair pair{std::move(client), std::move(server), 9, secret};
-  pair.down(wire::message('v', wire::int32(3U << 16U) + wire::int32(1) + wire::zero_ended("_pq_.x")));
+  pair.down(
+      wire::message('v', wire::int32(3U << 16U) + wire::int32(1) + wire::zero_ended("_pq_.x")));
   pair.down(wire::authentication(3));
   pair.up(wire::message('p', wire::zero_ended("pw")));
   pair.down(wire::authentication(0) + wire::message('K', wire::int32(9) + secret) + wire::ready());
@@ -171,7 +176,9 @@ struct BadStart {
   std::string answer;  ///< SQLSTATE of the error; "2.0" for the old form; empty: none
 };
 
-std::ostream& operator<<(std::ostream& out, const BadStart& bad) { return out << bad.name; }
+std::ostream& operator<<(std::ostream& out, const BadStart& bad) {
+  return out << bad.name;
+}
 
 class StartupOf : public ::testing::TestWithParam<BadStart> {};
 
@@ -186,7 +193,7 @@ TEST_P(StartupOf, GarbageDisturbsNobody) {
     EXPECT_EQ(client.unread(), 0U);
   } else if (GetParam().answer == "2.0") {
     const std::string answer = client.read_to_end();
-    EXPECT_EQ(answer.substr(0, 2), "Eu") << answer;
+    EXPECT_THAT(answer, ::testing::StartsWith("EFATAL:")) << "type and text, without a length";
     EXPECT_EQ(answer.back(), '\0');
   } else {
     const std::string answer = client.read_message();
@@ -201,24 +208,28 @@ TEST_P(StartupOf, GarbageDisturbsNobody) {
 
 INSTANTIATE_TEST_SUITE_P(
     Every, StartupOf,
-    ::testing::Values(BadStart{"Http", "GET / HTTP/1.1\r\nHost: db\r\n\r\n", ""},
-                      BadStart{"DirectTls", std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11), ""},
-                      BadStart{"LengthOfZero", wire::int32(0) + wire::int32(3U << 16U), ""},
-                      BadStart{"LengthOfSeven", wire::int32(7) + wire::int32(3U << 16U), ""},
-                      BadStart{"NegativeLength", wire::int32(0xFFFFFFF0) + wire::int32(3U << 16U), ""},
-                      BadStart{"LengthPastTheLimit", wire::int32(10'005) + wire::int32(3U << 16U), ""},
-                      BadStart{"Protocol2", startup_packet("app", 2U << 16U), "2.0"},
-                      BadStart{"Protocol4", startup_packet("app", 4U << 16U), "0A000"},
-                      BadStart{"NoUser", startup_packet(""), "28000"},
-                      BadStart{"NoTerminator", wire::untyped(wire::int32(3U << 16U) + "user"), "08P01"},
-                      BadStart{"ShortCancel", wire::untyped(wire::int32(80877102)), ""}),
+    ::testing::Values(
+        BadStart{"Http", "GET / HTTP/1.1\r\nHost: db\r\n\r\n", ""},
+        BadStart{"DirectTls", std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11), ""},
+        BadStart{"LengthOfZero", wire::int32(0) + wire::int32(3U << 16U), ""},
+        BadStart{"LengthOfSeven", wire::int32(7) + wire::int32(3U << 16U), ""},
+        BadStart{"NegativeLength", wire::int32(0xFFFFFFF0) + wire::int32(3U << 16U), ""},
+        BadStart{"LengthPastTheLimit", wire::int32(10'005) + wire::int32(3U << 16U), ""},
+        BadStart{"Protocol2", startup_packet("app", 2U << 16U), "2.0"},
+        BadStart{"Protocol4", startup_packet("app", 4U << 16U), "0A000"},
+        BadStart{"NoUser", startup_packet(""), "28000"},
+        BadStart{"NoTerminator", wire::untyped(wire::int32(3U << 16U) + "user"), "08P01"},
+        BadStart{"ShortCancel", wire::untyped(wire::int32(80877102)), ""}),
     [](const auto& bad) { return std::string{bad.param.name}; });
 
 TEST(Startup, TakesAPacketOfTheLargestSize) {
   Stage stage;
-  const std::size_t without = startup_packet("app", 3U << 16U, wire::zero_ended("options") + '\0').size();
-  const std::string packet = startup_packet(
-      "app", 3U << 16U, wire::zero_ended("options") + wire::zero_ended(std::string(protocol::max_startup_size - without, 'o')));
+  const std::size_t without =
+      startup_packet("app", 3U << 16U, wire::zero_ended("options") + '\0').size();
+  const std::string packet =
+      startup_packet("app", 3U << 16U,
+                     wire::zero_ended("options") +
+                         wire::zero_ended(std::string(protocol::max_startup_size - without, 'o')));
   ASSERT_EQ(packet.size(), protocol::max_startup_size);
   ScriptedPeer client = stage.connect();
   client.send(packet);
@@ -308,12 +319,15 @@ std::string trusted_login(const Stage& stage, ScriptedBackend& backend) {
   client.send(startup_packet());
   ScriptedPeer server = backend.accept();
   server.expect(startup_packet());
-  server.send(wire::authentication(0) + wire::message('K', wire::int32(1) + wire::int32(2)) + wire::ready());
+  server.send(wire::authentication(0) + wire::message('K', wire::int32(1) + wire::int32(2)) +
+              wire::ready());
   return client.read_message();
 }
 
 TEST(Startup, RefusesALoginThatNobodyWasAskedToProve) {
-  Stage stage{[](config::Config& config) { config.listeners[0].require_challenge = config::RequireChallenge::always; }};
+  Stage stage{[](config::Config& config) {
+    config.listeners[0].require_challenge = config::RequireChallenge::always;
+  }};
   const std::string answer = trusted_login(stage, stage.backend);
   EXPECT_EQ(answer[0], 'E');
   EXPECT_EQ(error_field(answer, 'C'), "28000");
@@ -328,7 +342,9 @@ TEST(Startup, LetsALocalClientInWithoutAChallenge) {
 }
 
 TEST(Startup, LetsAnybodyInWithoutAChallengeWhenToldSo) {
-  Stage stage{[](config::Config& config) { config.listeners[0].require_challenge = config::RequireChallenge::never; }};
+  Stage stage{[](config::Config& config) {
+    config.listeners[0].require_challenge = config::RequireChallenge::never;
+  }};
   EXPECT_EQ(trusted_login(stage, stage.backend), wire::authentication(0));
 }
 
