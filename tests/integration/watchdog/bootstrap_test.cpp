@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 
 #include <csignal>
+#include <cstdlib>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 namespace pgleash::watchdog {
@@ -72,10 +74,13 @@ TEST_F(BootstrapTest, WithoutAPasswordNothingIsDone) {
 
 /// The fixture's own promise: no server outlives its test process, however that ends.
 TEST_F(BootstrapTest, CrashOfTheTestEndsItsServer) {
+  const test::TempDir left_behind;
+  ASSERT_EQ(::chmod(left_behind.path().c_str(), 0711), 0);  // the server is another user
   int told[2];
   ASSERT_EQ(::pipe(told), 0);
   const pid_t child = ::fork();
   if (child == 0) {
+    ::setenv("TMPDIR", left_behind.path().c_str(), 1);
     const auto* doomed = new Postgres;  // its destructor never runs
     const pid_t postmaster = doomed->pid();
     if (::write(told[1], &postmaster, sizeof postmaster) != sizeof postmaster) ::_exit(1);
