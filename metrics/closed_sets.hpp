@@ -28,7 +28,7 @@ inline constexpr Words<size_of<proxy::EndCause>> end_causes{
     "server_error",     "rule",         "admin",          "drain",
     "proxy_error"};
 inline constexpr Words<size_of<proxy::CancelOrigin>> cancel_origins{"client", "rule",
-                                                                    "client_gone"};
+                                                                    "client_gone", "drain"};
 inline constexpr Words<size_of<proxy::CancelResult>> cancel_results{
     "delivered", "unreachable", "timeout", "unknown_key", "overload", "observed"};
 inline constexpr auto& sqlstate_classes = proxy::sqlstate_classes;

@@ -122,7 +122,8 @@ Task<HttpConnection::Received> HttpConnection::receive(Parser& parser) {
     if (buffer_.size() == limits_.header_bytes) {
       co_return Received::too_large;
     }
-    if (!co_await read_some()) {
+    const bool more = co_await read_some();  // named: g++ 12 miscompiles it inside the condition
+    if (!more) {
       co_return Received::nothing;
     }
   }

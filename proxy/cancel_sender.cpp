@@ -50,7 +50,8 @@ void CancelSender::give_turn() {
 asio::awaitable<CancelResult> CancelSender::send(CancelTarget target, protocol::CancelKey key, Instant deadline,
                                                  std::function<bool()> still_wanted) {
   if (!target.known() || !key.present()) co_return CancelResult::unreachable;
-  if (!co_await take_turn(deadline)) co_return CancelResult::overload;
+  const bool my_turn = co_await take_turn(deadline);
+  if (!my_turn) co_return CancelResult::overload;
   struct Turn {
     CancelSender& sender;
     ~Turn() { sender.give_turn(); }

@@ -18,7 +18,7 @@ enum class EndCause : std::uint8_t {
   client_terminate, client_abort, client_timeout, server_close, server_error, rule, admin, drain, proxy_error, count_,
 };
 /// What became of a cancel request: labels `origin` and `result` of cancel_requests_total.
-enum class CancelOrigin : std::uint8_t { client, rule, client_gone, count_ };
+enum class CancelOrigin : std::uint8_t { client, rule, client_gone, drain, count_ };
 enum class CancelResult : std::uint8_t { delivered, unreachable, timeout, unknown_key, overload, observed, count_ };
 
 [[nodiscard]] std::string_view name(AcceptResult result) noexcept;

@@ -46,6 +46,7 @@ std::string_view name(CancelOrigin origin) noexcept {
     case CancelOrigin::client: return "client";
     case CancelOrigin::rule: return "rule";
     case CancelOrigin::client_gone: return "client_gone";
+    case CancelOrigin::drain: return "drain";
     case CancelOrigin::count_: break;
   }
   return "?";

@@ -205,13 +205,16 @@ void SessionTable::flushed(Session& session, Side side, Instant now) {
   if (side == Side::client) {
     if (session.phase == SessionPhase::lingering) {
       relay_.shut(session, Side::client);
-      if (session.client.ended) bury(session);
+      if (session.client.ended) {
+        bury(session);
+      } else {
+        watch(session, now + linger);
+      }
     }
     return;
   }
   // A client that half-closed while its last bytes waited: the server learns of it behind them.
   if (session.client.ended && !session.terminate_seen) relay_.shut(session, Side::server);
-  (void)now;
 }
 
 // ---------------------------------------------------------------- the client leaves
@@ -318,16 +321,22 @@ void SessionTable::stop_abandoned_query(Session& session, Instant now) {
     }
     return;
   }
+  (void)reset_and_cancel(session, nullptr, session.cause, CancelOrigin::client_gone, now);
+}
+
+bool SessionTable::reset_and_cancel(Session& session, const ErrorNotice* notice, EndCause cause, CancelOrigin origin,
+                                    Instant now) {
   const CancelTarget target = cancel_target(session.server.fd.get());
   const protocol::CancelKey key = session.key;
   ServerCounters* counters = session.counters;
-  (void)reset_server(session, nullptr, session.cause, now);
+  const bool told = reset_server(session, notice, cause, now);
   boost::asio::co_spawn(
       context_, cancels_.send(target, key, now + std::chrono::seconds{5}, [] { return true; }),
       [counters, origin](const std::exception_ptr& failure, CancelResult result) {
         if (failure) result = CancelResult::unreachable;
-        counters->cancels[origin][static_cast<std::size_t>(result)].add();
+        counters->cancels[static_cast<std::size_t>(origin)][static_cast<std::size_t>(result)].add();
       });
+  return told;
 }
 
 // ---------------------------------------------------------------- the server leaves
@@ -413,7 +422,8 @@ void SessionTable::linger_client(Session& session, Instant now) {
     return;
   }
   relay_.shut(session, Side::client);
-  watch(session, now + linger);
+  // What still waits for a slow reader is the end of a result: it gets as long as TCP itself would give it.
+  watch(session, now + (session.client.pending.empty() ? linger : Duration{session.listener->keepalive.user_timeout}));
   // The client may already have closed, or hold bytes that were never read: closing over them would reset the
   // connection and take the last message away from it.
   relay_.kick(session, Side::client, now);
@@ -458,7 +468,7 @@ bool SessionTable::tick(Instant now) {
   if (drain_deadline_) {
     std::vector<Session*> all;
     for (const auto& [key, session] : sessions_)
-      if (session->phase == SessionPhase::up) all.push_back(session.get());
+      if (session->phase == SessionPhase::up || session->phase == SessionPhase::login) all.push_back(session.get());
     for (Session* session : all) end_for_drain(*session, now);
   }
   return !watched_.empty() || (drain_deadline_ && !sessions_.empty());
@@ -496,6 +506,10 @@ void SessionTable::end_for_drain(Session& session, Instant now) {
   const bool idle = facts.state == SessionState::idle && !facts.half_message && unread_bytes(session.client.fd.get()) == 0;
   const bool late = now >= *drain_deadline_;
   if (!idle && !late) return;
+  if (session.phase == SessionPhase::login) {
+    refuse_login(session, AcceptResult::draining, {"57P03", "pgleash is shutting down", "", "connect again"}, now);
+    return;
+  }
   const ErrorNotice notice{"57P01", "terminating connection due to administrator command",
                            "pgleash is shutting down", "connect again"};
   const bool whole = session.server.pending.empty() && session.tracker.at_boundary(protocol::Direction::to_backend);
@@ -505,6 +519,14 @@ void SessionTable::end_for_drain(Session& session, Instant now) {
       return;
     case InBandStep::end_copy_in:
       (void)end_waiting(session, notice, true, EndCause::drain, now);
+      return;
+    case InBandStep::reset_then_cancel:
+      // A COMMIT that is under way is left to finish: its answer is lost, as in any shutdown.
+      if (facts.commit_outstanding) {
+        (void)reset_server(session, &notice, EndCause::drain, now);
+      } else {
+        (void)reset_and_cancel(session, &notice, EndCause::drain, CancelOrigin::drain, now);
+      }
       return;
     default:
       (void)reset_server(session, &notice, EndCause::drain, now);

@@ -64,6 +64,8 @@ class SessionTable final : private RelayHost {
   bool end_waiting(Session& session, const ErrorNotice& notice, bool copy_in, EndCause cause, Instant now);
   /// Tells the client when a message boundary allows it, and resets the server leg.
   bool reset_server(Session& session, const ErrorNotice* notice, EndCause cause, Instant now);
+  /// The same, and a CancelRequest behind it, in that order.
+  bool reset_and_cancel(Session& session, const ErrorNotice* notice, EndCause cause, CancelOrigin origin, Instant now);
   Relay& relay() noexcept { return relay_; }
 
  private:

@@ -58,6 +58,7 @@ void Worker::schedule(Duration delay) {
 void Worker::tick() {
   const Instant now = monotonic_now();
   heartbeat_.store(now.time_since_epoch().count());
+  if (draining_ && now >= drain_deadline_) startup_.stop();
   const bool starting = startup_.tick(now);
   const bool watching = sessions_.tick(now);
   if (draining_) drained_.store(!starting && sessions_.size() == 0);
@@ -110,6 +111,7 @@ asio::awaitable<std::optional<CancelResult>> Worker::cancel_for_client(protocol:
 void Worker::drain(Instant deadline) {
   asio::post(context_, [this, deadline] {
     draining_ = true;
+    drain_deadline_ = deadline;
     startup_.begin_refusing();
     sessions_.drain(deadline, monotonic_now());
     schedule(Duration::zero());

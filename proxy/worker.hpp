@@ -74,6 +74,7 @@ class Worker {
   KillExecutor killer_;
   boost::asio::steady_timer timer_;
   bool draining_ = false;
+  Instant drain_deadline_{};
   bool finished_ = false;
   std::atomic<bool> drained_{false};
   std::thread thread_;

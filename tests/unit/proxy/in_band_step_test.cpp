@@ -45,9 +45,10 @@ TEST(InBandStep, ResetsAStalledReaderWhateverTheServerDoes) {
 }
 
 TEST(InBandStep, NeverWritesBehindAHalfMessage) {
-  for (const Row& row : ladder)
-    if (waits_for_client(row.state))
-      EXPECT_EQ(first_step(KillAction::terminate, row.state, false, false), InBandStep::reset_stalled);
+  for (const Row& row : ladder) {
+    if (!waits_for_client(row.state)) continue;
+    EXPECT_EQ(first_step(KillAction::terminate, row.state, false, false), InBandStep::reset_stalled);
+  }
 }
 
 TEST(InBandStep, NeverTouchesAReplicationStream) {
