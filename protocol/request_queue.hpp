@@ -113,6 +113,7 @@ class RequestQueue {
   [[nodiscard]] std::uint32_t ending_in_ready() const noexcept { return ending_; }
   [[nodiscard]] std::uint32_t statements() const noexcept { return statements_; }
   [[nodiscard]] std::uint32_t may_commit() const noexcept { return may_commit_; }
+  [[nodiscard]] std::uint32_t copy_ends() const noexcept { return copy_ends_; }
 
  private:
   using Run = std::uint32_t;  // the item below, how often it comes above
@@ -146,6 +147,7 @@ class RequestQueue {
     ending_ += item.ends_in_ready() ? times : 0;
     statements_ += item.runs_statement() ? times : 0;
     may_commit_ += item.has(Outstanding::may_commit) ? times : 0;
+    copy_ends_ += item.ends_copy() ? times : 0;
   }
   void untally(Outstanding item) noexcept { tally(item, ~std::uint32_t{0}); }  // less one
   void release() noexcept;
@@ -157,6 +159,7 @@ class RequestQueue {
   std::uint32_t runs_ = 0;
   std::uint32_t items_ = 0;
   std::uint32_t ending_ = 0;
+  std::uint32_t copy_ends_ = 0;
   std::uint32_t statements_ = 0;
   std::uint32_t may_commit_ = 0;
 };

@@ -58,9 +58,17 @@ const StatementTexts::Ref& SessionTracker::first_of_transaction() const noexcept
 SessionState SessionTracker::derive_state() const noexcept {
   if (closing_) return SessionState::closing;
   if (!up_) return SessionState::starting;
-  if (flow_.copy() != CopyMode::none) {
-    if (flow_.copy() == CopyMode::in) return SessionState::copy_in;
-    return flow_.copy() == CopyMode::out ? SessionState::copy_out : SessionState::copy_both;
+  switch (flow_.copy()) {
+    case CopyMode::none:
+      break;
+    case CopyMode::in:
+      // Behind CopyDone the server works on: triggers, constraints, the end of the statement.
+      if (flow_.queue().copy_ends() == 0) return SessionState::copy_in;
+      break;
+    case CopyMode::out:
+      return SessionState::copy_out;
+    case CopyMode::both:
+      return SessionState::copy_both;
   }
   if (flow_.skipping()) return SessionState::pipeline_failed;
   if (!flow_.queue().empty()) {

@@ -60,6 +60,7 @@ struct SessionFacts {
   /// READ ONLY with REPEATABLE READ or SERIALIZABLE, confirmed by its command tag.
   bool dump_transaction = false;
   /// An unanswered statement ends a transaction, or may, as nothing of its text is known.
+  bool segment_open = false;        ///< extended messages came behind the last one that ends in ReadyForQuery
   bool commit_outstanding = false;
   /// is_superuser of the login's ParameterStatus.
   bool superuser_at_login = false;
@@ -162,6 +163,7 @@ class SessionTracker {
   /// What is derived once a chunk, not once a message.
   void refresh_counts() noexcept {
     facts_.outstanding = flow_.queue().ending_in_ready();
+    facts_.segment_open = flow_.extended_open();
     facts_.commit_outstanding = flow_.queue().may_commit() != 0;
     facts_.request_bytes = facts_.backend_bytes - request_offset_;
   }

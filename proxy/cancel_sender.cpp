@@ -5,6 +5,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
+#include <optional>
 
 #include "protocol/encode.hpp"
 #include "proxy/deadline.hpp"
@@ -48,7 +49,7 @@ void CancelSender::give_turn() {
 }
 
 asio::awaitable<CancelResult> CancelSender::send(CancelTarget target, protocol::CancelKey key, Instant deadline,
-                                                 std::function<bool()> still_wanted) {
+                                                 std::function<bool()> still_wanted, Duration patience) {
   if (!target.known() || !key.present()) co_return CancelResult::unreachable;
   const bool my_turn = co_await take_turn(deadline);
   if (!my_turn) co_return CancelResult::overload;
@@ -58,18 +59,23 @@ asio::awaitable<CancelResult> CancelSender::send(CancelTarget target, protocol::
   } turn{*this};
 
   Socket socket{context_};
-  const SocketDeadline guard{socket, deadline};
+  std::optional<SocketDeadline> guard;
+  guard.emplace(socket, deadline);
   const StreamProtocol::endpoint endpoint{&target.address, target.size};
   const auto [refused] = co_await socket.async_connect(endpoint, as_result);
-  if (refused) co_return guard.expired() ? CancelResult::timeout : CancelResult::unreachable;
+  if (refused) co_return guard->expired() ? CancelResult::timeout : CancelResult::unreachable;
   if (!still_wanted()) co_return CancelResult::observed;
 
   const std::string request = protocol::cancel_request(key);
   const auto [unsent, sent] = co_await asio::async_write(socket, asio::buffer(request), as_result);
-  if (unsent) co_return guard.expired() ? CancelResult::timeout : CancelResult::unreachable;
+  if (unsent) co_return guard->expired() ? CancelResult::timeout : CancelResult::unreachable;
+  if (patience > Duration::zero()) {
+    guard.reset();
+    guard.emplace(socket, deadline + patience);
+  }
   std::byte nothing{};
   (void)co_await socket.async_read_some(asio::buffer(&nothing, 1), as_result);
-  co_return guard.expired() ? CancelResult::timeout : CancelResult::delivered;
+  co_return guard->expired() ? CancelResult::timeout : CancelResult::delivered;
 }
 
 }  // namespace pgleash::proxy

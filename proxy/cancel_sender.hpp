@@ -31,10 +31,11 @@ class CancelSender {
   explicit CancelSender(boost::asio::io_context& context) : context_(context) {}
 
   /// Connects, asks `still_wanted` once more right before the bytes go out, and waits for the server's end of file,
-  /// which means that the signal was sent. `delivered` only then. With nothing written after a timeout nothing can
-  /// arrive later: the connection is reset.
+  /// which means that the signal was sent. `delivered` only then. Once the bytes are written the server may act on them
+  /// at any time, a closed connection or not: `patience` is how much longer than the deadline its end of file is
+  /// waited for then. `timeout` with nothing written means that nothing can arrive later.
   boost::asio::awaitable<CancelResult> send(CancelTarget target, protocol::CancelKey key, Instant deadline,
-                                            std::function<bool()> still_wanted);
+                                            std::function<bool()> still_wanted, Duration patience = {});
 
  private:
   boost::asio::awaitable<bool> take_turn(Instant deadline);

@@ -15,6 +15,9 @@ using protocol::SessionState;
 
 namespace {
 
+/// A cancel request that was written and not answered can still be carried out: the session waits that much longer.
+constexpr Duration late_cancel_patience = std::chrono::seconds{30};
+
 KillReport report(KillResult result, std::string why = {}) {
   KillReport made;
   made.result = result;
@@ -73,6 +76,9 @@ std::optional<KillReport> objection(const Session& session, const KillOrder& ord
   const bool waits = waits_for_client(facts.state) && (order.counter == JudgedCounter::state || order.only_while_idle);
   if (waits && (session.client.hangup || unread_bytes(session.client.fd.get()) > 0))
     return report(KillResult::recovered, "the client has just sent something");
+  // Nor does the server wait for the client while it has not taken what the client sent.
+  if (waits && (!session.server.pending.empty() || unsent_bytes(session.server.fd.get()) > 0))
+    return report(KillResult::recovered, "the server is behind");
   return std::nullopt;
 }
 
@@ -110,14 +116,16 @@ asio::awaitable<KillReport> KillExecutor::terminate(KillOrder order, Instant dea
       co_return done;
     }
     case InBandStep::reset_stalled:
-      done.client_told = sessions_.reset_server(*session, &order.notice, EndCause::rule, now);
-      co_return done;
     case InBandStep::reset_then_cancel: {
-      // Reset first: a cancel alone would let statements that are pipelined behind run and commit.
+      // Reset first: a cancel alone would let statements that are pipelined behind run and commit. Behind the reset it can
+      // only hit what is judged; a reader that stalls may also have a server that works, and not on the socket.
+      const bool working = done.step == InBandStep::reset_then_cancel || session->tracker.facts().outstanding > 0 ||
+                           session->tracker.facts().segment_open;
       const CancelTarget target = cancel_target(session->server.fd.get());
       const protocol::CancelKey key = session->key;
       ServerCounters* counters = session->counters;
       done.client_told = sessions_.reset_server(*session, &order.notice, EndCause::rule, now);
+      if (!working) co_return done;
       const std::function<bool()> always = [] { return true; };
       const CancelResult sent = co_await cancels_.send(target, key, deadline, always);
       counters->cancels[static_cast<std::size_t>(CancelOrigin::rule)][static_cast<std::size_t>(sent)].add();
@@ -158,15 +166,16 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
 
   // Exactly one outstanding request, and it is the judged one: wait for that moment.
   const auto ready = [&] {
-    return session->tracker.facts().outstanding == 1 && server_may_work(session->tracker.facts().state) &&
-           whole_to_server(*session);
+    const auto& facts = session->tracker.facts();
+    return facts.outstanding == 1 && !facts.segment_open && server_may_work(facts.state) && whole_to_server(*session);
   };
   while (watcher.alive()) {
     // Also when it is ready: the one request that is left need not be the judged one.
     if (auto why_not = objection(*session, order)) co_return *why_not;
     if (ready()) break;
-    if (session->tracker.facts().outstanding == 0) co_return report(KillResult::recovered, "it has ended");
-    if (monotonic_now() >= deadline) co_return report(KillResult::failed, "more than one request is outstanding");
+    const auto& facts = session->tracker.facts();
+    if (facts.outstanding == 0 && !server_may_work(facts.state)) co_return report(KillResult::recovered, "it has ended");
+    if (monotonic_now() >= deadline) co_return report(KillResult::failed, "the one judged request is not alone outstanding");
     co_await watcher.next(deadline);
   }
   if (!watcher.alive()) co_return report(KillResult::gone);
@@ -182,15 +191,24 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
     } else {
       late = objection(*session, order);
     }
+    // From here on a 57014 is our doing.
+    if (!late) session->cancel_error = std::make_unique<const std::string>(cancel_error(order.notice));
     return !late;
   };
   ServerCounters* counters = session->counters;
   const CancelTarget target = cancel_target(session->server.fd.get());
   const protocol::CancelKey key = session->key;
-  session->cancel_error = std::make_unique<const std::string>(cancel_error(order.notice));
-  const CancelResult sent = co_await cancels_.send(target, key, deadline, still_wanted);
+  const CancelResult sent = co_await cancels_.send(target, key, deadline, still_wanted, late_cancel_patience);
   counters->cancels[static_cast<std::size_t>(CancelOrigin::rule)][static_cast<std::size_t>(sent)].add();
   if (late) co_return *late;
+  if (sent == CancelResult::timeout && watcher.alive() && session->cancel_error != nullptr) {
+    // The request is with the server, which may read it at any time: a session that lived on could be hit in a later
+    // statement. So it does not live on.
+    done.step = InBandStep::reset_then_cancel;
+    done.client_told = sessions_.reset_server(*session, &order.notice, EndCause::rule, monotonic_now());
+    done.why = "the server did not take the cancel request; the session was ended";
+    co_return done;
+  }
   if (sent != CancelResult::delivered) {
     done.result = KillResult::failed;
     done.why = "cancel request: " + std::string{name(sent)};

@@ -111,6 +111,7 @@ void Listener::wait() {
 }
 
 void Listener::accept_some() {
+  if (!socket_.is_open()) return;  // stopped while the end of a pause was on its way
   for (int i = 0; i < accepts_per_turn; ++i) {
     Accepted accepted;
     socklen_t size = sizeof accepted.peer;

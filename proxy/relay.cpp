@@ -8,6 +8,7 @@
 #include <boost/asio/post.hpp>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <system_error>
 
 #include "proxy/clock.hpp"
@@ -75,7 +76,23 @@ void Relay::batch() {
     auto& session = *reinterpret_cast<Session*>(event.data.u64 & ~std::uint64_t{1});  // NOLINT(performance-no-int-to-ptr): set by tag()
     // Earlier events of this batch may have ended it; its memory stays until the batch is over.
     if (session.dead) continue;
-    on_event(session, (event.data.u64 & 1U) != 0 ? Side::server : Side::client, event.events, now);
+    try {
+      on_event(session, (event.data.u64 & 1U) != 0 ? Side::server : Side::client, event.events, now);
+    } catch (const std::exception&) {
+      fail(session, now);
+    }
+  }
+}
+
+void Relay::fail(Session& session, Instant now) noexcept {
+  // No memory for one session's bytes must not cost the others theirs: the edges of this batch come only once.
+  try {
+    session.client.pending.clear();
+    session.server.ended = true;
+    host_.leg_failed(session, Side::server, ENOMEM, now);
+  } catch (const std::exception&) {
+    session.client.fd.close();
+    session.server.fd.close();
   }
 }
 
@@ -166,8 +183,12 @@ void Relay::run_again(Instant now) {
     Session* session = again_now_[i];
     if (session == nullptr) continue;
     session->queued = false;
-    pump(*session, Side::client, now);
-    if (!session->dead) pump(*session, Side::server, now);
+    try {
+      pump(*session, Side::client, now);
+      if (!session->dead) pump(*session, Side::server, now);
+    } catch (const std::exception&) {
+      fail(*session, now);
+    }
   }
   again_now_.clear();
 }

@@ -74,6 +74,7 @@ class Relay {
   /// Relays what the leg's peer sent before it reset the connection.
   void relay_rest(Session& session, Side from, Instant now);
   void run_again(Instant now);
+  void fail(Session& session, Instant now) noexcept;
 
   RelayHost& host_;
   Fd epoll_;

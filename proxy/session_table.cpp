@@ -232,7 +232,8 @@ void SessionTable::leg_ended(Session& session, Side side, Instant now) {
     case SessionPhase::ending:
       return;
     case SessionPhase::lingering:
-      bury(session);
+      // It may have closed its half only, and still read what waits for it.
+      if (session.client.pending.empty()) bury(session);
       return;
   }
 }
@@ -299,9 +300,11 @@ void SessionTable::client_left(Session& session, bool reset, Instant now) {
 void SessionTable::stop_abandoned_query(Session& session, Instant now) {
   const bool reset = !session.client.fd.open();
   const auto& facts = session.tracker.facts();
-  if (session.listener->on_client_gone == config::OnClientGone::finish || facts.commit_outstanding) {
-    // Nobody may take back a COMMIT half way. It finishes, its answer goes nowhere.
+  const bool out_of_reach = session.who->replication || (settings_.spare_superusers && facts.superuser_at_login);
+  if (session.listener->on_client_gone == config::OnClientGone::finish || out_of_reach || facts.commit_outstanding) {
+    // Nobody may take back a COMMIT half way. It finishes, its answer goes nowhere, and the server finds nobody behind it.
     session.server.discard = reset;
+    relay_.shut(session, Side::server);
     if (reset) {
       relay_.kick(session, Side::server, now);
     } else {

@@ -15,6 +15,7 @@ struct ProxySettings {
         listeners(config.listeners),
         servers(config.servers),
         mode(config.enforcement.mode),
+        spare_superusers(config.protect.superusers),
         names(config.identity) {
     for (const config::Listener& listener : listeners) {
       std::size_t index = 0;
@@ -28,6 +29,7 @@ struct ProxySettings {
   std::vector<config::Server> servers;
   std::vector<std::size_t> server_of;  ///< index of each listener's server
   config::Mode mode;
+  bool spare_superusers;               ///< [protect] superusers: their abandoned queries are left alone too
   ApplicationNames names;
 };
 

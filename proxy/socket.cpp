@@ -59,6 +59,12 @@ std::size_t unread_bytes(int fd) noexcept {
   return static_cast<std::size_t>(std::max(0, waiting));
 }
 
+std::size_t unsent_bytes(int fd) noexcept {
+  int waiting = 0;
+  if (::ioctl(fd, TIOCOUTQ, &waiting) != 0) return 0;
+  return static_cast<std::size_t>(std::max(0, waiting));
+}
+
 Endpoint to_endpoint(const sockaddr_storage& address) noexcept {
   std::array<char, INET6_ADDRSTRLEN> text{};
   if (address.ss_family == AF_INET) {

@@ -123,6 +123,11 @@ asio::awaitable<void> StartupPhase::run(Accepted accepted) {
   set_leg_options(accepted.fd.get(), listener.keepalive);
   Starting self{*this, accepted};
   if (!is_allowed(self.peer, listener.allow)) {
+    // Those that may not come must not take the places of those that may.
+    if (starting_.size() > max_logins_ / 2 + 1) {
+      count(self, AcceptResult::not_allowed, "not allowed on this listener");
+      co_return;
+    }
     ErrorNotice notice{"28000", "connection refused: address " + self.client.address + " is not allowed on this listener",
                        "", "add its network to the listener's \"allow\""};
     co_await refuse(self, AcceptResult::not_allowed, std::move(notice));

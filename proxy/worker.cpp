@@ -58,11 +58,16 @@ void Worker::schedule(Duration delay) {
 void Worker::tick() {
   const Instant now = monotonic_now();
   heartbeat_.store(now.time_since_epoch().count());
-  if (draining_ && now >= drain_deadline_) startup_.stop();
-  const bool starting = startup_.tick(now);
-  const bool watching = sessions_.tick(now);
-  if (draining_) drained_.store(!starting && sessions_.size() == 0);
-  schedule(starting || watching || draining_ ? busy_tick : idle_tick);
+  bool busy = true;
+  try {
+    if (draining_ && now >= drain_deadline_) startup_.stop();
+    const bool starting = startup_.tick(now);
+    busy = sessions_.tick(now) || starting || draining_;
+    if (draining_) drained_.store(!starting && sessions_.size() == 0);
+  } catch (const std::exception& e) {
+    events_.failure("tick", e.what());  // the next one must come all the same
+  }
+  schedule(busy ? busy_tick : idle_tick);
 }
 
 void Worker::quicken() {

@@ -64,8 +64,9 @@ Condition held(const SessionEntry& entry, const Freshness& freshness) noexcept {
     case SessionState::pipeline_failed:
       return condition;
     case SessionState::copy_in:
-      condition.holds =
-          !row || waits_for_client;  // else the server is behind, and we hold the client's bytes
+      // The server may be behind, in a trigger or waiting for a lock, with our bytes in its hands.
+      condition.blind = !row && freshness.monitor_configured;
+      condition.holds = !row || waits_for_client;
       return condition;
     case SessionState::pipeline_open:
       condition.blind = !row;

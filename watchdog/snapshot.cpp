@@ -113,6 +113,7 @@ Mapping SnapshotJoin::match(SessionEntry& entry, Known& known, bool shared_pid, 
   const auto take = [&](const ActivityRow& row) {
     known.superuser = known.superuser || row.superuser;
     entry.row = row;
+    entry.row_taken = rows.sample->taken;
     rows.claim(row);
   };
 

@@ -28,6 +28,7 @@ struct SessionEntry {
   Mapping mapping = Mapping::none;
   std::optional<BackendId> backend;      ///< remembered from the first match; survives a missing sample
   std::optional<ActivityRow> row;        ///< of the newest sample, absent when not in it
+  Instant row_taken{};                   ///< when that sample was
   bool superuser = false;                ///< in-band or by sample
 };
 

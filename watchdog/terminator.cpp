@@ -19,6 +19,8 @@ namespace {
 /// For the in-band part of a terminate: the server's end of file, or the cancel connection's.
 constexpr Duration act_time = 5s;
 constexpr Duration sql_time = 3s;
+/// A sample's time is that of its last row; the first one may be that much older.
+constexpr Duration sampling_time = 100ms;
 
 proxy::KillOrder order_for(const Verdict& verdict, proxy::KillAction action) {
   proxy::KillOrder order;
@@ -34,8 +36,25 @@ proxy::KillOrder order_for(const Verdict& verdict, proxy::KillAction action) {
   return order;
 }
 
+/// When the judged activity began. A row of the server that is older tells of another one.
+Instant begun(const Verdict& verdict) {
+  const protocol::SessionFacts& facts = verdict.session.view.facts;
+  switch (verdict.counter) {
+    case proxy::JudgedCounter::state:
+      return facts.state_since;
+    case proxy::JudgedCounter::request:
+      return facts.request_since;
+    case proxy::JudgedCounter::transaction:
+      return facts.transaction_since;
+    case proxy::JudgedCounter::session:
+      return verdict.session.view.who->connected;
+  }
+  return Instant::max();
+}
+
+/// Without columns nothing is judged the same by SQL: guarded SQL ends nothing then, and only death is proof.
 JudgedColumns columns_of(const Verdict& verdict) {
-  if (!verdict.session.row) return {};
+  if (!verdict.session.row || verdict.session.row_taken < begun(verdict) + sampling_time) return {};
   return judged_columns(verdict.counter, *verdict.session.row);
 }
 
@@ -81,8 +100,8 @@ Task<TerminationRecord> Terminator::terminate(Verdict verdict, bool monitor_up) 
   }
 
   const JudgedColumns columns = columns_of(verdict);
-  const Instant begun = now();
-  TerminationPlan plan{verdict, monitor_up && kill_connection_ != nullptr, begun};
+  const Instant start = now();
+  TerminationPlan plan{verdict, monitor_up && kill_connection_ != nullptr, start};
   for (;;) {
     const TerminationPlan::Step step = plan.next(now());
     if (step.kind == TerminationPlan::Kind::finish) {
@@ -121,7 +140,7 @@ Task<TerminationRecord> Terminator::terminate(Verdict verdict, bool monitor_up) 
         break;
     }
   }
-  record.took = now() - begun;
+  record.took = now() - start;
   line.event = AuditEvent::outcome;
   line.ts = wall_now();
   line.outcome = name(record.outcome);
@@ -136,7 +155,9 @@ Task<bool> Terminator::is_gone(const Verdict& verdict) {
   if (kill_connection_ == nullptr || !verdict.session.backend) co_return false;
   const JudgedColumns columns = columns_of(verdict);
   const BackendSight sight = co_await kill_connection_->look(*verdict.session.backend, columns, now() + sql_time);
-  co_return sight == BackendSight::gone;
+  // A cancel is done when its statement is.
+  co_return sight == BackendSight::gone ||
+      (sight == BackendSight::moved_on && verdict.action == config::Action::cancel);
 }
 
 Task<bool> Terminator::write(AuditEvent event, Verdict verdict, std::optional<Outcome> outcome, std::string why) {

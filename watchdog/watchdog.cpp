@@ -26,8 +26,10 @@ std::optional<Duration> until_judged_again(const Verdict& verdict, Outcome outco
     case Outcome::exempted:
       return 1s;  // a COMMIT was on its way
     case Outcome::recovered:
-      // Only a rule that judges the whole session can meet the same "activity" again.
-      return verdict.counter == proxy::JudgedCounter::session ? std::optional<Duration>{1s} : std::nullopt;
+      // A rule that judges a whole session or transaction can meet the same activity again.
+      if (verdict.counter == proxy::JudgedCounter::session || verdict.counter == proxy::JudgedCounter::transaction)
+        return 1s;
+      return std::nullopt;
     case Outcome::error:
       return 10s;  // the audit log, mostly
     case Outcome::denied:
@@ -190,7 +192,12 @@ Task<void> Watchdog::write_line(AuditEvent event, Verdict verdict, std::optional
 }
 
 Task<void> Watchdog::terminate(Verdict verdict) {
-  const TerminationRecord record = co_await terminator_.terminate(verdict, sampler_ && sampler_->state().up);
+  TerminationRecord record;
+  try {
+    record = co_await terminator_.terminate(verdict, sampler_ != nullptr && sampler_->state().up);
+  } catch (const std::exception& e) {
+    record.why = e.what();  // the outcome stays `error`
+  }
   count(verdict, record.outcome, record.took);
   events_.finished(server_.name, verdict, record);
   if (const auto pause = until_judged_again(verdict, record.outcome)) later_.push_back({verdict, now() + *pause});
@@ -203,8 +210,12 @@ Task<void> Watchdog::watch_survivor(Verdict verdict, Instant since) {
   asio::steady_timer timer{context_};
   bool gone = false;
   while (!stopping_ && !gone) {
-    timer.expires_after(std::min(pause, stopping_ ? Duration{} : longest_survivor_pause));
-    (void)co_await timer.async_wait(as_result);
+    const Instant due = now() + pause;
+    while (!stopping_ && now() < due) {
+      timer.expires_after(std::min<Duration>(due - now(), 1s));
+      (void)co_await timer.async_wait(as_result);
+    }
+    if (stopping_) break;
     gone = co_await terminator_.is_gone(verdict);
     pause = std::min(pause * 2, longest_survivor_pause);
   }

@@ -41,7 +41,7 @@ const Recorded recorded[] = {
     {"CommitAndChain",
      "> Q(begin) < C(BEGIN) Z(T) > Q(commit and chain) < C(COMMIT) Z(T) = in_transaction"},
     {"CopyOut", "> Q(copy t to stdout) = busy < H = copy_out < d d c C Z = idle"},
-    {"CopyIn", "> Q(copy t from stdin) < G = copy_in > d c = copy_in < C Z = idle"},
+    {"CopyIn", "> Q(copy t from stdin) < G = copy_in > d c = busy < C Z = idle"},
     {"CopyInFails",
      "> Q(copy t from stdin) < G > d(bad) < E Z = idle > d c = idle > Q(select 1) < T D C Z = "
      "idle"},
@@ -113,7 +113,7 @@ TEST(TraceThroughTheProxy, ArrivesTheSameCutAtEveryOffset) {
   Stage stage;
   for (const char* script :
        {"> P(begin) B E Q(select 1) = busy < 1 2 D C T D C Z(T) = in_transaction",
-        "> Q(copy t from stdin) < G = copy_in > d c = copy_in < C Z = idle",
+        "> Q(copy t from stdin) < G = copy_in > d c = busy < C Z = idle",
         "> P(bad) B E Q(select 1) < 1 E = failed > S = busy < Z = idle"}) {
     const auto steps = trace::read(script);
     for (std::size_t number = 0; number < steps.size(); ++number)

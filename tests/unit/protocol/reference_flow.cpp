@@ -227,7 +227,9 @@ void ReferenceFlow::ready(char byte) {
 
 SessionState ReferenceFlow::state() const {
   if (closing) return SessionState::closing;
-  if (copy == 'i') return SessionState::copy_in;
+  if (copy == 'i' && pending.find_first_of("cf") == std::string::npos) {
+    return SessionState::copy_in;
+  }
   if (copy == 'o') return SessionState::copy_out;
   if (copy == 'b') return SessionState::copy_both;
   if (skip) return SessionState::pipeline_failed;

@@ -54,23 +54,23 @@ const Trace traces[] = {
      "> Q(copy t to stdout) = busy < H = copy_out < d d = copy_out < c = busy < C(COPY 2) Z = "
      "idle"},
     {"CopyIn",
-     "> Q(copy t from stdin) = busy < G = copy_in > d d c = copy_in < C(COPY 2) = busy < Z = idle"},
+     "> Q(copy t from stdin) = busy < G = copy_in > d d c = busy < C(COPY 2) = busy < Z = idle"},
     {"CopyInFailsAndTheRestIsIgnored",
      "> Q(copy t from stdin) < G = copy_in > d(bad) = copy_in < E = busy < Z = idle > d c = idle"
      "> Q(select 1) = busy < T D C Z = idle"},
-    {"CopyFail", "> Q(copy t from stdin) < G = copy_in > f = copy_in < E(57014) Z = idle"},
+    {"CopyFail", "> Q(copy t from stdin) < G = copy_in > f = busy < E(57014) Z = idle"},
     {"TwoCopiesInOneQuery",
-     "> Q(copy t from stdin; copy t from stdin; select 1) < G = copy_in > d c = copy_in < C(COPY "
+     "> Q(copy t from stdin; copy t from stdin; select 1) < G = copy_in > d c = busy < C(COPY "
      "1) = busy"
      "< G = copy_in > d c < C(COPY 1) T D C = busy < Z = idle"},
     {"SyncInsideCopyModeIsSwallowed",
-     "> Q(copy t from stdin) < G > S H = copy_in > d c = copy_in < C(COPY 1) Z = idle > S = busy < "
+     "> Q(copy t from stdin) < G > S H = copy_in > d c = busy < C(COPY 1) Z = idle > S = busy < "
      "Z = idle"},
     {"QueryInsideCopyModeEndsTheSession",
      "> Q(copy t from stdin) < G > d Q(select 1) = copy_in < E(08P01) = busy < FATAL(08P01) = "
      "closing"},
     {"OneReadyForTwoSyncsAroundACopy",
-     "> P(copy t from stdin) B E S = busy < 1 2 G = copy_in > d c S = copy_in < C(COPY 1) = busy < "
+     "> P(copy t from stdin) B E S = busy < 1 2 G = copy_in > d c S = busy < C(COPY 1) = busy < "
      "Z = idle"},
     {"CopyThatNeverBegan",
      "> P(copy nowhere from stdin) B E S < 1 2 E = busy < Z = idle > d c = idle > S = busy < Z = "
@@ -91,7 +91,7 @@ const Trace traces[] = {
      "> P(copy t from stdin) B E S < 1 2 G = copy_in > d(bad) = copy_in < E = failed > c = failed "
      "> S = busy < Z = idle"},
     {"FailedCopyWhoseSyncWasSwallowedAllForwarded",
-     "> P(copy t from stdin) B E S < 1 2 G > d(bad) c S = copy_in < E = busy < Z = idle"
+     "> P(copy t from stdin) B E S < 1 2 G > d(bad) c S = busy < E = busy < Z = idle"
      "> Q(select 1) = busy < T D C Z = idle"},
     {"FailedCopyWhoseSyncWasAnswered",
      "> P(copy t from stdin) B E S < 1 2 G E = failed < Z = idle > d c = idle > S = busy < Z = "
@@ -113,7 +113,7 @@ const Trace traces[] = {
      "> P(copy t from stdin) B E S S S d c S S < 1 2 G E Z = busy < Z = idle < Z = idle < Z = idle "
      "< Z = idle"},
     {"FailedSimpleCopyWithSyncInside",
-     "> Q(copy t from stdin) < G > S d(bad) c = copy_in < E = busy < Z = idle > Q(select 1) < T D "
+     "> Q(copy t from stdin) < G > S d(bad) c = busy < E = busy < Z = idle > Q(select 1) < T D "
      "C Z = idle"},
     {"FailedSimpleCopyWhoseSyncIsAnsweredLate",
      "> Q(copy t from stdin) < G > S d c < E Z = idle < Z = idle > Q(select 1) < T D C Z = idle"},
