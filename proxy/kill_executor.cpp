@@ -78,7 +78,7 @@ std::optional<KillReport> objection(const Session& session, const KillOrder& ord
     return report(KillResult::recovered, "the client has just sent something");
   // Nor does the server wait for the client while it has not taken what the client sent.
   if (waits && (!session.server.pending.empty() || unsent_bytes(session.server.fd.get()) > 0))
-    return report(KillResult::recovered, "the server is behind");
+    return report(KillResult::exempt_now, "the server is behind");
   return std::nullopt;
 }
 

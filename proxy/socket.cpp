@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -60,8 +61,9 @@ std::size_t unread_bytes(int fd) noexcept {
 }
 
 std::size_t unsent_bytes(int fd) noexcept {
+  // TCP: what is not even sent, that is, what the peer has no room for; the rest may wait for a delayed ACK only.
   int waiting = 0;
-  if (::ioctl(fd, TIOCOUTQ, &waiting) != 0) return 0;
+  if (::ioctl(fd, is_tcp(fd) ? SIOCOUTQNSD : TIOCOUTQ, &waiting) != 0) return 0;
   return static_cast<std::size_t>(std::max(0, waiting));
 }
 

@@ -47,7 +47,7 @@ void close_with_reset(Fd& fd) noexcept;
 
 /// Bytes that can be read without waiting. 0 also when the peer has closed.
 [[nodiscard]] std::size_t unread_bytes(int fd) noexcept;
-/// Bytes written that the peer's kernel has not taken yet.
+/// Bytes written that the peer has no room for (TCP), or has not read (Unix socket).
 [[nodiscard]] std::size_t unsent_bytes(int fd) noexcept;
 
 /// Address and port of a socket address; the empty address and port -1 for a Unix socket.

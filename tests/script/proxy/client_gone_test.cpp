@@ -53,6 +53,7 @@ TEST(ClientGone, LeavesACommitAlone) {
     EXPECT_FALSE(stage.backend.called(400ms));
     EXPECT_NE(pair.server.end(), StreamEnd::reset);
     pair.server.send(wire::complete("COMMIT") + wire::ready());
+    pair.server.expect_end();  // it finds nobody behind its COMMIT, and leaves
     pair.server.close();
     EXPECT_TRUE(soon([&] { return stage.views().empty(); }));
   }
@@ -129,6 +130,7 @@ TEST(ClientGone, StopsNothingWhenTheListenerSaysFinish) {
   pair.client.reset();
   EXPECT_FALSE(stage.backend.called(300ms));
   pair.server.send(wire::ready());
+  pair.server.expect_end();
   pair.server.close();
   EXPECT_TRUE(soon([&] { return stage.views().empty(); }));
 }

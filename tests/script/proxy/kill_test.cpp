@@ -159,11 +159,29 @@ TEST(Kill, ResetsTheServerLegOfAStalledReader) {
   order.require_stalled = true;
   order.stalled_since = stage.session_of(pair).stalled_since;
   auto asked = stage.carry_out(order);
+  // Behind the reset, since a server that is between two rows would go on computing.
+  test::CancelArrived cancel = stage.backend.accept_cancel();
+  EXPECT_EQ(cancel.pid, pair.pid);
+  pair.server.expect_reset();
+  cancel.connection.close();
   const KillReport report = Stage::result(asked);
   EXPECT_EQ(report.result, KillResult::done) << report.why;
   EXPECT_EQ(report.step, InBandStep::reset_stalled);
   EXPECT_FALSE(report.client_told);
+}
+
+TEST(Kill, TakesACopyBehindItsCopyDoneForTheWorkThatItIs) {
+  Stage stage;
+  Pair pair = stage.login();
+  pair.up(wire::query("copy t from stdin"));
+  pair.down(wire::message('G', std::string_view{"\0\0\0", 3}));
+  pair.up(wire::message('d', "1\n") + wire::message('c'));
+  EXPECT_EQ(stage.state_of(pair), SessionState::busy) << "triggers and constraints may run for long";
+  auto asked = stage.carry_out(stage.order_for(pair));
+  test::CancelArrived cancel = stage.backend.accept_cancel();
   pair.server.expect_reset();
+  cancel.connection.close();
+  EXPECT_EQ(Stage::result(asked).step, InBandStep::reset_then_cancel);
 }
 
 TEST(Kill, SparesAStalledReaderThatReadsAgain) {
@@ -280,6 +298,33 @@ TEST(KillByCancel, WaitsUntilOneRequestIsOutstanding) {
   pair.down(wire::complete("SELECT 1") + wire::ready() + wire::complete("SELECT 1") +
             wire::ready());
   pair.echo();
+}
+
+TEST(KillByCancel, IsNotSentWhileASegmentWithoutItsSyncStandsBehind) {
+  // Its Sync would be held back with the client's other bytes: the segment could be hit, and nobody would know.
+  Stage stage;
+  Pair pair = stage.login();
+  const std::string segment = wire::message('P', std::string_view{"\0select 2\0\0\0", 12}) +
+                              wire::message('B', std::string_view{"\0\0\0\0\0\0\0\0", 8}) +
+                              wire::message('E', std::string_view{"\0\0\0\0\0", 5});
+  pair.up(wire::query("select pg_sleep(600)") + segment);
+  KillOrder order = stage.order_for(pair, KillAction::cancel);
+  order.deadline = 300ms;
+  auto asked = stage.carry_out(order);
+  EXPECT_EQ(Stage::result(asked).result, KillResult::failed);
+  EXPECT_FALSE(stage.backend.called());
+}
+
+TEST(KillByCancel, LeavesTheServersOwn57014Alone) {
+  Stage stage;
+  Pair pair = stage.login();
+  pair.up(wire::query("select pg_sleep(600)") + wire::query("select 2"));
+  auto asked = stage.carry_out(stage.order_for(pair, KillAction::cancel));
+  (void)stage.views();  // the order waits for its moment by then
+  const std::string own = wire::error("57014") + wire::ready();
+  pair.server.send(own);
+  pair.client.expect(own);
+  EXPECT_EQ(Stage::result(asked).result, KillResult::recovered);
 }
 
 TEST(KillByCancel, IsNotSentToAStatementThatHasEnded) {

@@ -62,7 +62,6 @@ INSTANTIATE_TEST_SUITE_P(
         KindAndState{"aborted", RuleKind::aborted, SessionState::aborted, nullptr},
         KindAndState{"held_flushed", RuleKind::held, SessionState::pipeline_flushed, nullptr},
         KindAndState{"held_failed", RuleKind::held, SessionState::pipeline_failed, nullptr},
-        KindAndState{"held_copy_in", RuleKind::held, SessionState::copy_in, nullptr},
         KindAndState{"held_copy_in_seen_waiting", RuleKind::held, SessionState::copy_in,
                      "ClientRead"},
         KindAndState{"held_open", RuleKind::held, SessionState::pipeline_open, "ClientRead"},
@@ -140,6 +139,15 @@ TEST(RuleEngine, DoesNotTakeARowFromBeforeTheLastByteForTheOpenPipelinesState) {
   open.row("active", "ClientRead");
   EXPECT_THAT(rules->evaluate(snapshot_of(open)).verdicts, IsEmpty());
   EXPECT_EQ(rules->status()[0].paused, 1U);
+}
+
+TEST(RuleEngine, PausesACopyInWithoutAFreshRowWhereAMonitorCouldTell) {
+  auto rules = engine({rule("held", RuleKind::held, 1min)});
+  const auto copying = SessionBuilder{SessionState::copy_in, 5min};
+  EXPECT_THAT(rules->evaluate(without_sample(snapshot_of(copying))).verdicts, IsEmpty());
+  EXPECT_EQ(rules->status()[0].paused, 1U);
+  EXPECT_THAT(rules_of(rules->evaluate(without_monitor(snapshot_of(copying))).verdicts), ElementsAre("held"))
+      << "no monitor will ever tell: what is in-band decides";
 }
 
 TEST(RuleEngine, SparesACopyInWhoseServerIsBehind) {
