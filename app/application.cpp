@@ -1,19 +1,19 @@
 #include "app/application.hpp"
 
-#include <pwd.h>
-#include <signal.h>
-#include <sys/resource.h>
-#include <unistd.h>
+#include "config/loader.hpp"
+#include "proxy/clock.hpp"
 
-#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <random>
-#include <stdexcept>
 
-#include "config/loader.hpp"
-#include "proxy/clock.hpp"
+#include <algorithm>
+#include <pwd.h>
+#include <random>
+#include <signal.h>
+#include <stdexcept>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #ifndef PGLEASH_REVISION
 #define PGLEASH_REVISION "unknown"
@@ -31,7 +31,8 @@ constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
 constexpr rlim_t other_descriptors = 256;
 
 bool is_remote(const config::Address& address) {
-  return !address.is_unix && address.host != "localhost" && address.host != "::1" && address.host.rfind("127.", 0) != 0;
+  return !address.is_unix && address.host != "localhost" && address.host != "::1" &&
+         address.host.rfind("127.", 0) != 0;
 }
 
 void refuse_the_servers_own_user(const config::Config& config) {
@@ -39,9 +40,11 @@ void refuse_the_servers_own_user(const config::Config& config) {
   if (user == nullptr || std::string_view{user->pw_name} != "postgres") return;
   for (const config::Listener& listener : config.listeners)
     if (std::any_of(listener.listen.begin(), listener.listen.end(), is_remote))
-      throw std::runtime_error("pgleash must not run as the OS user postgres with a listener that others can reach: "
-                               "\"local … peer\" lines of pg_hba.conf would let them in as superuser. Run it as a user of "
-                               "its own, or listen on 127.0.0.1 or a Unix socket only");
+      throw std::runtime_error(
+          "pgleash must not run as the OS user postgres with a listener that others can reach: "
+          "\"local … peer\" lines of pg_hba.conf would let them in as superuser. Run it as a user "
+          "of "
+          "its own, or listen on 127.0.0.1 or a Unix socket only");
 }
 
 watchdog::VerdictIds fresh_ids() {
@@ -61,7 +64,10 @@ Application::Application(config::Config config)
       wake_(context_),
       proxy_((refuse_the_servers_own_user(*config_), *config_), events_),
       pages_(*this),
-      http_(context_, [this](std::string_view target) { return pages_.get(target, proxy::monotonic_now()); }, events_) {
+      http_(
+          context_,
+          [this](std::string_view target) { return pages_.get(target, proxy::monotonic_now()); },
+          events_) {
   signals_.add(SIGUSR1);
   ::signal(SIGPIPE, SIG_IGN);
   raise_descriptor_limit();
@@ -73,11 +79,13 @@ Application::Application(config::Config config)
   if (config_->metrics.listen) http_.listen(*config_->metrics.listen);
   for (const config::Server& server : config_->servers) {
     std::vector<config::Diagnostic> faults;
-    auto engine = watchdog::RuleEngine::compile(config_->rules, config_->protect, faults, fresh_ids(),
-                                                config_->enforcement.evidence_max_age);
-    if (!engine) throw std::runtime_error(faults.empty() ? "rules cannot be compiled" : config::render(faults.front(), false));
-    watchdogs_.push_back(std::make_unique<watchdog::Watchdog>(context_, *config_, server, std::move(engine), proxy_,
-                                                              audit_.get(), events_));
+    auto engine = watchdog::RuleEngine::compile(config_->rules, config_->protect, faults,
+                                                fresh_ids(), config_->enforcement.evidence_max_age);
+    if (!engine)
+      throw std::runtime_error(faults.empty() ? "rules cannot be compiled"
+                                              : config::render(faults.front(), false));
+    watchdogs_.push_back(std::make_unique<watchdog::Watchdog>(
+        context_, *config_, server, std::move(engine), proxy_, audit_.get(), events_));
   }
 }
 
@@ -90,11 +98,17 @@ void Application::raise_descriptor_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
   const rlim_t wanted = rlim_t{2} * config_->process.max_sessions + other_descriptors;
   if (limit.rlim_max < wanted)
-    log_.write(Level::warning, "process.descriptor_limit",
-               {{"limit", static_cast<std::uint64_t>(limit.rlim_max)}, {"wanted", static_cast<std::uint64_t>(wanted)},
-                {"fits_sessions", static_cast<std::uint64_t>(limit.rlim_max > other_descriptors ? (limit.rlim_max - other_descriptors) / 2 : 0)},
-                {"max_sessions", config_->process.max_sessions},
-                {"why", "the hard limit on open files does not hold max_sessions; raise LimitNOFILE or lower max_sessions"}});
+    log_.write(
+        Level::warning, "process.descriptor_limit",
+        {{"limit", static_cast<std::uint64_t>(limit.rlim_max)},
+         {"wanted", static_cast<std::uint64_t>(wanted)},
+         {"fits_sessions", static_cast<std::uint64_t>(limit.rlim_max > other_descriptors
+                                                          ? (limit.rlim_max - other_descriptors) / 2
+                                                          : 0)},
+         {"max_sessions", config_->process.max_sessions},
+         {"why",
+          "the hard limit on open files does not hold max_sessions; raise LimitNOFILE or lower "
+          "max_sessions"}});
 }
 
 // ---------------------------------------------------------------- life
@@ -133,14 +147,18 @@ void Application::on_signal() {
     switch (signal) {
       case SIGHUP:
         log_.write(Level::warning, "config.reload_refused",
-                   {{"why", "this version takes a changed configuration at a restart only; nothing was changed"}});
+                   {{"why",
+                     "this version takes a changed configuration at a restart only; nothing was "
+                     "changed"}});
         break;
       case SIGUSR1:
         if (audit_)
-          asio::co_spawn(context_, audit_->reopen(), [this](const std::exception_ptr& failure, bool done) {
-            const bool good = !failure && done;
-            log_.write(good ? Level::info : Level::error, good ? "audit.reopened" : "audit.reopen_failed", {});
-          });
+          asio::co_spawn(context_, audit_->reopen(),
+                         [this](const std::exception_ptr& failure, bool done) {
+                           const bool good = !failure && done;
+                           log_.write(good ? Level::info : Level::error,
+                                      good ? "audit.reopened" : "audit.reopen_failed", {});
+                         });
         break;
       default:
         ++stop_signals_;
@@ -154,7 +172,9 @@ void Application::on_signal() {
 
 watchdog::Task<void> Application::live() {
   log_.write(Level::info, "process.started",
-             {{"version", build_.version}, {"revision", build_.revision}, {"mode", config::name(config_->enforcement.mode)},
+             {{"version", build_.version},
+              {"revision", build_.revision},
+              {"mode", config::name(config_->enforcement.mode)},
               {"workers", static_cast<std::uint64_t>(proxy_.workers().size())}});
   while (stop_signals_ == 0) {
     wake_.expires_at(asio::steady_timer::time_point::max());
@@ -202,7 +222,8 @@ std::vector<metrics::WorkerCounters<proxy::ListenerCounters>> Application::liste
   for (std::size_t i = 0; i < config_->listeners.size(); ++i) {
     auto& one = all.emplace_back();
     one.name = config_->listeners[i].name;
-    for (const auto& worker : proxy_.workers()) one.workers.push_back(&worker->listener_counters()[i]);
+    for (const auto& worker : proxy_.workers())
+      one.workers.push_back(&worker->listener_counters()[i]);
   }
   return all;
 }
@@ -212,7 +233,8 @@ std::vector<metrics::WorkerCounters<proxy::ServerCounters>> Application::servers
   for (std::size_t i = 0; i < config_->servers.size(); ++i) {
     auto& one = all.emplace_back();
     one.name = config_->servers[i].name;
-    for (const auto& worker : proxy_.workers()) one.workers.push_back(&worker->server_counters()[i]);
+    for (const auto& worker : proxy_.workers())
+      one.workers.push_back(&worker->server_counters()[i]);
   }
   return all;
 }

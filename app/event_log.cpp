@@ -3,7 +3,9 @@
 namespace pgleash::app {
 namespace {
 
-double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
+double seconds(Duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
 
 void add_who(std::vector<Field>& fields, const proxy::SessionIdentity& who) {
   fields.emplace_back("server", who.server);
@@ -44,11 +46,14 @@ void EventLog::accept_paused(std::string_view listener, std::string_view why) {
   }
 }
 
-void EventLog::refused(std::string_view listener, const proxy::Endpoint& client, proxy::AcceptResult result,
-                       std::string_view why) {
+void EventLog::refused(std::string_view listener, const proxy::Endpoint& client,
+                       proxy::AcceptResult result, std::string_view why) {
   log_.write(Level::warning, "connection.refused",
-             {{"listener", listener}, {"client_addr", client.address}, {"client_port", client.port},
-              {"result", proxy::name(result)}, {"why", why}});
+             {{"listener", listener},
+              {"client_addr", client.address},
+              {"client_port", client.port},
+              {"result", proxy::name(result)},
+              {"why", why}});
 }
 
 void EventLog::session_opened(proxy::SessionId id, const proxy::SessionIdentity& who) {
@@ -58,8 +63,11 @@ void EventLog::session_opened(proxy::SessionId id, const proxy::SessionIdentity&
 }
 
 void EventLog::session_closed(const proxy::SessionIdentity& who, const proxy::SessionEnd& end) {
-  std::vector<Field> fields{{"session", number(end.id)}, {"cause", proxy::name(end.cause)}, {"state", end.state},
-                            {"lasted_seconds", seconds(end.lasted)}, {"bytes_to_server", end.bytes_to_backend},
+  std::vector<Field> fields{{"session", number(end.id)},
+                            {"cause", proxy::name(end.cause)},
+                            {"state", end.state},
+                            {"lasted_seconds", seconds(end.lasted)},
+                            {"bytes_to_server", end.bytes_to_backend},
                             {"bytes_to_client", end.bytes_to_frontend}};
   if (end.anomalies != 0) fields.emplace_back("anomalies", end.anomalies);
   if (!end.detail.empty()) fields.emplace_back("detail", end.detail);
@@ -95,26 +103,35 @@ void EventLog::judged(std::string_view /*server*/, const watchdog::Verdict& verd
 
 void EventLog::finished(std::string_view /*server*/, const watchdog::Verdict& verdict,
                         const watchdog::TerminationRecord& record) {
-  std::vector<Field> fields{{"incident", verdict.id.text}, {"rule", verdict.rule},
-                            {"session", number(verdict.session.view.id)}, {"outcome", watchdog::name(record.outcome)},
-                            {"step", proxy::name(record.step)}, {"client_told", record.client_told},
+  std::vector<Field> fields{{"incident", verdict.id.text},
+                            {"rule", verdict.rule},
+                            {"session", number(verdict.session.view.id)},
+                            {"outcome", watchdog::name(record.outcome)},
+                            {"step", proxy::name(record.step)},
+                            {"client_told", record.client_told},
                             {"took_seconds", seconds(record.took)}};
   if (!record.why.empty()) fields.emplace_back("why", record.why);
-  const bool bad = record.outcome == watchdog::Outcome::survived || record.outcome == watchdog::Outcome::denied ||
-                   record.outcome == watchdog::Outcome::unverified || record.outcome == watchdog::Outcome::error;
+  const bool bad = record.outcome == watchdog::Outcome::survived ||
+                   record.outcome == watchdog::Outcome::denied ||
+                   record.outcome == watchdog::Outcome::unverified ||
+                   record.outcome == watchdog::Outcome::error;
   log_.write(bad ? Level::error : Level::info, "termination.finished", fields);
 }
 
-void EventLog::resolved(std::string_view /*server*/, const watchdog::Verdict& verdict, Duration after) {
-  log_.write(Level::info, "termination.resolved",
-             {{"incident", verdict.id.text}, {"rule", verdict.rule}, {"after_seconds", seconds(after)}});
+void EventLog::resolved(std::string_view /*server*/, const watchdog::Verdict& verdict,
+                        Duration after) {
+  log_.write(
+      Level::info, "termination.resolved",
+      {{"incident", verdict.id.text}, {"rule", verdict.rule}, {"after_seconds", seconds(after)}});
 }
 
 void EventLog::accept_failed(std::string_view address, std::string_view why) {
   log_.write(Level::error, "http.accept_failed", {{"address", address}, {"why", why}});
 }
 
-void EventLog::page_failed(std::string_view why) { log_.write(Level::error, "http.page_failed", {{"why", why}}); }
+void EventLog::page_failed(std::string_view why) {
+  log_.write(Level::error, "http.page_failed", {{"why", why}});
+}
 
 void EventLog::failure(std::string_view where, std::string_view what) {
   log_.write(Level::error, "internal.failure", {{"where", where}, {"what", what}});

@@ -7,8 +7,11 @@
 
 namespace pgleash::app {
 
-/// Writes the events of proxy, watchdog and pages to the log: the only place where their names are spelled.
-class EventLog final : public proxy::ProxyEvents, public watchdog::WatchdogEvents, public metrics::HttpEvents {
+/// Writes the events of proxy, watchdog and pages to the log: the only place where their names are
+/// spelled.
+class EventLog final : public proxy::ProxyEvents,
+                       public watchdog::WatchdogEvents,
+                       public metrics::HttpEvents {
  public:
   explicit EventLog(Log& log) : log_(log) {}
 

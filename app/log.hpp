@@ -1,13 +1,13 @@
 #pragma once
 
+#include "config/config.hpp"
+
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include "config/config.hpp"
 
 namespace spdlog {
 class logger;
@@ -23,10 +23,14 @@ struct Field {
   Field(std::string_view field, const char* text) : key(field), value(text) {}
   Field(std::string_view field, const std::string& text) : key(field), value(text) {}
   Field(std::string_view field, bool yes) : key(field), value(yes ? "true" : "false"), bare(true) {}
-  Field(std::string_view field, std::int64_t number) : key(field), value(std::to_string(number)), bare(true) {}
-  Field(std::string_view field, std::uint64_t number) : key(field), value(std::to_string(number)), bare(true) {}
-  Field(std::string_view field, std::int32_t number) : key(field), value(std::to_string(number)), bare(true) {}
-  Field(std::string_view field, std::uint32_t number) : key(field), value(std::to_string(number)), bare(true) {}
+  Field(std::string_view field, std::int64_t number)
+      : key(field), value(std::to_string(number)), bare(true) {}
+  Field(std::string_view field, std::uint64_t number)
+      : key(field), value(std::to_string(number)), bare(true) {}
+  Field(std::string_view field, std::int32_t number)
+      : key(field), value(std::to_string(number)), bare(true) {}
+  Field(std::string_view field, std::uint32_t number)
+      : key(field), value(std::to_string(number)), bare(true) {}
   Field(std::string_view field, double seconds);
 
   std::string_view key;
@@ -34,8 +38,9 @@ struct Field {
   bool bare = false;
 };
 
-/// The log: one line an event, `ts level event` and fields; JSON, or text for people. The event is a fixed name. Any
-/// thread; the line is written by a thread of the log's own, and dropped (oldest first) rather than waited for.
+/// The log: one line an event, `ts level event` and fields; JSON, or text for people. The event is
+/// a fixed name. Any thread; the line is written by a thread of the log's own, and dropped (oldest
+/// first) rather than waited for.
 class Log {
  public:
   explicit Log(config::LogFormat format);

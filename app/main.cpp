@@ -1,18 +1,18 @@
-#include <unistd.h>
+#include "app/application.hpp"
+#include "app/bootstrap_sql.hpp"
+#include "config/loader.hpp"
+#include "watchdog/audit_chain.hpp"
 
 #include <CLI/CLI.hpp>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
+
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <unistd.h>
 #include <vector>
-
-#include "app/application.hpp"
-#include "app/bootstrap_sql.hpp"
-#include "config/loader.hpp"
-#include "watchdog/audit_chain.hpp"
 
 namespace {
 
@@ -22,10 +22,13 @@ constexpr int exit_good = 0;
 constexpr int exit_warnings = 1;
 constexpr int exit_faults = 2;
 
-bool colour_on(int descriptor) { return ::isatty(descriptor) != 0 && std::getenv("NO_COLOR") == nullptr; }
+bool colour_on(int descriptor) {
+  return ::isatty(descriptor) != 0 && std::getenv("NO_COLOR") == nullptr;
+}
 
 void print(const std::vector<config::Diagnostic>& diagnostics) {
-  for (const config::Diagnostic& one : diagnostics) std::fprintf(stderr, "%s\n", config::render(one, colour_on(STDERR_FILENO)).c_str());
+  for (const config::Diagnostic& one : diagnostics)
+    std::fprintf(stderr, "%s\n", config::render(one, colour_on(STDERR_FILENO)).c_str());
 }
 
 std::string as_json(const std::vector<config::Diagnostic>& diagnostics) {
@@ -49,8 +52,8 @@ struct RunOptions {
 };
 
 int run(const RunOptions& options) {
-  config::LoadResult loaded =
-      options.config.empty() ? config::from_command_line(options.line) : config::load_file(options.config);
+  config::LoadResult loaded = options.config.empty() ? config::from_command_line(options.line)
+                                                     : config::load_file(options.config);
   print(loaded.diagnostics);
   if (!loaded.config) return exit_faults;
   app::Application application{*loaded.config};
@@ -71,7 +74,8 @@ int check(const CheckOptions& options) {
     std::puts(as_json(loaded.diagnostics).c_str());
   } else {
     print(loaded.diagnostics);
-    if (options.effective && loaded.config) std::fputs(config::effective_toml(loaded).c_str(), stdout);
+    if (options.effective && loaded.config)
+      std::fputs(config::effective_toml(loaded).c_str(), stdout);
     if (loaded.diagnostics.empty()) std::printf("%s: no faults found\n", options.config.c_str());
   }
   if (!loaded.config) return exit_faults;
@@ -81,13 +85,16 @@ int check(const CheckOptions& options) {
 int verify_audit(const std::string& path) {
   const watchdog::ChainReport found = watchdog::verify(path);
   if (found.intact) {
-    std::printf("%s: %llu lines, the chain is whole (%llu torn by a crash and accounted for); last hash %s\n", path.c_str(),
-                static_cast<unsigned long long>(found.lines), static_cast<unsigned long long>(found.repaired),
-                found.last.c_str());
+    std::printf(
+        "%s: %llu lines, the chain is whole (%llu torn by a crash and accounted for); last hash "
+        "%s\n",
+        path.c_str(), static_cast<unsigned long long>(found.lines),
+        static_cast<unsigned long long>(found.repaired), found.last.c_str());
     return exit_good;
   }
   if (found.broken_line) {
-    std::fprintf(stderr, "%s:%llu: %s\n", path.c_str(), static_cast<unsigned long long>(*found.broken_line), found.why.c_str());
+    std::fprintf(stderr, "%s:%llu: %s\n", path.c_str(),
+                 static_cast<unsigned long long>(*found.broken_line), found.why.c_str());
   } else {
     std::fprintf(stderr, "%s: %s\n", path.c_str(), found.why.c_str());
   }
@@ -97,30 +104,47 @@ int verify_audit(const std::string& path) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App cli{"pgleash: a TCP proxy in front of PostgreSQL that ends leaked and runaway sessions, and proves that they are gone"};
+  CLI::App cli{
+      "pgleash: a TCP proxy in front of PostgreSQL that ends leaked and runaway sessions, and "
+      "proves that they are gone"};
   cli.set_version_flag("--version", std::string{"pgleash "} + PGLEASH_VERSION);
   cli.require_subcommand(1);
 
   RunOptions run_options;
-  CLI::App* run_command = cli.add_subcommand("run", "serve in the foreground; SIGTERM drains, a second one ends at once");
-  auto* file = run_command->add_option("--config", run_options.config, "configuration file; without one: observe mode, default rules");
-  auto* server = run_command->add_option("--server", run_options.line.server, "postgres://host:port, host:port, or a Unix socket directory");
-  auto* listen = run_command->add_option("--listen", run_options.line.listen, "host:port, or a Unix socket directory (default 127.0.0.1:6432)");
-  auto* monitor = run_command->add_option("--monitor", run_options.line.monitor, "libpq words of the monitor role: 'user=… dbname=… password_file=…'");
-  auto* http = run_command->add_option("--http", run_options.line.http, "address of /metrics, /healthz, /readyz (default 127.0.0.1:9732), or off");
+  CLI::App* run_command = cli.add_subcommand(
+      "run", "serve in the foreground; SIGTERM drains, a second one ends at once");
+  auto* file =
+      run_command->add_option("--config", run_options.config,
+                              "configuration file; without one: observe mode, default rules");
+  auto* server =
+      run_command->add_option("--server", run_options.line.server,
+                              "postgres://host:port, host:port, or a Unix socket directory");
+  auto* listen =
+      run_command->add_option("--listen", run_options.line.listen,
+                              "host:port, or a Unix socket directory (default 127.0.0.1:6432)");
+  auto* monitor =
+      run_command->add_option("--monitor", run_options.line.monitor,
+                              "libpq words of the monitor role: 'user=… dbname=… password_file=…'");
+  auto* http = run_command->add_option(
+      "--http", run_options.line.http,
+      "address of /metrics, /healthz, /readyz (default 127.0.0.1:9732), or off");
   for (CLI::Option* option : {server, listen, monitor, http}) file->excludes(option);
 
   CheckOptions check_options;
-  CLI::App* check_command = cli.add_subcommand("check", "check a configuration file: exit status 0 good, 1 warnings, 2 errors");
+  CLI::App* check_command = cli.add_subcommand(
+      "check", "check a configuration file: exit status 0 good, 1 warnings, 2 errors");
   check_command->add_option("--config", check_options.config, "configuration file")->required();
-  check_command->add_flag("--effective", check_options.effective, "print every key in force and where it came from");
+  check_command->add_flag("--effective", check_options.effective,
+                          "print every key in force and where it came from");
   check_command->add_flag("--json", check_options.json, "print the faults as JSON");
 
-  CLI::App* bootstrap_command = cli.add_subcommand("bootstrap-sql", "print the psql script that makes the least-privilege monitor role");
+  CLI::App* bootstrap_command = cli.add_subcommand(
+      "bootstrap-sql", "print the psql script that makes the least-privilege monitor role");
 
   std::string audit_file;
   CLI::App* audit_command = cli.add_subcommand("audit", "the audit log")->require_subcommand(1);
-  CLI::App* verify_command = audit_command->add_subcommand("verify", "check the chain of hashes: exit status 0 whole, 2 broken");
+  CLI::App* verify_command = audit_command->add_subcommand(
+      "verify", "check the chain of hashes: exit status 0 whole, 2 broken");
   verify_command->add_option("file", audit_file, "audit log")->required();
 
   CLI11_PARSE(cli, argc, argv);

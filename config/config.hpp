@@ -1,5 +1,7 @@
 #pragma once
 
+#include "config/diagnostic.hpp"
+
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -8,10 +10,9 @@
 #include <string_view>
 #include <vector>
 
-#include "config/diagnostic.hpp"
-
-/// The configuration as plain values. Each default is written here and nowhere else; `config/pgleash.example.toml`
-/// shows every key with its default, and a test keeps the two equal. A component takes its own section.
+/// The configuration as plain values. Each default is written here and nowhere else;
+/// `config/pgleash.example.toml` shows every key with its default, and a test keeps the two equal.
+/// A component takes its own section.
 namespace pgleash::config {
 
 using Duration = std::chrono::milliseconds;
@@ -24,21 +25,32 @@ enum class LogFormat : std::uint8_t { automatic, text, json };
 enum class Mode : std::uint8_t { observe, enforce };
 enum class RequireChallenge : std::uint8_t { remote, always, never };
 enum class OnClientGone : std::uint8_t { cancel, finish };
-enum class RuleKind : std::uint8_t { idle, idle_in_transaction, aborted, held, stalled, statement, transaction_age, session_age };
+enum class RuleKind : std::uint8_t {
+  idle,
+  idle_in_transaction,
+  aborted,
+  held,
+  stalled,
+  statement,
+  transaction_age,
+  session_age
+};
 enum class Action : std::uint8_t { observe, cancel, terminate, escalate };
 enum class AuditSink : std::uint8_t { off, file, standard_output };
 enum class StatementTextPolicy : std::uint8_t { none, fingerprint, full };
 
-/// The word of the configuration file for it, which is also the word of logs, metrics and the audit log.
+/// The word of the configuration file for it, which is also the word of logs, metrics and the audit
+/// log.
 [[nodiscard]] std::string_view name(Mode mode) noexcept;
 [[nodiscard]] std::string_view name(RuleKind kind) noexcept;
 [[nodiscard]] std::string_view name(Action action) noexcept;
 
 struct Process {
-  std::string name;                      ///< "hostname" is resolved by the loader
-  unsigned workers = 0;                  ///< 0: one per core
+  std::string name;      ///< "hostname" is resolved by the loader
+  unsigned workers = 0;  ///< 0: one per core
   std::uint32_t max_sessions = 5000;
-  std::uint32_t max_logins = 256;        ///< sessions that have not finished logging in, half-sent startup packets among them
+  std::uint32_t max_logins =
+      256;  ///< sessions that have not finished logging in, half-sent startup packets among them
   Duration drain_delay = 5s;
   Duration drain_timeout = 25s;
   LogFormat log_format = LogFormat::automatic;
@@ -54,8 +66,8 @@ struct Keepalive {
   bool operator==(const Keepalive&) const = default;
 };
 
-/// One address to listen on, or to connect to: an IP literal or host name with a port, or the directory of a Unix socket
-/// (then the socket is `directory/.s.PGSQL.port`).
+/// One address to listen on, or to connect to: an IP literal or host name with a port, or the
+/// directory of a Unix socket (then the socket is `directory/.s.PGSQL.port`).
 struct Address {
   std::string host;
   std::uint16_t port = 0;
@@ -75,10 +87,11 @@ struct Network {
 struct Listener {
   std::string name;
   std::vector<Address> listen;
-  std::string server;                    ///< name of a [[server]]; may be omitted in the file when there is one only
-  std::vector<Network> allow;            ///< default 0.0.0.0/0 and ::/0; Unix-socket clients are always allowed
+  std::string server;  ///< name of a [[server]]; may be omitted in the file when there is one only
+  std::vector<Network>
+      allow;  ///< default 0.0.0.0/0 and ::/0; Unix-socket clients are always allowed
   RequireChallenge require_challenge = RequireChallenge::remote;
-  std::string application;               ///< name for sessions that bring none; empty: off
+  std::string application;  ///< name for sessions that bring none; empty: off
   Duration login_timeout = 10s;
   OnClientGone on_client_gone = OnClientGone::cancel;
   Duration client_gone_grace = 500ms;
@@ -87,10 +100,10 @@ struct Listener {
 };
 
 struct Monitor {
-  bool enabled = true;                   ///< false: "none", in-band rules only
+  bool enabled = true;  ///< false: "none", in-band rules only
   std::string user = "pgleash_monitor";
   std::string database = "pgleash";
-  std::string password_file;             ///< empty: libpq's own sources (PGPASSWORD, passfile)
+  std::string password_file;  ///< empty: libpq's own sources (PGPASSWORD, passfile)
   Duration poll_interval = 2s;
   Duration statement_timeout = 5s;
   bool operator==(const Monitor&) const = default;
@@ -106,15 +119,16 @@ struct Server {
 };
 
 struct Enforcement {
-  Mode mode = Mode::observe;             ///< the first of the two locks
-  Duration hold_after_start = 2min;      ///< delays acts in enforce mode, labels would-acts in observe mode
+  Mode mode = Mode::observe;  ///< the first of the two locks
+  Duration hold_after_start =
+      2min;  ///< delays acts in enforce mode, labels would-acts in observe mode
   Duration evidence_max_age = 30s;
   bool operator==(const Enforcement&) const = default;
 };
 
 struct ProtectEntry {
-  std::string application;               ///< anchored RE2
-  std::vector<std::string> users;        ///< anchored RE2; never empty: a name alone never exempts
+  std::string application;         ///< anchored RE2
+  std::vector<std::string> users;  ///< anchored RE2; never empty: a name alone never exempts
   SourcePosition position;
   bool operator==(const ProtectEntry&) const = default;
 };
@@ -127,7 +141,8 @@ struct Protect {
   bool operator==(const Protect&) const = default;
 };
 
-/// Keys are AND, values of one key are OR. Patterns are anchored RE2. An empty list means that the key was not given.
+/// Keys are AND, values of one key are OR. Patterns are anchored RE2. An empty list means that the
+/// key was not given.
 struct Match {
   std::vector<Pattern> applications;
   std::vector<Pattern> users;
@@ -140,13 +155,13 @@ struct Match {
 };
 
 struct Rule {
-  std::string name;                      ///< [a-z0-9_-]{1,40}, unique; the metric label
+  std::string name;  ///< [a-z0-9_-]{1,40}, unique; the metric label
   RuleKind kind = RuleKind::idle_in_transaction;
   OptionalDuration limit;
   OptionalDuration warn;
-  Action action = Action::observe;       ///< the second lock
+  Action action = Action::observe;  ///< the second lock
   Duration grace = 5s;
-  std::string sqlstate;                  ///< empty: native
+  std::string sqlstate;  ///< empty: native
   std::string hint;
   Match match;
   Match except;
@@ -155,7 +170,8 @@ struct Rule {
 };
 
 struct Audit {
-  AuditSink sink = AuditSink::off;       ///< enforce mode without a sink is a load error: no audit line, no kill
+  AuditSink sink =
+      AuditSink::off;  ///< enforce mode without a sink is a load error: no audit line, no kill
   std::string file;
   bool fsync_each = true;
   StatementTextPolicy statement_text = StatementTextPolicy::fingerprint;
@@ -169,7 +185,8 @@ struct Metrics {
 };
 
 struct Identity {
-  std::vector<Pattern> driver_defaults;  ///< default: PostgreSQL JDBC Driver, vertx-pg-client, postgres.js
+  std::vector<Pattern>
+      driver_defaults;  ///< default: PostgreSQL JDBC Driver, vertx-pg-client, postgres.js
   bool operator==(const Identity&) const = default;
 };
 
@@ -180,7 +197,7 @@ struct Config {
   std::vector<Server> servers;
   Enforcement enforcement;
   Protect protect;
-  std::vector<Rule> rules;               ///< the default rules of default_rules() when the file has none
+  std::vector<Rule> rules;  ///< the default rules of default_rules() when the file has none
   Identity identity;
   Audit audit;
   Metrics metrics;

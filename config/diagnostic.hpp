@@ -6,7 +6,8 @@
 
 namespace pgleash::config {
 
-/// Where something stands in the configuration file; line 0 when it came from elsewhere (command line, environment, default).
+/// Where something stands in the configuration file; line 0 when it came from elsewhere (command
+/// line, environment, default).
 struct SourcePosition {
   std::string source;  ///< file name, or "--option", or "environment NAME"
   std::uint32_t line = 0;
@@ -32,8 +33,8 @@ struct Diagnostic {
   std::string excerpt;  ///< the line of the file; the caret goes under `column`
 };
 
-/// Renders `file:line:column: error: message`, the excerpt, a caret and the hint; each line ends with a
-/// newline. `colour` for terminals.
+/// Renders `file:line:column: error: message`, the excerpt, a caret and the hint; each line ends
+/// with a newline. `colour` for terminals.
 [[nodiscard]] std::string render(const Diagnostic& diagnostic, bool colour);
 [[nodiscard]] bool has_errors(const std::vector<Diagnostic>& diagnostics) noexcept;
 

@@ -27,8 +27,8 @@ inline constexpr Words<size_of<proxy::EndCause>> end_causes{
     "client_terminate", "client_abort", "client_timeout", "server_close",
     "server_error",     "rule",         "admin",          "drain",
     "proxy_error"};
-inline constexpr Words<size_of<proxy::CancelOrigin>> cancel_origins{"client", "rule",
-                                                                    "client_gone", "drain"};
+inline constexpr Words<size_of<proxy::CancelOrigin>> cancel_origins{"client", "rule", "client_gone",
+                                                                    "drain"};
 inline constexpr Words<size_of<proxy::CancelResult>> cancel_results{
     "delivered", "unreachable", "timeout", "unknown_key", "overload", "observed"};
 inline constexpr auto& sqlstate_classes = proxy::sqlstate_classes;

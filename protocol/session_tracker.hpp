@@ -60,7 +60,8 @@ struct SessionFacts {
   /// READ ONLY with REPEATABLE READ or SERIALIZABLE, confirmed by its command tag.
   bool dump_transaction = false;
   /// An unanswered statement ends a transaction, or may, as nothing of its text is known.
-  bool segment_open = false;        ///< extended messages came behind the last one that ends in ReadyForQuery
+  bool segment_open =
+      false;  ///< extended messages came behind the last one that ends in ReadyForQuery
   bool commit_outstanding = false;
   /// is_superuser of the login's ParameterStatus.
   bool superuser_at_login = false;

@@ -158,7 +158,8 @@ void SessionTracker::FrontendMessages::query(Bytes prefix) {
   const StatementText query = decode_query(prefix);
   const auto text = tracker.texts_->intern(query.text, query.truncated);
   const auto traits = text ? text.traits() : read_traits(query.text, query.truncated);
-  // Of a text that was cut off and holds several statements, the last may be a COMMIT that nobody saw.
+  // Of a text that was cut off and holds several statements, the last may be a COMMIT that nobody
+  // saw.
   const bool several = traits.starts_transaction || query.text.find(';') != std::string_view::npos;
   tracker.run_statement(Kind::query, text, traits, !query.truncated || !several);
 }

@@ -10,7 +10,8 @@ constexpr std::size_t header_size = 5;
 
 std::size_t message_size(protocol::Bytes header) {
   std::uint32_t length = 0;
-  for (std::size_t i = 1; i < header_size; ++i) length = (length << 8U) | static_cast<std::uint32_t>(header[i]);
+  for (std::size_t i = 1; i < header_size; ++i)
+    length = (length << 8U) | static_cast<std::uint32_t>(header[i]);
   return std::size_t{1} + length;
 }
 
@@ -30,7 +31,8 @@ bool replace_cancel_error(protocol::Bytes chunk, const std::string& replacement,
     const std::size_t size = message_size(chunk.subspan(at));
     if (size < header_size || size > chunk.size() - at) return false;
     if (static_cast<char>(chunk[at]) == 'E') {
-      const protocol::ErrorSummary error = protocol::decode_error(chunk.subspan(at + header_size, size - header_size));
+      const protocol::ErrorSummary error =
+          protocol::decode_error(chunk.subspan(at + header_size, size - header_size));
       if (error.sqlstate != "57014" || error.fatal()) return false;
       const auto* text = reinterpret_cast<const char*>(chunk.data());
       out.assign(text, at);

@@ -1,14 +1,15 @@
 #include "proxy/cancel_sender.hpp"
 
-#include <algorithm>
+#include "protocol/encode.hpp"
+#include "proxy/deadline.hpp"
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
-#include <optional>
 
-#include "protocol/encode.hpp"
-#include "proxy/deadline.hpp"
+#include <algorithm>
+#include <optional>
 
 namespace pgleash::proxy {
 
@@ -18,7 +19,8 @@ constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
 CancelTarget cancel_target(int server_fd) noexcept {
   CancelTarget target;
   target.size = sizeof target.address;
-  if (::getpeername(server_fd, reinterpret_cast<sockaddr*>(&target.address), &target.size) != 0) target.size = 0;
+  if (::getpeername(server_fd, reinterpret_cast<sockaddr*>(&target.address), &target.size) != 0)
+    target.size = 0;
   return target;
 }
 
@@ -48,8 +50,10 @@ void CancelSender::give_turn() {
   next->cancel();
 }
 
-asio::awaitable<CancelResult> CancelSender::send(CancelTarget target, protocol::CancelKey key, Instant deadline,
-                                                 std::function<bool()> still_wanted, Duration patience) {
+asio::awaitable<CancelResult> CancelSender::send(CancelTarget target, protocol::CancelKey key,
+                                                 Instant deadline,
+                                                 std::function<bool()> still_wanted,
+                                                 Duration patience) {
   if (!target.known() || !key.present()) co_return CancelResult::unreachable;
   const bool my_turn = co_await take_turn(deadline);
   if (!my_turn) co_return CancelResult::overload;

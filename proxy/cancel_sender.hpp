@@ -1,18 +1,19 @@
 #pragma once
 
-#include <boost/asio/awaitable.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <deque>
-#include <functional>
-
 #include "proxy/counters.hpp"
 #include "proxy/socket.hpp"
 
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <deque>
+#include <functional>
+
 namespace pgleash::proxy {
 
-/// Where a cancel request must go: the very address a session's own server leg is connected to, so that a load
-/// balancer or a host name with several addresses cannot send it elsewhere.
+/// Where a cancel request must go: the very address a session's own server leg is connected to, so
+/// that a load balancer or a host name with several addresses cannot send it elsewhere.
 struct CancelTarget {
   sockaddr_storage address{};
   socklen_t size = 0;
@@ -20,9 +21,9 @@ struct CancelTarget {
 };
 [[nodiscard]] CancelTarget cancel_target(int server_fd) noexcept;
 
-/// Sends CancelRequests of one worker: bounded in number, each with its own deadline. Needs no backend slot and no
-/// privilege, so it works on a full server. One thread.
-/// Source: "Frontend/Backend Protocol", Canceling Requests in Progress.
+/// Sends CancelRequests of one worker: bounded in number, each with its own deadline. Needs no
+/// backend slot and no privilege, so it works on a full server. One thread. Source:
+/// "Frontend/Backend Protocol", Canceling Requests in Progress.
 class CancelSender {
  public:
   static constexpr unsigned max_in_flight = 64;
@@ -30,12 +31,14 @@ class CancelSender {
 
   explicit CancelSender(boost::asio::io_context& context) : context_(context) {}
 
-  /// Connects, asks `still_wanted` once more right before the bytes go out, and waits for the server's end of file,
-  /// which means that the signal was sent. `delivered` only then. Once the bytes are written the server may act on them
-  /// at any time, a closed connection or not: `patience` is how much longer than the deadline its end of file is
-  /// waited for then. `timeout` with nothing written means that nothing can arrive later.
-  boost::asio::awaitable<CancelResult> send(CancelTarget target, protocol::CancelKey key, Instant deadline,
-                                            std::function<bool()> still_wanted, Duration patience = {});
+  /// Connects, asks `still_wanted` once more right before the bytes go out, and waits for the
+  /// server's end of file, which means that the signal was sent. `delivered` only then. Once the
+  /// bytes are written the server may act on them at any time, a closed connection or not:
+  /// `patience` is how much longer than the deadline its end of file is waited for then. `timeout`
+  /// with nothing written means that nothing can arrive later.
+  boost::asio::awaitable<CancelResult> send(CancelTarget target, protocol::CancelKey key,
+                                            Instant deadline, std::function<bool()> still_wanted,
+                                            Duration patience = {});
 
  private:
   boost::asio::awaitable<bool> take_turn(Instant deadline);

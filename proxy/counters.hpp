@@ -10,36 +10,68 @@ namespace pgleash::proxy {
 
 /// How a client connection ended its start-up: label `result` of client_connections_total.
 enum class AcceptResult : std::uint8_t {
-  accepted, not_allowed, no_challenge, protocol_error, login_timeout, login_limit, session_limit, server_unreachable,
-  server_refused, client_gone, draining, cancel_request, count_,
+  accepted,
+  not_allowed,
+  no_challenge,
+  protocol_error,
+  login_timeout,
+  login_limit,
+  session_limit,
+  server_unreachable,
+  server_refused,
+  client_gone,
+  draining,
+  cancel_request,
+  count_,
 };
 /// Why a session ended: label `cause` of session_ends_total, and the log's close reason.
 enum class EndCause : std::uint8_t {
-  client_terminate, client_abort, client_timeout, server_close, server_error, rule, admin, drain, proxy_error, count_,
+  client_terminate,
+  client_abort,
+  client_timeout,
+  server_close,
+  server_error,
+  rule,
+  admin,
+  drain,
+  proxy_error,
+  count_,
 };
 /// What became of a cancel request: labels `origin` and `result` of cancel_requests_total.
 enum class CancelOrigin : std::uint8_t { client, rule, client_gone, drain, count_ };
-enum class CancelResult : std::uint8_t { delivered, unreachable, timeout, unknown_key, overload, observed, count_ };
+enum class CancelResult : std::uint8_t {
+  delivered,
+  unreachable,
+  timeout,
+  unknown_key,
+  overload,
+  observed,
+  count_
+};
 
 [[nodiscard]] std::string_view name(AcceptResult result) noexcept;
 [[nodiscard]] std::string_view name(EndCause cause) noexcept;
 [[nodiscard]] std::string_view name(CancelOrigin origin) noexcept;
 [[nodiscard]] std::string_view name(CancelResult result) noexcept;
 
-/// A counter with one writer, the worker's thread, and any readers: no locked instruction on the hot path.
+/// A counter with one writer, the worker's thread, and any readers: no locked instruction on the
+/// hot path.
 class Count {
  public:
   void add(std::uint64_t n = 1) noexcept {
     value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
-  [[nodiscard]] std::uint64_t get() const noexcept { return value_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t get() const noexcept {
+    return value_.load(std::memory_order_relaxed);
+  }
 
  private:
   std::atomic<std::uint64_t> value_{0};
 };
 
 /// Upper bounds of the duration histograms, in seconds; the last bucket is +Inf.
-inline constexpr std::array<double, 14> duration_bounds{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200, 86400};
+inline constexpr std::array<double, 14> duration_bounds{0.001, 0.005, 0.01, 0.05, 0.1,  0.5,  1, 5,
+                                                        15,    60,    300,  1800, 7200, 86400};
 
 struct HistogramCounts {
   std::array<Count, duration_bounds.size() + 1> buckets;  ///< not cumulative
@@ -49,14 +81,18 @@ struct HistogramCounts {
 
 /// SQLSTATE classes that are told apart (label sqlstate_class); all others are "other".
 inline constexpr std::array<std::string_view, 16> sqlstate_classes{
-    "08", "0A", "22", "23", "25", "28", "40", "42", "53", "54", "55", "57", "58", "XX", "P0", "other"};
+    "08", "0A", "22", "23", "25", "28", "40", "42",
+    "53", "54", "55", "57", "58", "XX", "P0", "other"};
 
-/// Counters of one worker for one server. The worker writes, the metrics collector sums over workers.
+/// Counters of one worker for one server. The worker writes, the metrics collector sums over
+/// workers.
 struct ServerCounters {
   Count bytes_to_backend;
   Count bytes_to_frontend;
   std::array<Count, static_cast<std::size_t>(EndCause::count_)> ends;
-  std::array<std::array<Count, static_cast<std::size_t>(CancelResult::count_)>, static_cast<std::size_t>(CancelOrigin::count_)> cancels;
+  std::array<std::array<Count, static_cast<std::size_t>(CancelResult::count_)>,
+             static_cast<std::size_t>(CancelOrigin::count_)>
+      cancels;
   std::array<Count, sqlstate_classes.size()> server_errors;
   HistogramCounts session_duration;
   HistogramCounts statement_duration;

@@ -1,14 +1,16 @@
 #pragma once
 
-#include <boost/asio/steady_timer.hpp>
-#include <memory>
-
 #include "proxy/socket.hpp"
+
+#include <boost/asio/steady_timer.hpp>
+
+#include <memory>
 
 namespace pgleash::proxy {
 
-/// Gives all waits on one socket a common deadline: when it passes, the socket is closed and every operation on it,
-/// pending or later, fails. Lives beside the socket in the coroutine that uses both.
+/// Gives all waits on one socket a common deadline: when it passes, the socket is closed and every
+/// operation on it, pending or later, fails. Lives beside the socket in the coroutine that uses
+/// both.
 class SocketDeadline {
  public:
   SocketDeadline(Socket& socket, Instant when)
@@ -17,7 +19,8 @@ class SocketDeadline {
       if (error || state->socket == nullptr) return;
       state->expired = true;
       boost::system::error_code ignored;
-      state->socket->close(ignored);  // NOLINT(bugprone-unused-return-value): nothing to do about a failing close
+      state->socket->close(
+          ignored);  // NOLINT(bugprone-unused-return-value): nothing to do about a failing close
     });
   }
   ~SocketDeadline() { state_->socket = nullptr; }

@@ -1,11 +1,11 @@
 #pragma once
 
+#include "proxy/counters.hpp"
+#include "proxy/session_view.hpp"
+
 #include <chrono>
 #include <string>
 #include <string_view>
-
-#include "proxy/counters.hpp"
-#include "proxy/session_view.hpp"
 
 namespace pgleash::proxy {
 
@@ -13,15 +13,16 @@ namespace pgleash::proxy {
 struct SessionEnd {
   SessionId id{};
   EndCause cause{};
-  std::string_view state;        ///< the state it was in
+  std::string_view state;  ///< the state it was in
   Duration lasted{};
   std::uint64_t bytes_to_backend = 0;
   std::uint64_t bytes_to_frontend = 0;
   std::uint32_t anomalies = 0;
-  std::string_view detail;       ///< errno text, rule name; may be empty
+  std::string_view detail;  ///< errno text, rule name; may be empty
 };
 
-/// The proxy's events, for the log. Called on worker threads; an implementation must be safe for that and must not block.
+/// The proxy's events, for the log. Called on worker threads; an implementation must be safe for
+/// that and must not block.
 class ProxyEvents {
  public:
   virtual ~ProxyEvents() = default;
@@ -29,10 +30,12 @@ class ProxyEvents {
   /// Accepting stopped for a while (no descriptors left), or goes on again when `why` is empty.
   virtual void accept_paused(std::string_view listener, std::string_view why) = 0;
   /// A connection that did not become a session.
-  virtual void refused(std::string_view listener, const Endpoint& client, AcceptResult result, std::string_view why) = 0;
+  virtual void refused(std::string_view listener, const Endpoint& client, AcceptResult result,
+                       std::string_view why) = 0;
   virtual void session_opened(SessionId id, const SessionIdentity& who) = 0;
   virtual void session_closed(const SessionIdentity& who, const SessionEnd& end) = 0;
-  /// The client of a working session is gone; `acted`: its query is cancelled, else only counted (observe mode).
+  /// The client of a working session is gone; `acted`: its query is cancelled, else only counted
+  /// (observe mode).
   virtual void client_gone(SessionId id, const SessionIdentity& who, bool acted) = 0;
   virtual void failure(std::string_view where, std::string_view what) = 0;
 };

@@ -18,7 +18,8 @@ namespace pgleash::proxy {
   }
 }
 
-/// True when the server waits for the client, for sure: whatever the client sends next changes everything.
+/// True when the server waits for the client, for sure: whatever the client sends next changes
+/// everything.
 [[nodiscard]] constexpr bool waits_for_client(protocol::SessionState state) noexcept {
   using protocol::SessionState;
   switch (state) {
@@ -34,14 +35,17 @@ namespace pgleash::proxy {
   }
 }
 
-/// Step 1 of the kill ladder for the state a session is in now (PRODUCT.md). `stalled`: output waits for the client.
-/// `whole`: what went to the server ends at a message boundary, so that a message of ours may follow.
-[[nodiscard]] constexpr InBandStep first_step(KillAction action, protocol::SessionState state, bool stalled,
-                                              bool whole) noexcept {
+/// Step 1 of the kill ladder for the state a session is in now (PRODUCT.md). `stalled`: output
+/// waits for the client. `whole`: what went to the server ends at a message boundary, so that a
+/// message of ours may follow.
+[[nodiscard]] constexpr InBandStep first_step(KillAction action, protocol::SessionState state,
+                                              bool stalled, bool whole) noexcept {
   using protocol::SessionState;
-  if (state == SessionState::copy_both || state == SessionState::starting || state == SessionState::closing)
+  if (state == SessionState::copy_both || state == SessionState::starting ||
+      state == SessionState::closing)
     return InBandStep::none;
-  if (action == KillAction::cancel) return server_may_work(state) ? InBandStep::cancel : InBandStep::none;
+  if (action == KillAction::cancel)
+    return server_may_work(state) ? InBandStep::cancel : InBandStep::none;
   if (stalled) return InBandStep::reset_stalled;
   if (server_may_work(state)) return InBandStep::reset_then_cancel;
   if (!whole) return InBandStep::reset_stalled;

@@ -1,12 +1,12 @@
 #include "proxy/kill_executor.hpp"
 
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
-
 #include "proxy/cancel_error.hpp"
 #include "proxy/clock.hpp"
 #include "proxy/in_band_step.hpp"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 namespace pgleash::proxy {
 
@@ -15,7 +15,8 @@ using protocol::SessionState;
 
 namespace {
 
-/// A cancel request that was written and not answered can still be carried out: the session waits that much longer.
+/// A cancel request that was written and not answered can still be carried out: the session waits
+/// that much longer.
 constexpr Duration late_cancel_patience = std::chrono::seconds{30};
 
 KillReport report(KillResult result, std::string why = {}) {
@@ -28,7 +29,9 @@ KillReport report(KillResult result, std::string why = {}) {
 /// A session's next step as an event: one coroutine waits, the table calls.
 class Watcher final : public SessionWaiter {
  public:
-  Watcher(asio::io_context& context, Session& session) : timer_(context), session_(&session) { session.waiter = this; }
+  Watcher(asio::io_context& context, Session& session) : timer_(context), session_(&session) {
+    session.waiter = this;
+  }
   ~Watcher() override {
     if (session_ != nullptr) session_->waiter = nullptr;
   }
@@ -65,15 +68,18 @@ class Watcher final : public SessionWaiter {
 /// Nothing when the judged activity goes on and may be ended now; else what to report.
 std::optional<KillReport> objection(const Session& session, const KillOrder& order) {
   const auto& facts = session.tracker.facts();
-  if (!same_activity(order.counter, order.mark, facts.mark)) return report(KillResult::recovered, "it moved on");
+  if (!same_activity(order.counter, order.mark, facts.mark))
+    return report(KillResult::recovered, "it moved on");
   if (facts.degraded) return report(KillResult::untrustworthy, "tracking is degraded");
   if (facts.commit_outstanding) return report(KillResult::exempt_now, "a commit is outstanding");
   if (order.only_while_idle && facts.state != SessionState::idle)
     return report(KillResult::recovered, "it is not idle any more");
   if (order.require_stalled && session.stalled_since != order.stalled_since)
     return report(KillResult::recovered, "the client reads again");
-  // Judged because the server waits for the client: then bytes that the client has sent, and nobody has read, count.
-  const bool waits = waits_for_client(facts.state) && (order.counter == JudgedCounter::state || order.only_while_idle);
+  // Judged because the server waits for the client: then bytes that the client has sent, and nobody
+  // has read, count.
+  const bool waits = waits_for_client(facts.state) &&
+                     (order.counter == JudgedCounter::state || order.only_while_idle);
   if (waits && (session.client.hangup || unread_bytes(session.client.fd.get()) > 0))
     return report(KillResult::recovered, "the client has just sent something");
   // Nor does the server wait for the client while it has not taken what the client sent.
@@ -83,7 +89,8 @@ std::optional<KillReport> objection(const Session& session, const KillOrder& ord
 }
 
 bool whole_to_server(const Session& session) {
-  return session.server.pending.empty() && session.tracker.at_boundary(protocol::Direction::to_backend);
+  return session.server.pending.empty() &&
+         session.tracker.at_boundary(protocol::Direction::to_backend);
 }
 
 }  // namespace
@@ -96,30 +103,33 @@ asio::awaitable<KillReport> KillExecutor::carry_out(KillOrder order) {
 
 asio::awaitable<KillReport> KillExecutor::terminate(KillOrder order, Instant deadline) {
   Session* session = sessions_.find(order.session);
-  if (session == nullptr || session->phase == SessionPhase::lingering) co_return report(KillResult::gone);
+  if (session == nullptr || session->phase == SessionPhase::lingering)
+    co_return report(KillResult::gone);
   if (session->phase != SessionPhase::up || session->waiter != nullptr)
     co_return report(KillResult::recovered, "another end is under way");
   if (auto why_not = objection(*session, order)) co_return *why_not;
 
   const Instant now = monotonic_now();
   KillReport done = report(KillResult::done);
-  done.step = first_step(KillAction::terminate, session->tracker.facts().state, !session->client.pending.empty(),
-                         whole_to_server(*session));
+  done.step = first_step(KillAction::terminate, session->tracker.facts().state,
+                         !session->client.pending.empty(), whole_to_server(*session));
   switch (done.step) {
     case InBandStep::end_waiting:
     case InBandStep::end_copy_in: {
       Watcher watcher{context_, *session};
-      done.client_told =
-          sessions_.end_waiting(*session, order.notice, done.step == InBandStep::end_copy_in, EndCause::rule, now);
+      done.client_told = sessions_.end_waiting(
+          *session, order.notice, done.step == InBandStep::end_copy_in, EndCause::rule, now);
       while (watcher.alive() && monotonic_now() < deadline) co_await watcher.next(deadline);
       done.server_eof = watcher.server_eof();
       co_return done;
     }
     case InBandStep::reset_stalled:
     case InBandStep::reset_then_cancel: {
-      // Reset first: a cancel alone would let statements that are pipelined behind run and commit. Behind the reset it can
-      // only hit what is judged; a reader that stalls may also have a server that works, and not on the socket.
-      const bool working = done.step == InBandStep::reset_then_cancel || session->tracker.facts().outstanding > 0 ||
+      // Reset first: a cancel alone would let statements that are pipelined behind run and commit.
+      // Behind the reset it can only hit what is judged; a reader that stalls may also have a
+      // server that works, and not on the socket.
+      const bool working = done.step == InBandStep::reset_then_cancel ||
+                           session->tracker.facts().outstanding > 0 ||
                            session->tracker.facts().segment_open;
       const CancelTarget target = cancel_target(session->server.fd.get());
       const protocol::CancelKey key = session->key;
@@ -128,7 +138,9 @@ asio::awaitable<KillReport> KillExecutor::terminate(KillOrder order, Instant dea
       if (!working) co_return done;
       const std::function<bool()> always = [] { return true; };
       const CancelResult sent = co_await cancels_.send(target, key, deadline, always);
-      counters->cancels[static_cast<std::size_t>(CancelOrigin::rule)][static_cast<std::size_t>(sent)].add();
+      counters
+          ->cancels[static_cast<std::size_t>(CancelOrigin::rule)][static_cast<std::size_t>(sent)]
+          .add();
       if (sent != CancelResult::delivered) done.why = "cancel request: " + std::string{name(sent)};
       co_return done;
     }
@@ -137,17 +149,20 @@ asio::awaitable<KillReport> KillExecutor::terminate(KillOrder order, Instant dea
       break;
   }
   done.result = KillResult::failed;
-  done.why = "no way to end it in this state: " + std::string{protocol::name(session->tracker.facts().state)};
+  done.why = "no way to end it in this state: " +
+             std::string{protocol::name(session->tracker.facts().state)};
   co_return done;
 }
 
 asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadline) {
   Session* session = sessions_.find(order.session);
-  if (session == nullptr || session->phase == SessionPhase::lingering) co_return report(KillResult::gone);
+  if (session == nullptr || session->phase == SessionPhase::lingering)
+    co_return report(KillResult::gone);
   if (session->phase != SessionPhase::up || session->waiter != nullptr)
     co_return report(KillResult::recovered, "another end is under way");
   if (auto why_not = objection(*session, order)) co_return *why_not;
-  if (!session->key.present()) co_return report(KillResult::failed, "the server gave no cancel key");
+  if (!session->key.present())
+    co_return report(KillResult::failed, "the server gave no cancel key");
 
   // From here on nothing of the client goes forward, so that no later request can be hit.
   struct Hold {
@@ -167,15 +182,18 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
   // Exactly one outstanding request, and it is the judged one: wait for that moment.
   const auto ready = [&] {
     const auto& facts = session->tracker.facts();
-    return facts.outstanding == 1 && !facts.segment_open && server_may_work(facts.state) && whole_to_server(*session);
+    return facts.outstanding == 1 && !facts.segment_open && server_may_work(facts.state) &&
+           whole_to_server(*session);
   };
   while (watcher.alive()) {
     // Also when it is ready: the one request that is left need not be the judged one.
     if (auto why_not = objection(*session, order)) co_return *why_not;
     if (ready()) break;
     const auto& facts = session->tracker.facts();
-    if (facts.outstanding == 0 && !server_may_work(facts.state)) co_return report(KillResult::recovered, "it has ended");
-    if (monotonic_now() >= deadline) co_return report(KillResult::failed, "the one judged request is not alone outstanding");
+    if (facts.outstanding == 0 && !server_may_work(facts.state))
+      co_return report(KillResult::recovered, "it has ended");
+    if (monotonic_now() >= deadline)
+      co_return report(KillResult::failed, "the one judged request is not alone outstanding");
     co_await watcher.next(deadline);
   }
   if (!watcher.alive()) co_return report(KillResult::gone);
@@ -192,20 +210,24 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
       late = objection(*session, order);
     }
     // From here on a 57014 is our doing.
-    if (!late) session->cancel_error = std::make_unique<const std::string>(cancel_error(order.notice));
+    if (!late)
+      session->cancel_error = std::make_unique<const std::string>(cancel_error(order.notice));
     return !late;
   };
   ServerCounters* counters = session->counters;
   const CancelTarget target = cancel_target(session->server.fd.get());
   const protocol::CancelKey key = session->key;
-  const CancelResult sent = co_await cancels_.send(target, key, deadline, still_wanted, late_cancel_patience);
-  counters->cancels[static_cast<std::size_t>(CancelOrigin::rule)][static_cast<std::size_t>(sent)].add();
+  const CancelResult sent =
+      co_await cancels_.send(target, key, deadline, still_wanted, late_cancel_patience);
+  counters->cancels[static_cast<std::size_t>(CancelOrigin::rule)][static_cast<std::size_t>(sent)]
+      .add();
   if (late) co_return *late;
   if (sent == CancelResult::timeout && watcher.alive() && session->cancel_error != nullptr) {
-    // The request is with the server, which may read it at any time: a session that lived on could be hit in a later
-    // statement. So it does not live on.
+    // The request is with the server, which may read it at any time: a session that lived on could
+    // be hit in a later statement. So it does not live on.
     done.step = InBandStep::reset_then_cancel;
-    done.client_told = sessions_.reset_server(*session, &order.notice, EndCause::rule, monotonic_now());
+    done.client_told =
+        sessions_.reset_server(*session, &order.notice, EndCause::rule, monotonic_now());
     done.why = "the server did not take the cancel request; the session was ended";
     co_return done;
   }
@@ -216,7 +238,8 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
   }
   while (watcher.alive() && session->tracker.facts().outstanding > 0 && monotonic_now() < deadline)
     co_await watcher.next(deadline);
-  // The error itself went out as soon as it came; whether it did in our words decides `client_told`.
+  // The error itself went out as soon as it came; whether it did in our words decides
+  // `client_told`.
   done.client_told = watcher.alive() && session->cancel_error == nullptr;
   done.statement_ended = watcher.alive() && session->tracker.facts().outstanding == 0;
   done.server_eof = watcher.server_eof();

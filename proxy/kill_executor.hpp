@@ -1,15 +1,16 @@
 #pragma once
 
-#include <boost/asio/awaitable.hpp>
-#include <boost/asio/io_context.hpp>
-
 #include "proxy/kill_order.hpp"
 #include "proxy/session_table.hpp"
 
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+
 namespace pgleash::proxy {
 
-/// Carries kill orders out on the worker's thread. The check and the act are one uninterrupted step: between them no
-/// byte can cross, so the judged activity is hit or nothing (PRODUCT.md, below the kill ladder; FACTS.md 5.2).
+/// Carries kill orders out on the worker's thread. The check and the act are one uninterrupted
+/// step: between them no byte can cross, so the judged activity is hit or nothing (PRODUCT.md,
+/// below the kill ladder; FACTS.md 5.2).
 class KillExecutor {
  public:
   KillExecutor(boost::asio::io_context& context, SessionTable& sessions, CancelSender& cancels)

@@ -1,17 +1,18 @@
 #pragma once
 
+#include "proxy/session_view.hpp"
+
 #include <cstdint>
 #include <string>
 #include <string_view>
-
-#include "proxy/session_view.hpp"
 
 namespace pgleash::proxy {
 
 /// Which of a session's activities a verdict judged (PRODUCT.md, below the kill ladder).
 enum class JudgedCounter : std::uint8_t { state, request, transaction, session };
 
-/// True when the judged activity goes on: the judged counter is unchanged. `state` implies the counters below it.
+/// True when the judged activity goes on: the judged counter is unchanged. `state` implies the
+/// counters below it.
 [[nodiscard]] constexpr bool same_activity(JudgedCounter judged, const protocol::ActivityMark& then,
                                            const protocol::ActivityMark& now) noexcept {
   switch (judged) {
@@ -29,7 +30,8 @@ enum class JudgedCounter : std::uint8_t { state, request, transaction, session }
 
 enum class KillAction : std::uint8_t { cancel, terminate };
 
-/// What the client is told. The message is the user interface: libpq shows nothing else of an unsolicited error.
+/// What the client is told. The message is the user interface: libpq shows nothing else of an
+/// unsolicited error.
 struct ErrorNotice {
   std::string sqlstate;
   std::string message;
@@ -44,13 +46,15 @@ struct KillOrder {
   protocol::ActivityMark mark;
   KillAction action = KillAction::terminate;
   ErrorNotice notice;
-  Duration deadline{};         ///< for all waits of this order together
-  bool only_while_idle = false; ///< session age: not inside a request or transaction
-  bool require_stalled = false; ///< the client must still not have read a byte since `stalled_since`
+  Duration deadline{};           ///< for all waits of this order together
+  bool only_while_idle = false;  ///< session age: not inside a request or transaction
+  bool require_stalled =
+      false;  ///< the client must still not have read a byte since `stalled_since`
   Instant stalled_since{};
 };
 
-/// What the worker did, chosen by the session's state when the order was carried out (the kill ladder's step 1).
+/// What the worker did, chosen by the session's state when the order was carried out (the kill
+/// ladder's step 1).
 enum class InBandStep : std::uint8_t {
   none,
   end_waiting,        ///< FATAL to the client, Terminate and close on the server leg
@@ -62,12 +66,12 @@ enum class InBandStep : std::uint8_t {
 [[nodiscard]] std::string_view name(InBandStep step) noexcept;
 
 enum class KillResult : std::uint8_t {
-  done,          ///< the step was carried out
-  recovered,     ///< the judged activity was over: nothing was done
-  gone,          ///< the session had ended by itself
-  exempt_now,    ///< a commit is outstanding: not touched
-  untrustworthy, ///< tracking is degraded: no in-band act on a derived state
-  failed,        ///< the step could not be carried out (no key, cancel connection refused)
+  done,           ///< the step was carried out
+  recovered,      ///< the judged activity was over: nothing was done
+  gone,           ///< the session had ended by itself
+  exempt_now,     ///< a commit is outstanding: not touched
+  untrustworthy,  ///< tracking is degraded: no in-band act on a derived state
+  failed,         ///< the step could not be carried out (no key, cancel connection refused)
 };
 [[nodiscard]] std::string_view name(KillResult result) noexcept;
 

@@ -1,25 +1,27 @@
 #include "proxy/listener.hpp"
 
-#include <netdb.h>
-#include <netinet/in.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
+#include "proxy/clock.hpp"
 
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <system_error>
-
-#include "proxy/clock.hpp"
+#include <unistd.h>
 
 namespace pgleash::proxy {
 namespace {
 
 [[noreturn]] void fail(const std::string& address, int error) {
   std::string hint;
-  if (error == EADDRINUSE) hint = " (another program listens there: stop it, or choose another port)";
-  if (error == EACCES) hint = " (not permitted: ports below 1024 need a privilege, a socket directory must be writable)";
+  if (error == EADDRINUSE)
+    hint = " (another program listens there: stop it, or choose another port)";
+  if (error == EACCES)
+    hint =
+        " (not permitted: ports below 1024 need a privilege, a socket directory must be writable)";
   if (error == EADDRNOTAVAIL) hint = " (this host has no such address)";
   throw std::system_error(error, std::generic_category(), "cannot listen on " + address + hint);
 }
@@ -41,8 +43,9 @@ bool somebody_answers(const sockaddr_un& address) {
 
 }  // namespace
 
-Listener::Listener(boost::asio::io_context& context, const config::Listener& listener, std::size_t index,
-                   const config::Address& address, ProxyEvents& events, std::function<void(Accepted)> hand_over)
+Listener::Listener(boost::asio::io_context& context, const config::Listener& listener,
+                   std::size_t index, const config::Address& address, ProxyEvents& events,
+                   std::function<void(Accepted)> hand_over)
     : listener_(listener),
       index_(index),
       events_(events),
@@ -53,7 +56,9 @@ Listener::Listener(boost::asio::io_context& context, const config::Listener& lis
   bind(address);
 }
 
-Listener::~Listener() { stop(); }
+Listener::~Listener() {
+  stop();
+}
 
 void Listener::bind(const config::Address& address) {
   if (address.is_unix) {
@@ -77,8 +82,11 @@ void Listener::bind(const config::Address& address) {
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   addrinfo* found = nullptr;
   const std::string host = address.host == "*" ? "0.0.0.0" : address.host;
-  if (const int error = ::getaddrinfo(host.c_str(), std::to_string(address.port).c_str(), &hints, &found); error != 0)
-    throw std::system_error(EINVAL, std::generic_category(), "cannot listen on " + text_ + ": " + ::gai_strerror(error));
+  if (const int error =
+          ::getaddrinfo(host.c_str(), std::to_string(address.port).c_str(), &hints, &found);
+      error != 0)
+    throw std::system_error(EINVAL, std::generic_category(),
+                            "cannot listen on " + text_ + ": " + ::gai_strerror(error));
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner{found, &::freeaddrinfo};
   Fd fd = bound_socket(found->ai_addr, found->ai_addrlen, found->ai_family, text_);
   socket_.assign(fd.release());
@@ -87,7 +95,8 @@ void Listener::bind(const config::Address& address) {
 std::uint16_t Listener::port() const noexcept {
   sockaddr_storage address{};
   socklen_t size = sizeof address;
-  auto& descriptor = const_cast<boost::asio::posix::stream_descriptor&>(socket_);  // NOLINT(cppcoreguidelines-pro-type-const-cast): native_handle() is not const
+  auto& descriptor = const_cast<boost::asio::posix::stream_descriptor&>(
+      socket_);  // NOLINT(cppcoreguidelines-pro-type-const-cast): native_handle() is not const
   ::getsockname(descriptor.native_handle(), reinterpret_cast<sockaddr*>(&address), &size);
   return static_cast<std::uint16_t>(to_endpoint(address).port);
 }
@@ -100,14 +109,16 @@ void Listener::start() {
 void Listener::stop() {
   pause_timer_.cancel();
   boost::system::error_code ignored;
-  socket_.close(ignored);  // NOLINT(bugprone-unused-return-value): nothing to do about a failing close
+  socket_.close(
+      ignored);  // NOLINT(bugprone-unused-return-value): nothing to do about a failing close
   if (!unlink_path_.empty()) ::unlink(std::exchange(unlink_path_, {}).c_str());
 }
 
 void Listener::wait() {
-  socket_.async_wait(boost::asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& error) {
-    if (!error) accept_some();
-  });
+  socket_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                     [this](const boost::system::error_code& error) {
+                       if (!error) accept_some();
+                     });
 }
 
 void Listener::accept_some() {
@@ -115,8 +126,8 @@ void Listener::accept_some() {
   for (int i = 0; i < accepts_per_turn; ++i) {
     Accepted accepted;
     socklen_t size = sizeof accepted.peer;
-    accepted.fd = Fd{::accept4(socket_.native_handle(), reinterpret_cast<sockaddr*>(&accepted.peer), &size,
-                               SOCK_NONBLOCK | SOCK_CLOEXEC)};
+    accepted.fd = Fd{::accept4(socket_.native_handle(), reinterpret_cast<sockaddr*>(&accepted.peer),
+                               &size, SOCK_NONBLOCK | SOCK_CLOEXEC)};
     if (accepted.fd.open()) {
       if (std::exchange(paused_, false)) events_.accept_paused(listener_.name, {});
       accepted.listener = index_;
@@ -126,7 +137,8 @@ void Listener::accept_some() {
     }
     if (errno == EAGAIN || errno == EWOULDBLOCK) break;
     if (errno == EINTR || errno == ECONNABORTED) continue;
-    // EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the kernel's queue until there is room.
+    // EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the kernel's queue until there is
+    // room.
     if (!std::exchange(paused_, true)) events_.accept_paused(listener_.name, std::strerror(errno));
     pause_timer_.expires_after(pause);
     pause_timer_.async_wait([this](const boost::system::error_code& error) {

@@ -1,18 +1,20 @@
 #pragma once
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <functional>
-#include <string>
-
 #include "proxy/events.hpp"
 #include "proxy/startup_phase.hpp"
 
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <functional>
+#include <string>
+
 namespace pgleash::proxy {
 
-/// One bound socket. Bound on construction, so that a port that is taken stops the start; accepts from start() on, on
-/// the context's thread. Without descriptors accepting pauses, and says so, instead of spinning.
+/// One bound socket. Bound on construction, so that a port that is taken stops the start; accepts
+/// from start() on, on the context's thread. Without descriptors accepting pauses, and says so,
+/// instead of spinning.
 class Listener {
  public:
   static constexpr Duration pause = std::chrono::milliseconds{100};
@@ -20,7 +22,8 @@ class Listener {
 
   /// Throws std::system_error naming the address and what to do.
   Listener(boost::asio::io_context& context, const config::Listener& listener, std::size_t index,
-           const config::Address& address, ProxyEvents& events, std::function<void(Accepted)> hand_over);
+           const config::Address& address, ProxyEvents& events,
+           std::function<void(Accepted)> hand_over);
   ~Listener();
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;

@@ -1,12 +1,13 @@
 #include "proxy/proxy.hpp"
 
-#include <algorithm>
+#include "proxy/clock.hpp"
+
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <thread>
 
-#include "proxy/clock.hpp"
+#include <algorithm>
+#include <thread>
 
 namespace pgleash::proxy {
 
@@ -21,7 +22,8 @@ unsigned worker_count(const config::Process& process) {
   return std::max(1U, std::thread::hardware_concurrency());
 }
 
-// Free functions, since a capturing lambda inside a co_await expression is destroyed twice by this compiler.
+// Free functions, since a capturing lambda inside a co_await expression is destroyed twice by this
+// compiler.
 Task<std::vector<SessionView>> views_of(Worker& worker, std::string server) {
   co_return worker.sessions().views(server);
 }
@@ -31,18 +33,22 @@ Task<std::optional<StatementEvidence>> evidence_of(Worker& worker, SessionId ses
 
 }  // namespace
 
-Proxy::Proxy(const config::Config& config, ProxyEvents& events) : settings_(config), events_(events) {
+Proxy::Proxy(const config::Config& config, ProxyEvents& events)
+    : settings_(config), events_(events) {
   const unsigned count = worker_count(settings_.process);
   for (unsigned i = 0; i < count; ++i)
-    workers_.push_back(std::make_unique<Worker>(static_cast<std::uint16_t>(i), count, settings_, events_,
-                                                static_cast<ProxyLinks&>(*this)));
+    workers_.push_back(std::make_unique<Worker>(static_cast<std::uint16_t>(i), count, settings_,
+                                                events_, static_cast<ProxyLinks&>(*this)));
   for (std::size_t i = 0; i < settings_.listeners.size(); ++i)
     for (const config::Address& address : settings_.listeners[i].listen)
-      listeners_.push_back(std::make_unique<Listener>(workers_.front()->context(), settings_.listeners[i], i, address,
-                                                      events_, [this](Accepted accepted) { place(std::move(accepted)); }));
+      listeners_.push_back(std::make_unique<Listener>(
+          workers_.front()->context(), settings_.listeners[i], i, address, events_,
+          [this](Accepted accepted) { place(std::move(accepted)); }));
 }
 
-Proxy::~Proxy() { finish(); }
+Proxy::~Proxy() {
+  finish();
+}
 
 void Proxy::start() {
   for (const auto& worker : workers_) worker->start();
@@ -53,8 +59,9 @@ void Proxy::start() {
 }
 
 void Proxy::place(Accepted accepted) {
-  const auto least = std::min_element(workers_.begin(), workers_.end(),
-                                      [](const auto& a, const auto& b) { return a->live() < b->live(); });
+  const auto least =
+      std::min_element(workers_.begin(), workers_.end(),
+                       [](const auto& a, const auto& b) { return a->live() < b->live(); });
   (*least)->hand_over(std::move(accepted));
 }
 
@@ -80,7 +87,8 @@ void Proxy::drain(Duration patience) {
 }
 
 bool Proxy::drained() const noexcept {
-  return std::all_of(workers_.begin(), workers_.end(), [](const auto& worker) { return worker->drained(); });
+  return std::all_of(workers_.begin(), workers_.end(),
+                     [](const auto& worker) { return worker->drained(); });
 }
 
 void Proxy::finish() {
@@ -97,8 +105,10 @@ Worker* Proxy::owner(SessionId session) noexcept {
 Task<std::vector<SessionView>> Proxy::views(std::string server) {
   std::vector<SessionView> all;
   for (const auto& worker : workers_) {
-    auto some = co_await asio::co_spawn(worker->executor(), views_of(*worker, server), asio::use_awaitable);
-    all.insert(all.end(), std::make_move_iterator(some.begin()), std::make_move_iterator(some.end()));
+    auto some =
+        co_await asio::co_spawn(worker->executor(), views_of(*worker, server), asio::use_awaitable);
+    all.insert(all.end(), std::make_move_iterator(some.begin()),
+               std::make_move_iterator(some.end()));
   }
   co_return all;
 }
@@ -106,25 +116,28 @@ Task<std::vector<SessionView>> Proxy::views(std::string server) {
 Task<std::optional<StatementEvidence>> Proxy::evidence(SessionId session) {
   Worker* worker = owner(session);
   if (worker == nullptr) co_return std::nullopt;
-  co_return co_await asio::co_spawn(worker->executor(), evidence_of(*worker, session), asio::use_awaitable);
+  co_return co_await asio::co_spawn(worker->executor(), evidence_of(*worker, session),
+                                    asio::use_awaitable);
 }
 
 Task<KillReport> Proxy::carry_out(KillOrder order) {
   Worker* worker = owner(order.session);
   if (worker == nullptr) co_return KillReport{};
-  co_return co_await asio::co_spawn(worker->executor(), worker->killer().carry_out(std::move(order)), asio::use_awaitable);
+  co_return co_await asio::co_spawn(
+      worker->executor(), worker->killer().carry_out(std::move(order)), asio::use_awaitable);
 }
 
-asio::awaitable<CancelResult> Proxy::forward_cancel(protocol::CancelKey key, std::size_t listener, CancelSender& cancels,
-                                                    Upstream& upstream) {
+asio::awaitable<CancelResult> Proxy::forward_cancel(protocol::CancelKey key, std::size_t listener,
+                                                    CancelSender& cancels, Upstream& upstream) {
   const Instant deadline = monotonic_now() + cancel_time;
   for (const auto& worker : workers_) {
-    const auto done =
-        co_await asio::co_spawn(worker->executor(), worker->cancel_for_client(key, deadline), asio::use_awaitable);
+    const auto done = co_await asio::co_spawn(
+        worker->executor(), worker->cancel_for_client(key, deadline), asio::use_awaitable);
     if (done) co_return *done;
   }
   // Another instance may own the session, and the server checks the key anyway.
-  const CancelTarget target = co_await upstream.target(settings_.servers[settings_.server_of[listener]]);
+  const CancelTarget target =
+      co_await upstream.target(settings_.servers[settings_.server_of[listener]]);
   const std::function<bool()> always = [] { return true; };
   const CancelResult result = co_await cancels.send(target, std::move(key), deadline, always);
   co_return result;

@@ -1,17 +1,18 @@
 #pragma once
 
-#include <memory>
-#include <string_view>
-#include <vector>
-
 #include "proxy/listener.hpp"
 #include "proxy/session_directory.hpp"
 #include "proxy/settings.hpp"
 #include "proxy/worker.hpp"
 
+#include <memory>
+#include <string_view>
+#include <vector>
+
 namespace pgleash::proxy {
 
-/// The whole data path: listeners and workers. Made and ended on the control thread; see Worker for how values cross.
+/// The whole data path: listeners and workers. Made and ended on the control thread; see Worker for
+/// how values cross.
 class Proxy final : public SessionDirectory, private ProxyLinks {
  public:
   /// Binds all listeners: throws std::system_error when one cannot be. `events` outlives the proxy.
@@ -21,7 +22,8 @@ class Proxy final : public SessionDirectory, private ProxyLinks {
   Proxy& operator=(const Proxy&) = delete;
 
   void start();
-  /// Stops listening; sessions end as they become idle outside a transaction, all of them after `patience`.
+  /// Stops listening; sessions end as they become idle outside a transaction, all of them after
+  /// `patience`.
   void drain(Duration patience);
   [[nodiscard]] bool drained() const noexcept;
   /// Ends the threads; call when drained, or to give up.
@@ -32,15 +34,19 @@ class Proxy final : public SessionDirectory, private ProxyLinks {
   Task<KillReport> carry_out(KillOrder order) override;
 
   [[nodiscard]] const ProxySettings& settings() const noexcept { return settings_; }
-  [[nodiscard]] const std::vector<std::unique_ptr<Worker>>& workers() const noexcept { return workers_; }
+  [[nodiscard]] const std::vector<std::unique_ptr<Worker>>& workers() const noexcept {
+    return workers_;
+  }
   [[nodiscard]] std::uint32_t total_live() const noexcept override;
   [[nodiscard]] bool accepting() const noexcept { return accepting_; }
-  /// The port of each bound address, in the order of the configuration: of interest where that says 0. Before start().
+  /// The port of each bound address, in the order of the configuration: of interest where that says
+  /// 0. Before start().
   [[nodiscard]] std::vector<std::uint16_t> ports() const;
 
  private:
   boost::asio::awaitable<CancelResult> forward_cancel(protocol::CancelKey key, std::size_t listener,
-                                                      CancelSender& cancels, Upstream& upstream) override;
+                                                      CancelSender& cancels,
+                                                      Upstream& upstream) override;
   void place(Accepted accepted);
   [[nodiscard]] Worker* owner(SessionId session) noexcept;
 

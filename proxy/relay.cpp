@@ -1,17 +1,17 @@
 #include "proxy/relay.hpp"
 
-#include <sys/epoll.h>
-#include <unistd.h>
+#include "proxy/clock.hpp"
+
+#include <boost/asio/post.hpp>
 
 #include <algorithm>
 #include <array>
-#include <boost/asio/post.hpp>
 #include <cerrno>
 #include <cstring>
 #include <exception>
+#include <sys/epoll.h>
 #include <system_error>
-
-#include "proxy/clock.hpp"
+#include <unistd.h>
 
 namespace pgleash::proxy {
 namespace {
@@ -41,7 +41,9 @@ Relay::~Relay() {
   if (watch_.is_open()) watch_.release();
 }
 
-void Relay::start() { wait(); }
+void Relay::start() {
+  wait();
+}
 
 void Relay::stop() {
   stopped_ = true;
@@ -49,11 +51,12 @@ void Relay::stop() {
 }
 
 void Relay::wait() {
-  watch_.async_wait(boost::asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& error) {
-    if (error || stopped_) return;
-    batch();
-    wait();
-  });
+  watch_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                    [this](const boost::system::error_code& error) {
+                      if (error || stopped_) return;
+                      batch();
+                      wait();
+                    });
 }
 
 bool Relay::adopt(Session& session) {
@@ -61,23 +64,27 @@ bool Relay::adopt(Session& session) {
     epoll_event event{};
     event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
     event.data.u64 = tag(session, side);
-    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, session.leg(side).fd.get(), &event) != 0) return false;
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, session.leg(side).fd.get(), &event) != 0)
+      return false;
   }
   return true;
 }
 
 void Relay::batch() {
-  std::array<epoll_event, events_per_batch> events;  // NOLINT(cppcoreguidelines-pro-type-member-init): filled by the kernel
+  std::array<epoll_event, events_per_batch>
+      events;  // NOLINT(cppcoreguidelines-pro-type-member-init): filled by the kernel
   const int count = ::epoll_wait(epoll_.get(), events.data(), events_per_batch, 0);
   if (count <= 0) return;
   const Instant now = monotonic_now();
   for (int i = 0; i < count; ++i) {
     const epoll_event& event = events[static_cast<std::size_t>(i)];
-    auto& session = *reinterpret_cast<Session*>(event.data.u64 & ~std::uint64_t{1});  // NOLINT(performance-no-int-to-ptr): set by tag()
+    auto& session = *reinterpret_cast<Session*>(
+        event.data.u64 & ~std::uint64_t{1});  // NOLINT(performance-no-int-to-ptr): set by tag()
     // Earlier events of this batch may have ended it; its memory stays until the batch is over.
     if (session.dead) continue;
     try {
-      on_event(session, (event.data.u64 & 1U) != 0 ? Side::server : Side::client, event.events, now);
+      on_event(session, (event.data.u64 & 1U) != 0 ? Side::server : Side::client, event.events,
+               now);
     } catch (const std::exception&) {
       fail(session, now);
     }
@@ -85,7 +92,8 @@ void Relay::batch() {
 }
 
 void Relay::fail(Session& session, Instant now) noexcept {
-  // No memory for one session's bytes must not cost the others theirs: the edges of this batch come only once.
+  // No memory for one session's bytes must not cost the others theirs: the edges of this batch come
+  // only once.
   try {
     session.client.pending.clear();
     session.server.ended = true;
@@ -101,7 +109,8 @@ void Relay::on_event(Session& session, Side side, std::uint32_t events, Instant 
   if (!leg.fd.open()) return;
   if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) leg.hangup = true;
   if ((events & EPOLLERR) != 0) {
-    // A reset is final even while the leg may not be read (hold, backpressure): nobody is there any more.
+    // A reset is final even while the leg may not be read (hold, backpressure): nobody is there any
+    // more.
     int error = 0;
     socklen_t size = sizeof error;
     ::getsockopt(leg.fd.get(), SOL_SOCKET, SO_ERROR, &error, &size);
@@ -128,8 +137,8 @@ bool Relay::may_read(const Session& session, Side from) const noexcept {
 
 void Relay::pump(Session& session, Side from, Instant now) {
   read_turn(session, from, now);
-  // Answers make room in a full queue of outstanding messages: then a client that was not read may go on, and no edge
-  // will come for what it sent long ago.
+  // Answers make room in a full queue of outstanding messages: then a client that was not read may
+  // go on, and no edge will come for what it sent long ago.
   if (from == Side::server && !session.dead && session.client.readable && !session.queued)
     read_turn(session, Side::client, now);
 }
@@ -193,7 +202,8 @@ void Relay::run_again(Instant now) {
   again_now_.clear();
 }
 
-bool Relay::forward(Session& session, Side to, const std::byte* data, std::size_t size, Instant now) {
+bool Relay::forward(Session& session, Side to, const std::byte* data, std::size_t size,
+                    Instant now) {
   Leg& out = session.leg(to);
   std::size_t sent = 0;
   while (sent < size) {
@@ -223,7 +233,8 @@ void Relay::flush(Session& session, Side side, Instant now) {
   Leg& out = session.leg(side);
   while (!out.pending.empty()) {
     const std::size_t rest = out.pending.end - out.pending.begin;
-    const ssize_t n = ::send(out.fd.get(), out.pending.data.get() + out.pending.begin, rest, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t n = ::send(out.fd.get(), out.pending.data.get() + out.pending.begin, rest,
+                             MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n > 0) {
       out.pending.begin += static_cast<std::uint32_t>(n);
       if (side == Side::client) session.stalled_since = now;
@@ -252,14 +263,16 @@ void Relay::leg_lost(Session& session, Side side, int error, Instant now) {
 }
 
 void Relay::relay_rest(Session& session, Side from, Instant now) {
-  // A reset leaves what came before it in the socket. A client that sent INSERT and Terminate, and closed over an answer
-  // it had not read, ends so; so does a server whose last words are a FATAL error. Directly, the peer would read them.
+  // A reset leaves what came before it in the socket. A client that sent INSERT and Terminate, and
+  // closed over an answer it had not read, ends so; so does a server whose last words are a FATAL
+  // error. Directly, the peer would read them.
   Leg& in = session.leg(from);
   const Side to = other(from);
   while (!session.dead && in.fd.open() && !in.ended && !in.discard && may_read(session, from)) {
     const ssize_t got = ::recv(in.fd.get(), scratch_.get(), scratch_size, MSG_DONTWAIT);
     if (got <= 0) return;
-    const protocol::Bytes onward = host_.observe(session, from, {scratch_.get(), static_cast<std::size_t>(got)}, now);
+    const protocol::Bytes onward =
+        host_.observe(session, from, {scratch_.get(), static_cast<std::size_t>(got)}, now);
     if (onward.empty()) return;
     Leg& out = session.leg(to);
     if (out.discard || !out.fd.open()) continue;
@@ -280,7 +293,8 @@ void Relay::kick(Session& session, Side side, Instant now) {
 bool Relay::inject(Session& session, Side side, std::string_view bytes, Instant now) {
   Leg& leg = session.leg(side);
   if (!leg.fd.open() || leg.shut || !leg.pending.empty()) return false;
-  return forward(session, side, reinterpret_cast<const std::byte*>(bytes.data()), bytes.size(), now);
+  return forward(session, side, reinterpret_cast<const std::byte*>(bytes.data()), bytes.size(),
+                 now);
 }
 
 void Relay::shut(Session& session, Side side) noexcept {

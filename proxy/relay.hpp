@@ -1,22 +1,26 @@
 #pragma once
 
+#include "proxy/session.hpp"
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+
 #include <cstddef>
 #include <memory>
 #include <vector>
 
-#include "proxy/session.hpp"
-
 namespace pgleash::proxy {
 
-/// What the relay tells of its sessions: every byte before it goes on, and each end. Implemented by the worker.
+/// What the relay tells of its sessions: every byte before it goes on, and each end. Implemented by
+/// the worker.
 class RelayHost {
  public:
   virtual ~RelayHost() = default;
-  /// Bytes read from `from`, about to be written to the other side. Returns what to write: those very bytes, or, behind
-  /// a cancel of ours, others in their place, valid until the next call. Nothing: the session is ending.
-  virtual protocol::Bytes observe(Session& session, Side from, protocol::Bytes bytes, Instant now) = 0;
+  /// Bytes read from `from`, about to be written to the other side. Returns what to write: those
+  /// very bytes, or, behind a cancel of ours, others in their place, valid until the next call.
+  /// Nothing: the session is ending.
+  virtual protocol::Bytes observe(Session& session, Side from, protocol::Bytes bytes,
+                                  Instant now) = 0;
   /// End of file on a leg, everything before it forwarded or waiting to be.
   virtual void leg_ended(Session& session, Side side, Instant now) = 0;
   /// Reset, dead peer or any other error on a leg.
@@ -25,12 +29,13 @@ class RelayHost {
   virtual void flushed(Session& session, Side side, Instant now) = 0;
 };
 
-/// Moves the bytes of one worker's sessions. One edge-triggered epoll set, watched by the io_context as a descriptor:
-/// each socket is registered once; bytes are received into one scratch buffer, observed, and sent at once; only what
-/// does not fit is copied, and while it waits the other side is not read (backpressure is structural). A short read
-/// proves a socket empty, so nothing is read just to see EAGAIN. No allocation and no lock per message.
-/// All calls on the worker's thread. Sessions are the worker's; the relay never frees one.
-/// Source: epoll(7), "Level-triggered and edge-triggered".
+/// Moves the bytes of one worker's sessions. One edge-triggered epoll set, watched by the
+/// io_context as a descriptor: each socket is registered once; bytes are received into one scratch
+/// buffer, observed, and sent at once; only what does not fit is copied, and while it waits the
+/// other side is not read (backpressure is structural). A short read proves a socket empty, so
+/// nothing is read just to see EAGAIN. No allocation and no lock per message. All calls on the
+/// worker's thread. Sessions are the worker's; the relay never frees one. Source: epoll(7),
+/// "Level-triggered and edge-triggered".
 class Relay {
  public:
   static constexpr std::size_t scratch_size = 64 * 1024;
@@ -50,9 +55,11 @@ class Relay {
   /// The client is not read until resume(); may be nested.
   void hold(Session& session) noexcept { ++session.holds; }
   void resume(Session& session, Instant now);
-  /// Reads a leg although no edge came: after `discard` was set, or when the phase changed what is done with its bytes.
+  /// Reads a leg although no edge came: after `discard` was set, or when the phase changed what is
+  /// done with its bytes.
   void kick(Session& session, Side side, Instant now);
-  /// Writes own bytes to a leg that has nothing pending; what does not fit waits like any other. False: leg is closed.
+  /// Writes own bytes to a leg that has nothing pending; what does not fit waits like any other.
+  /// False: leg is closed.
   bool inject(Session& session, Side side, std::string_view bytes, Instant now);
   /// Closes our half towards `side`, after what waits for it.
   void shut(Session& session, Side side) noexcept;

@@ -1,22 +1,25 @@
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-#include <memory>
-#include <string>
-
 #include "config/config.hpp"
 #include "protocol/session_tracker.hpp"
 #include "proxy/counters.hpp"
 #include "proxy/session_view.hpp"
 #include "proxy/socket.hpp"
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
 namespace pgleash::proxy {
 
 enum class Side : std::uint8_t { client, server };
-[[nodiscard]] constexpr Side other(Side side) noexcept { return side == Side::client ? Side::server : Side::client; }
+[[nodiscard]] constexpr Side other(Side side) noexcept {
+  return side == Side::client ? Side::server : Side::client;
+}
 
-/// What was read for a leg and does not fit into its socket yet. No buffer belongs to a session that waits for nothing.
+/// What was read for a leg and does not fit into its socket yet. No buffer belongs to a session
+/// that waits for nothing.
 struct Pending {
   std::unique_ptr<std::byte[]> data;
   std::uint32_t begin = 0;
@@ -33,24 +36,28 @@ struct Leg {
   Fd fd;
   Pending pending;        ///< to be written to this leg
   bool readable = false;  ///< may have something to read: set by an edge, cleared by a short read
-  bool hangup = false;    ///< the peer closed or reset: read on until the end, short reads prove nothing
-  bool ended = false;     ///< its end of file, or its error, was seen
-  bool discard = false;   ///< what is read from it goes nowhere; what should be written to it is dropped
-  bool shut = false;      ///< our half towards it is closed
+  bool hangup =
+      false;  ///< the peer closed or reset: read on until the end, short reads prove nothing
+  bool ended = false;  ///< its end of file, or its error, was seen
+  bool discard =
+      false;  ///< what is read from it goes nowhere; what should be written to it is dropped
+  bool shut = false;  ///< our half towards it is closed
 };
 
-/// Something on the worker's thread that waits for a session to move on. Lives in the waiting coroutine's frame.
+/// Something on the worker's thread that waits for a session to move on. Lives in the waiting
+/// coroutine's frame.
 class SessionWaiter {
  public:
   virtual ~SessionWaiter() = default;
   virtual void state_changed() = 0;
-  /// The server's end of file was seen, or the session ended otherwise; the waiter is not called again.
+  /// The server's end of file was seen, or the session ended otherwise; the waiter is not called
+  /// again.
   virtual void session_over(bool server_eof) = 0;
 };
 
 /// Where a session stands in its life.
 enum class SessionPhase : std::uint8_t {
-  login,      ///< startup packet forwarded, no ReadyForQuery yet
+  login,  ///< startup packet forwarded, no ReadyForQuery yet
   up,
   ending,     ///< ended by us: waits for the server's end of file, everything read is dropped
   lingering,  ///< the server leg is gone; the client gets time to read what was written
@@ -58,10 +65,13 @@ enum class SessionPhase : std::uint8_t {
 
 /// One frontend socket and one backend socket. Owned by its worker, touched on its thread only.
 struct Session {
-  Session(SessionId session, protocol::StatementTexts& texts, Instant now) : id(session), tracker(texts, now) {}
+  Session(SessionId session, protocol::StatementTexts& texts, Instant now)
+      : id(session), tracker(texts, now) {}
 
   [[nodiscard]] Leg& leg(Side side) noexcept { return side == Side::client ? client : server; }
-  [[nodiscard]] const Leg& leg(Side side) const noexcept { return side == Side::client ? client : server; }
+  [[nodiscard]] const Leg& leg(Side side) const noexcept {
+    return side == Side::client ? client : server;
+  }
 
   SessionId id;
   Leg client;
@@ -73,17 +83,19 @@ struct Session {
   const config::Server* upstream = nullptr;    ///< outlives the session
   ServerCounters* counters = nullptr;
   SessionWaiter* waiter = nullptr;
-  std::unique_ptr<const std::string> cancel_error;  ///< goes to the client in place of the 57014 that our cancel causes
-  Instant stalled_since{};                     ///< the epoch: nothing waits for the client
-  Instant deadline{};                          ///< of the phase, or of the grace for a client that went away; the epoch: none
-  std::uint16_t holds = 0;                     ///< the client is not read while above 0
+  std::unique_ptr<const std::string>
+      cancel_error;         ///< goes to the client in place of the 57014 that our cancel causes
+  Instant stalled_since{};  ///< the epoch: nothing waits for the client
+  Instant
+      deadline{};  ///< of the phase, or of the grace for a client that went away; the epoch: none
+  std::uint16_t holds = 0;  ///< the client is not read while above 0
   SessionPhase phase = SessionPhase::login;
   EndCause cause = EndCause::server_close;
-  bool client_lost = false;                    ///< FIN without Terminate, reset, or dead peer
+  bool client_lost = false;  ///< FIN without Terminate, reset, or dead peer
   bool terminate_seen = false;
   bool counted_login = false;
-  bool queued = false;                         ///< on the relay's list of sessions with more to read
-  bool dead = false;                           ///< off the registry, memory is freed after the batch
+  bool queued = false;  ///< on the relay's list of sessions with more to read
+  bool dead = false;    ///< off the registry, memory is freed after the batch
 };
 
 }  // namespace pgleash::proxy

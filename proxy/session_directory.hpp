@@ -1,19 +1,20 @@
 #pragma once
 
-#include <boost/asio/awaitable.hpp>
-#include <optional>
-#include <vector>
-
 #include "proxy/kill_order.hpp"
 #include "proxy/session_view.hpp"
+
+#include <boost/asio/awaitable.hpp>
+
+#include <optional>
+#include <vector>
 
 namespace pgleash::proxy {
 
 template <class T>
 using Task = boost::asio::awaitable<T>;
 
-/// The watchdog's way to the sessions of one server: asks their threads, awaits values. Implemented by the proxy;
-/// call from the control thread.
+/// The watchdog's way to the sessions of one server: asks their threads, awaits values. Implemented
+/// by the proxy; call from the control thread.
 class SessionDirectory {
  public:
   virtual ~SessionDirectory() = default;

@@ -1,15 +1,16 @@
 #include "proxy/session_table.hpp"
 
-#include <algorithm>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
-#include <boost/asio/post.hpp>
-#include <cstring>
-
 #include "protocol/encode.hpp"
 #include "proxy/cancel_error.hpp"
 #include "proxy/clock.hpp"
 #include "proxy/in_band_step.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+
+#include <algorithm>
+#include <cstring>
 
 namespace pgleash::proxy {
 
@@ -19,18 +20,26 @@ namespace {
 
 constexpr unsigned worker_shift = 48;
 
-double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
+double seconds(Duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
 
-std::size_t index(EndCause cause) { return static_cast<std::size_t>(cause); }
+std::size_t index(EndCause cause) {
+  return static_cast<std::size_t>(cause);
+}
 
 std::size_t sqlstate_class(std::string_view sqlstate) {
-  const auto known = std::find(sqlstate_classes.begin(), sqlstate_classes.end(), sqlstate.substr(0, 2));
-  return std::min(static_cast<std::size_t>(known - sqlstate_classes.begin()), sqlstate_classes.size() - 1);
+  const auto known =
+      std::find(sqlstate_classes.begin(), sqlstate_classes.end(), sqlstate.substr(0, 2));
+  return std::min(static_cast<std::size_t>(known - sqlstate_classes.begin()),
+                  sqlstate_classes.size() - 1);
 }
 
 std::string to_bytes(const ErrorNotice& notice) {
-  return protocol::error_response(
-      {.sqlstate = notice.sqlstate, .message = notice.message, .detail = notice.detail, .hint = notice.hint});
+  return protocol::error_response({.sqlstate = notice.sqlstate,
+                                   .message = notice.message,
+                                   .detail = notice.detail,
+                                   .hint = notice.hint});
 }
 
 }  // namespace
@@ -54,8 +63,8 @@ class SessionTable::Events final : public protocol::TrackerEvents {
     who->application_name = value;
     // A later SET changes what is shown, not what rules and metrics call the session.
     if (session_.phase == SessionPhase::login)
-      who->application =
-          table_.settings_.names.resolve(value, session_.listener->application, who->user, who->database);
+      who->application = table_.settings_.names.resolve(value, session_.listener->application,
+                                                        who->user, who->database);
     session_.who = std::move(who);
   }
 
@@ -70,10 +79,11 @@ class SessionTable::Events final : public protocol::TrackerEvents {
   Session& session_;
 };
 
-SessionTable::SessionTable(boost::asio::io_context& context, std::uint16_t worker, const ProxySettings& settings,
-                           CancelSender& cancels, ProxyEvents& events, std::vector<ServerCounters>& servers,
-                           std::vector<ListenerCounters>& listeners, std::atomic<std::uint32_t>& live,
-                           std::function<void()> deadline_set)
+SessionTable::SessionTable(boost::asio::io_context& context, std::uint16_t worker,
+                           const ProxySettings& settings, CancelSender& cancels,
+                           ProxyEvents& events, std::vector<ServerCounters>& servers,
+                           std::vector<ListenerCounters>& listeners,
+                           std::atomic<std::uint32_t>& live, std::function<void()> deadline_set)
     : context_(context),
       settings_(settings),
       cancels_(cancels),
@@ -124,9 +134,11 @@ void SessionTable::session_up(Session& session) {
 
 // ---------------------------------------------------------------- every byte
 
-protocol::Bytes SessionTable::observe(Session& session, Side from, protocol::Bytes bytes, Instant now) {
+protocol::Bytes SessionTable::observe(Session& session, Side from, protocol::Bytes bytes,
+                                      Instant now) {
   if (session.phase == SessionPhase::ending || session.phase == SessionPhase::lingering) return {};
-  return from == Side::client ? observe_client(session, bytes, now) : observe_server(session, bytes, now);
+  return from == Side::client ? observe_client(session, bytes, now)
+                              : observe_server(session, bytes, now);
 }
 
 protocol::Bytes SessionTable::observe_client(Session& session, protocol::Bytes bytes, Instant now) {
@@ -135,8 +147,9 @@ protocol::Bytes SessionTable::observe_client(Session& session, protocol::Bytes b
   const protocol::Changes changes = session.tracker.on_frontend(bytes, now, events);
   if (changes.terminate) session.terminate_seen = true;
   if (changes.unframeable) {
-    const ErrorNotice notice{"08P01", "invalid message length from client",
-                             "pgleash ends a session whose messages cannot be told apart, as PostgreSQL does", ""};
+    const ErrorNotice notice{
+        "08P01", "invalid message length from client",
+        "pgleash ends a session whose messages cannot be told apart, as PostgreSQL does", ""};
     (void)tell_client(session, notice, now);
     over(session, EndCause::client_abort, false, "invalid message length", now);
     session.server.fd.close();
@@ -163,13 +176,16 @@ protocol::Bytes SessionTable::observe_server(Session& session, protocol::Bytes b
     const config::RequireChallenge policy = session.listener->require_challenge;
     if (policy == config::RequireChallenge::always ||
         (policy == config::RequireChallenge::remote && !session.who->client_is_local)) {
-      refuse_login(session, AcceptResult::no_challenge,
-                   {"28000", "login refused: the server accepted it without asking for a password or other proof",
-                    "pg_hba.conf sees the address of pgleash, not of the client: a trust, peer or ident line there "
-                    "would let anybody in",
-                    "give the server's pg_hba.conf a line with scram-sha-256 for pgleash's address, or set "
-                    "require_challenge on the listener"},
-                   now);
+      refuse_login(
+          session, AcceptResult::no_challenge,
+          {"28000",
+           "login refused: the server accepted it without asking for a password or other proof",
+           "pg_hba.conf sees the address of pgleash, not of the client: a trust, peer or ident "
+           "line there "
+           "would let anybody in",
+           "give the server's pg_hba.conf a line with scram-sha-256 for pgleash's address, or set "
+           "require_challenge on the listener"},
+          now);
       return {};
     }
   }
@@ -179,19 +195,22 @@ protocol::Bytes SessionTable::observe_server(Session& session, protocol::Bytes b
   if (before_transaction != protocol::TransactionStatus::idle &&
       facts.transaction == protocol::TransactionStatus::idle)
     session.counters->transaction_duration.observe(seconds(now - before_since));
-  if (facts.anomalies != before_anomalies) session.counters->anomalies.add(facts.anomalies - before_anomalies);
+  if (facts.anomalies != before_anomalies)
+    session.counters->anomalies.add(facts.anomalies - before_anomalies);
   if (changes.fatal) session.cause = EndCause::server_error;
   // A pipeline stays busy from one request to the next: who waits for the last one is told of each.
   const bool moved = changes.state || facts.outstanding != before_outstanding;
   if (moved && session.waiter != nullptr) session.waiter->state_changed();
-  if (session.cancel_error != nullptr && whole && replace_cancel_error(bytes, *session.cancel_error, rewritten_)) {
+  if (session.cancel_error != nullptr && whole &&
+      replace_cancel_error(bytes, *session.cancel_error, rewritten_)) {
     session.cancel_error.reset();
     return std::as_bytes(std::span{rewritten_});
   }
   return bytes;
 }
 
-void SessionTable::refuse_login(Session& session, AcceptResult result, const ErrorNotice& notice, Instant now) {
+void SessionTable::refuse_login(Session& session, AcceptResult result, const ErrorNotice& notice,
+                                Instant now) {
   const auto listener = static_cast<std::size_t>(session.listener - settings_.listeners.data());
   listeners_[listener].connections[static_cast<std::size_t>(result)].add();
   events_.refused(session.listener->name, session.who->client, result, notice.message);
@@ -272,7 +291,8 @@ void SessionTable::client_left(Session& session, bool reset, Instant now) {
     return;
   }
   if (session.terminate_seen) {
-    // Terminate behind work finishes, as it does directly: read the server to its end, whoever listens.
+    // Terminate behind work finishes, as it does directly: read the server to its end, whoever
+    // listens.
     session.cause = EndCause::client_terminate;
     session.server.discard = reset;
     if (reset) relay_.kick(session, Side::server, now);
@@ -283,7 +303,8 @@ void SessionTable::client_left(Session& session, bool reset, Instant now) {
   if (!reset) relay_.shut(session, Side::server);
   const bool works = server_may_work(session.tracker.facts().state);
   if (!works) {
-    // The server reads: it sees the end by itself. After a reset there is nobody to hand its answer to.
+    // The server reads: it sees the end by itself. After a reset there is nobody to hand its answer
+    // to.
     if (reset) {
       over(session, session.cause, false, "client gone", now);
       bury(session);
@@ -300,9 +321,12 @@ void SessionTable::client_left(Session& session, bool reset, Instant now) {
 void SessionTable::stop_abandoned_query(Session& session, Instant now) {
   const bool reset = !session.client.fd.open();
   const auto& facts = session.tracker.facts();
-  const bool out_of_reach = session.who->replication || (settings_.spare_superusers && facts.superuser_at_login);
-  if (session.listener->on_client_gone == config::OnClientGone::finish || out_of_reach || facts.commit_outstanding) {
-    // Nobody may take back a COMMIT half way. It finishes, its answer goes nowhere, and the server finds nobody behind it.
+  const bool out_of_reach =
+      session.who->replication || (settings_.spare_superusers && facts.superuser_at_login);
+  if (session.listener->on_client_gone == config::OnClientGone::finish || out_of_reach ||
+      facts.commit_outstanding) {
+    // Nobody may take back a COMMIT half way. It finishes, its answer goes nowhere, and the server
+    // finds nobody behind it.
     session.server.discard = reset;
     relay_.shut(session, Side::server);
     if (reset) {
@@ -327,8 +351,8 @@ void SessionTable::stop_abandoned_query(Session& session, Instant now) {
   (void)reset_and_cancel(session, nullptr, session.cause, CancelOrigin::client_gone, now);
 }
 
-bool SessionTable::reset_and_cancel(Session& session, const ErrorNotice* notice, EndCause cause, CancelOrigin origin,
-                                    Instant now) {
+bool SessionTable::reset_and_cancel(Session& session, const ErrorNotice* notice, EndCause cause,
+                                    CancelOrigin origin, Instant now) {
   const CancelTarget target = cancel_target(session.server.fd.get());
   const protocol::CancelKey key = session.key;
   ServerCounters* counters = session.counters;
@@ -352,7 +376,8 @@ void SessionTable::server_left(Session& session, bool end_of_file, Instant now) 
     const auto listener = static_cast<std::size_t>(session.listener - settings_.listeners.data());
     listeners_[listener].connections[static_cast<std::size_t>(AcceptResult::server_refused)].add();
   }
-  if (session.terminate_seen && session.phase == SessionPhase::up) session.cause = EndCause::client_terminate;
+  if (session.terminate_seen && session.phase == SessionPhase::up)
+    session.cause = EndCause::client_terminate;
   over(session, session.cause, end_of_file, {}, now);
   linger_client(session, now);
 }
@@ -366,7 +391,8 @@ bool SessionTable::tell_client(Session& session, const ErrorNotice& notice, Inst
   return relay_.inject(session, Side::client, to_bytes(notice), now);
 }
 
-bool SessionTable::end_waiting(Session& session, const ErrorNotice& notice, bool copy_in, EndCause cause, Instant now) {
+bool SessionTable::end_waiting(Session& session, const ErrorNotice& notice, bool copy_in,
+                               EndCause cause, Instant now) {
   session.phase = SessionPhase::ending;
   session.cause = cause;
   session.client.discard = true;
@@ -386,7 +412,8 @@ bool SessionTable::end_waiting(Session& session, const ErrorNotice& notice, bool
   return told;
 }
 
-bool SessionTable::reset_server(Session& session, const ErrorNotice* notice, EndCause cause, Instant now) {
+bool SessionTable::reset_server(Session& session, const ErrorNotice* notice, EndCause cause,
+                                Instant now) {
   session.cause = cause;
   const bool told = notice != nullptr && tell_client(session, *notice, now);
   if (session.dead) return told;
@@ -397,7 +424,8 @@ bool SessionTable::reset_server(Session& session, const ErrorNotice* notice, End
   return told;
 }
 
-void SessionTable::over(Session& session, EndCause cause, bool server_eof, std::string_view detail, Instant now) {
+void SessionTable::over(Session& session, EndCause cause, bool server_eof, std::string_view detail,
+                        Instant now) {
   if (session.phase == SessionPhase::lingering) return;
   const bool was_up = session.phase != SessionPhase::login;
   session.phase = SessionPhase::lingering;
@@ -410,11 +438,18 @@ void SessionTable::over(Session& session, EndCause cause, bool server_eof, std::
   if (was_up) {
     session.counters->ends[index(cause)].add();
     session.counters->session_duration.observe(seconds(now - session.who->connected));
-    SessionEnd end{session.id,           cause, protocol::name(facts.state), now - session.who->connected, facts.frontend_bytes,
-                   facts.backend_bytes, facts.anomalies, detail};
+    SessionEnd end{session.id,
+                   cause,
+                   protocol::name(facts.state),
+                   now - session.who->connected,
+                   facts.frontend_bytes,
+                   facts.backend_bytes,
+                   facts.anomalies,
+                   detail};
     events_.session_closed(*session.who, end);
   }
-  if (SessionWaiter* waiter = std::exchange(session.waiter, nullptr)) waiter->session_over(server_eof);
+  if (SessionWaiter* waiter = std::exchange(session.waiter, nullptr))
+    waiter->session_over(server_eof);
 }
 
 void SessionTable::linger_client(Session& session, Instant now) {
@@ -425,10 +460,13 @@ void SessionTable::linger_client(Session& session, Instant now) {
     return;
   }
   relay_.shut(session, Side::client);
-  // What still waits for a slow reader is the end of a result: it gets as long as TCP itself would give it.
-  watch(session, now + (session.client.pending.empty() ? linger : Duration{session.listener->keepalive.user_timeout}));
-  // The client may already have closed, or hold bytes that were never read: closing over them would reset the
-  // connection and take the last message away from it.
+  // What still waits for a slow reader is the end of a result: it gets as long as TCP itself would
+  // give it.
+  watch(session, now + (session.client.pending.empty()
+                            ? linger
+                            : Duration{session.listener->keepalive.user_timeout}));
+  // The client may already have closed, or hold bytes that were never read: closing over them would
+  // reset the connection and take the last message away from it.
   relay_.kick(session, Side::client, now);
 }
 
@@ -471,7 +509,8 @@ bool SessionTable::tick(Instant now) {
   if (drain_deadline_) {
     std::vector<Session*> all;
     for (const auto& [key, session] : sessions_)
-      if (session->phase == SessionPhase::up || session->phase == SessionPhase::login) all.push_back(session.get());
+      if (session->phase == SessionPhase::up || session->phase == SessionPhase::login)
+        all.push_back(session.get());
     for (Session* session : all) end_for_drain(*session, now);
   }
   return !watched_.empty() || (drain_deadline_ && !sessions_.empty());
@@ -486,7 +525,8 @@ bool SessionTable::on_deadline(Session& session, Instant now) {
                    now);
       return true;
     case SessionPhase::up:
-      if (session.client_lost && server_may_work(session.tracker.facts().state)) stop_abandoned_query(session, now);
+      if (session.client_lost && server_may_work(session.tracker.facts().state))
+        stop_abandoned_query(session, now);
       return true;
     case SessionPhase::ending:
       close_with_reset(session.server.fd);
@@ -506,16 +546,19 @@ void SessionTable::drain(Instant deadline, Instant now) {
 
 void SessionTable::end_for_drain(Session& session, Instant now) {
   const auto& facts = session.tracker.facts();
-  const bool idle = facts.state == SessionState::idle && !facts.half_message && unread_bytes(session.client.fd.get()) == 0;
+  const bool idle = facts.state == SessionState::idle && !facts.half_message &&
+                    unread_bytes(session.client.fd.get()) == 0;
   const bool late = now >= *drain_deadline_;
   if (!idle && !late) return;
   if (session.phase == SessionPhase::login) {
-    refuse_login(session, AcceptResult::draining, {"57P03", "pgleash is shutting down", "", "connect again"}, now);
+    refuse_login(session, AcceptResult::draining,
+                 {"57P03", "pgleash is shutting down", "", "connect again"}, now);
     return;
   }
   const ErrorNotice notice{"57P01", "terminating connection due to administrator command",
                            "pgleash is shutting down", "connect again"};
-  const bool whole = session.server.pending.empty() && session.tracker.at_boundary(protocol::Direction::to_backend);
+  const bool whole = session.server.pending.empty() &&
+                     session.tracker.at_boundary(protocol::Direction::to_backend);
   switch (first_step(KillAction::terminate, facts.state, !session.client.pending.empty(), whole)) {
     case InBandStep::end_waiting:
       (void)end_waiting(session, notice, false, EndCause::drain, now);
@@ -566,7 +609,8 @@ std::optional<StatementEvidence> SessionTable::evidence(SessionId id) const {
   if (found == sessions_.end()) return std::nullopt;
   const auto& last = found->second->tracker.last_statement();
   const auto& first = found->second->tracker.first_of_transaction();
-  return StatementEvidence{std::string{last.text()}, std::string{first.text()}, last.truncated(), first.truncated()};
+  return StatementEvidence{std::string{last.text()}, std::string{first.text()}, last.truncated(),
+                           first.truncated()};
 }
 
 }  // namespace pgleash::proxy

@@ -1,18 +1,19 @@
 #pragma once
 
-#include <atomic>
-#include <boost/asio/io_context.hpp>
-#include <functional>
-#include <memory>
-#include <optional>
-#include <unordered_map>
-#include <vector>
-
 #include "proxy/cancel_sender.hpp"
 #include "proxy/events.hpp"
 #include "proxy/kill_order.hpp"
 #include "proxy/relay.hpp"
 #include "proxy/settings.hpp"
+
+#include <boost/asio/io_context.hpp>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
 
 namespace pgleash::proxy {
 
@@ -24,8 +25,9 @@ struct NewSession {
   std::size_t listener = 0;  ///< index in ProxySettings
 };
 
-/// The sessions of one worker: what happens between the first forwarded byte and the last, and how each one ends.
-/// Every session ends in one place, with one EndCause. All calls on the worker's thread.
+/// The sessions of one worker: what happens between the first forwarded byte and the last, and how
+/// each one ends. Every session ends in one place, with one EndCause. All calls on the worker's
+/// thread.
 class SessionTable final : private RelayHost {
  public:
   /// Time a client gets to read what was written before its socket is closed.
@@ -33,12 +35,12 @@ class SessionTable final : private RelayHost {
   /// Time a server gets to close after our Terminate before its leg is reset.
   static constexpr Duration terminate_wait = std::chrono::seconds{1};
 
-  /// `live` counts sessions and logins of this worker for placement; `deadline_set` is called when tick() is wanted
-  /// soon; all references outlive the table.
-  SessionTable(boost::asio::io_context& context, std::uint16_t worker, const ProxySettings& settings,
-               CancelSender& cancels, ProxyEvents& events, std::vector<ServerCounters>& servers,
-               std::vector<ListenerCounters>& listeners, std::atomic<std::uint32_t>& live,
-               std::function<void()> deadline_set);
+  /// `live` counts sessions and logins of this worker for placement; `deadline_set` is called when
+  /// tick() is wanted soon; all references outlive the table.
+  SessionTable(boost::asio::io_context& context, std::uint16_t worker,
+               const ProxySettings& settings, CancelSender& cancels, ProxyEvents& events,
+               std::vector<ServerCounters>& servers, std::vector<ListenerCounters>& listeners,
+               std::atomic<std::uint32_t>& live, std::function<void()> deadline_set);
   ~SessionTable() override;
 
   void start() { relay_.start(); }
@@ -56,16 +58,20 @@ class SessionTable final : private RelayHost {
 
   /// Deadlines of logins, graces and lingering; drain. True while any of them is set.
   bool tick(Instant now);
-  /// From now on sessions end as soon as they are idle outside a transaction; at `deadline` all that are left.
+  /// From now on sessions end as soon as they are idle outside a transaction; at `deadline` all
+  /// that are left.
   void drain(Instant deadline, Instant now);
 
   // The kill path: see KillExecutor for the checks that must come before.
-  /// Tells the client, sends Terminate (after CopyFail when `copy_reason` is given), waits for the server's end of file.
-  bool end_waiting(Session& session, const ErrorNotice& notice, bool copy_in, EndCause cause, Instant now);
+  /// Tells the client, sends Terminate (after CopyFail when `copy_reason` is given), waits for the
+  /// server's end of file.
+  bool end_waiting(Session& session, const ErrorNotice& notice, bool copy_in, EndCause cause,
+                   Instant now);
   /// Tells the client when a message boundary allows it, and resets the server leg.
   bool reset_server(Session& session, const ErrorNotice* notice, EndCause cause, Instant now);
   /// The same, and a CancelRequest behind it, in that order.
-  bool reset_and_cancel(Session& session, const ErrorNotice* notice, EndCause cause, CancelOrigin origin, Instant now);
+  bool reset_and_cancel(Session& session, const ErrorNotice* notice, EndCause cause,
+                        CancelOrigin origin, Instant now);
   Relay& relay() noexcept { return relay_; }
 
  private:
@@ -84,7 +90,8 @@ class SessionTable final : private RelayHost {
   void stop_abandoned_query(Session& session, Instant now);
   void server_left(Session& session, bool end_of_file, Instant now);
   bool tell_client(Session& session, const ErrorNotice& notice, Instant now);
-  void over(Session& session, EndCause cause, bool server_eof, std::string_view detail, Instant now);
+  void over(Session& session, EndCause cause, bool server_eof, std::string_view detail,
+            Instant now);
   void linger_client(Session& session, Instant now);
   void bury(Session& session);
   void end_for_drain(Session& session, Instant now);

@@ -1,5 +1,8 @@
 #pragma once
 
+#include "protocol/session_tracker.hpp"
+#include "protocol/types.hpp"
+
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -7,34 +10,36 @@
 #include <string>
 #include <vector>
 
-#include "protocol/session_tracker.hpp"
-#include "protocol/types.hpp"
-
 /// What the rest of the program may know of the proxy's sessions: values only.
 namespace pgleash::proxy {
 
 /// Unique for the life of the process; the worker's index is in the upper 16 bits.
 enum class SessionId : std::uint64_t {};
 
-[[nodiscard]] constexpr std::uint64_t number(SessionId id) noexcept { return static_cast<std::uint64_t>(id); }
+[[nodiscard]] constexpr std::uint64_t number(SessionId id) noexcept {
+  return static_cast<std::uint64_t>(id);
+}
 
-/// An IP address and port; for a Unix socket the address is empty and the port -1, as pg_stat_activity shows it.
+/// An IP address and port; for a Unix socket the address is empty and the port -1, as
+/// pg_stat_activity shows it.
 struct Endpoint {
   std::string address;
   std::int32_t port = -1;
   bool operator==(const Endpoint&) const = default;
 };
 
-/// What does not change while a session lives, or so seldom that a new value is made for it. Shared, immutable.
+/// What does not change while a session lives, or so seldom that a new value is made for it.
+/// Shared, immutable.
 struct SessionIdentity {
   std::string listener;
   std::string server;
   Endpoint client;
   std::string user;
   std::string database;
-  std::string application_name;  ///< as the server reports it (ParameterStatus), else as the startup packet had it
+  std::string application_name;  ///< as the server reports it (ParameterStatus), else as the
+                                 ///< startup packet had it
   std::string application;       ///< what rules and metrics call it: see [identity]
-  Endpoint leg;                  ///< our end of the server leg: client_addr and client_port in pg_stat_activity
+  Endpoint leg;  ///< our end of the server leg: client_addr and client_port in pg_stat_activity
   std::optional<protocol::BackendPid> pid;  ///< from BackendKeyData
   bool cancel_key = false;
   bool replication = false;
@@ -48,13 +53,15 @@ struct SessionView {
   SessionId id{};
   std::shared_ptr<const SessionIdentity> who;
   protocol::SessionFacts facts;
-  Instant stalled_since{};  ///< since when the client takes nothing of what waits for it; the epoch when nothing waits
+  Instant stalled_since{};  ///< since when the client takes nothing of what waits for it; the epoch
+                            ///< when nothing waits
   bool ending = false;      ///< an end is under way: not judged again
 };
 
-/// What a verdict's reader wants to know and a view does not carry, as it costs memory. Fetched for few sessions.
+/// What a verdict's reader wants to know and a view does not carry, as it costs memory. Fetched for
+/// few sessions.
 struct StatementEvidence {
-  std::string last_statement;         ///< first StatementTexts::max_text bytes; empty: unknown
+  std::string last_statement;  ///< first StatementTexts::max_text bytes; empty: unknown
   std::string first_of_transaction;
   bool last_truncated = false;
   bool first_truncated = false;

@@ -1,14 +1,15 @@
 #pragma once
 
-#include <string>
-#include <vector>
-
 #include "config/config.hpp"
 #include "proxy/identity.hpp"
 
+#include <string>
+#include <vector>
+
 namespace pgleash::proxy {
 
-/// What the workers need of the configuration. Immutable, shared by all threads; outlives every session.
+/// What the workers need of the configuration. Immutable, shared by all threads; outlives every
+/// session.
 struct ProxySettings {
   explicit ProxySettings(const config::Config& config)
       : process(config.process),
@@ -29,7 +30,7 @@ struct ProxySettings {
   std::vector<config::Server> servers;
   std::vector<std::size_t> server_of;  ///< index of each listener's server
   config::Mode mode;
-  bool spare_superusers;               ///< [protect] superusers: their abandoned queries are left alone too
+  bool spare_superusers;  ///< [protect] superusers: their abandoned queries are left alone too
   ApplicationNames names;
 };
 

@@ -1,17 +1,16 @@
 #include "proxy/socket.hpp"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
+#include "config/network.hpp"
 
 #include <algorithm>
+#include <arpa/inet.h>
 #include <array>
 #include <cstring>
-
-#include "config/network.hpp"
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 namespace pgleash::proxy {
 namespace {
@@ -21,7 +20,8 @@ void set_int(int fd, int level, int option, int value) noexcept {
 }
 
 int whole_seconds(config::Duration duration) noexcept {
-  return static_cast<int>(std::max<std::int64_t>(1, std::chrono::ceil<std::chrono::seconds>(duration).count()));
+  return static_cast<int>(
+      std::max<std::int64_t>(1, std::chrono::ceil<std::chrono::seconds>(duration).count()));
 }
 
 bool is_tcp(int fd) noexcept {
@@ -61,7 +61,8 @@ std::size_t unread_bytes(int fd) noexcept {
 }
 
 std::size_t unsent_bytes(int fd) noexcept {
-  // TCP: what is not even sent, that is, what the peer has no room for; the rest may wait for a delayed ACK only.
+  // TCP: what is not even sent, that is, what the peer has no room for; the rest may wait for a
+  // delayed ACK only.
   int waiting = 0;
   if (::ioctl(fd, is_tcp(fd) ? SIOCOUTQNSD : TIOCOUTQ, &waiting) != 0) return 0;
   return static_cast<std::size_t>(std::max(0, waiting));
@@ -98,7 +99,8 @@ Endpoint local_endpoint(int fd) {
 sockaddr_storage peer_address(int fd) noexcept {
   sockaddr_storage address{};
   socklen_t size = sizeof address;
-  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) address.ss_family = AF_UNSPEC;
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0)
+    address.ss_family = AF_UNSPEC;
   return address;
 }
 
@@ -117,7 +119,8 @@ bool is_local(const sockaddr_storage& address) noexcept {
   return address.ss_family == AF_UNIX;
 }
 
-bool is_allowed(const sockaddr_storage& address, const std::vector<config::Network>& networks) noexcept {
+bool is_allowed(const sockaddr_storage& address,
+                const std::vector<config::Network>& networks) noexcept {
   std::array<std::uint8_t, 16> bytes{};
   bool v6 = false;
   if (address.ss_family == AF_INET) {
@@ -132,8 +135,9 @@ bool is_allowed(const sockaddr_storage& address, const std::vector<config::Netwo
   } else {
     return address.ss_family == AF_UNIX;
   }
-  return std::any_of(networks.begin(), networks.end(),
-                     [&](const config::Network& network) { return config::contains(network, bytes, v6); });
+  return std::any_of(networks.begin(), networks.end(), [&](const config::Network& network) {
+    return config::contains(network, bytes, v6);
+  });
 }
 
 std::string unix_socket_path(const config::Address& address) {

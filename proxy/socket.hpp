@@ -1,14 +1,14 @@
 #pragma once
 
-#include <sys/socket.h>
-
-#include <boost/asio/generic/stream_protocol.hpp>
-#include <string>
-#include <utility>
-
 #include "config/config.hpp"
 #include "protocol/types.hpp"
 #include "proxy/session_view.hpp"
+
+#include <boost/asio/generic/stream_protocol.hpp>
+
+#include <string>
+#include <sys/socket.h>
+#include <utility>
 
 namespace pgleash::proxy {
 
@@ -38,11 +38,13 @@ class Fd {
   int fd_ = -1;
 };
 
-/// TCP_NODELAY, keepalive and TCP_USER_TIMEOUT; does nothing to a Unix socket. Both keepalive and user timeout, since
-/// the one is silent while data is in flight and the other while there is none (FACTS.md section 6).
+/// TCP_NODELAY, keepalive and TCP_USER_TIMEOUT; does nothing to a Unix socket. Both keepalive and
+/// user timeout, since the one is silent while data is in flight and the other while there is none
+/// (FACTS.md section 6).
 void set_leg_options(int fd, const config::Keepalive& keepalive) noexcept;
 
-/// Closes with a reset: the peer sees at once that nothing more will come, and bytes on their way are dropped.
+/// Closes with a reset: the peer sees at once that nothing more will come, and bytes on their way
+/// are dropped.
 void close_with_reset(Fd& fd) noexcept;
 
 /// Bytes that can be read without waiting. 0 also when the peer has closed.
@@ -57,7 +59,8 @@ void close_with_reset(Fd& fd) noexcept;
 /// True for a Unix socket and for loopback addresses.
 [[nodiscard]] bool is_local(const sockaddr_storage& address) noexcept;
 /// True when one of the networks holds the address; a Unix socket is always allowed.
-[[nodiscard]] bool is_allowed(const sockaddr_storage& address, const std::vector<config::Network>& networks) noexcept;
+[[nodiscard]] bool is_allowed(const sockaddr_storage& address,
+                              const std::vector<config::Network>& networks) noexcept;
 
 /// "10.1.2.3:5432", "[::1]:5432", or the path of the Unix socket.
 [[nodiscard]] std::string to_text(const config::Address& address);

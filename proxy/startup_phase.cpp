@@ -1,17 +1,18 @@
 #include "proxy/startup_phase.hpp"
 
-#include <algorithm>
-#include <array>
+#include "protocol/encode.hpp"
+#include "proxy/clock.hpp"
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
-#include <cstring>
 
-#include "protocol/encode.hpp"
-#include "proxy/clock.hpp"
+#include <algorithm>
+#include <array>
+#include <cstring>
 
 namespace pgleash::proxy {
 
@@ -26,7 +27,8 @@ constexpr std::size_t shortest_message = 8;
 
 }  // namespace
 
-/// One connection in this phase. Lives in its coroutine's frame; the list knows it for deadlines and for making room.
+/// One connection in this phase. Lives in its coroutine's frame; the list knows it for deadlines
+/// and for making room.
 struct StartupPhase::Starting {
   Starting(StartupPhase& phase, Accepted& accepted)
       : owner(phase),
@@ -64,10 +66,10 @@ struct StartupPhase::Starting {
   Entry place;
 };
 
-StartupPhase::StartupPhase(asio::io_context& context, const ProxySettings& settings, SessionTable& sessions,
-                           Upstream& upstream, CancelSender& cancels, ProxyEvents& events,
-                           std::vector<ListenerCounters>& listeners, unsigned workers, std::atomic<std::uint32_t>& live,
-                           ProxyLinks& links)
+StartupPhase::StartupPhase(asio::io_context& context, const ProxySettings& settings,
+                           SessionTable& sessions, Upstream& upstream, CancelSender& cancels,
+                           ProxyEvents& events, std::vector<ListenerCounters>& listeners,
+                           unsigned workers, std::atomic<std::uint32_t>& live, ProxyLinks& links)
     : context_(context),
       settings_(settings),
       sessions_(sessions),
@@ -105,8 +107,9 @@ void StartupPhase::stop() {
 
 bool StartupPhase::make_room() {
   if (starting_.size() + sessions_.logins() <= max_logins_) return true;
-  const auto oldest = std::find_if(starting_.begin(), std::prev(starting_.end()),
-                                   [](const Starting* one) { return one->silent && !one->gave_up; });
+  const auto oldest =
+      std::find_if(starting_.begin(), std::prev(starting_.end()),
+                   [](const Starting* one) { return one->silent && !one->gave_up; });
   if (oldest == std::prev(starting_.end())) return false;
   (*oldest)->give_up(AcceptResult::login_limit);
   return true;
@@ -114,7 +117,7 @@ bool StartupPhase::make_room() {
 
 void StartupPhase::count(const Starting& self, AcceptResult result, std::string_view why) {
   listeners_[self.listener].connections[static_cast<std::size_t>(result)].add();
-  if (result != AcceptResult::accepted && result != AcceptResult::cancel_request)
+  if (!why.empty())
     events_.refused(settings_.listeners[self.listener].name, self.client, result, why);
 }
 
@@ -128,8 +131,10 @@ asio::awaitable<void> StartupPhase::run(Accepted accepted) {
       count(self, AcceptResult::not_allowed, "not allowed on this listener");
       co_return;
     }
-    ErrorNotice notice{"28000", "connection refused: address " + self.client.address + " is not allowed on this listener",
-                       "", "add its network to the listener's \"allow\""};
+    ErrorNotice notice{
+        "28000",
+        "connection refused: address " + self.client.address + " is not allowed on this listener",
+        "", "add its network to the listener's \"allow\""};
     co_await refuse(self, AcceptResult::not_allowed, std::move(notice));
     co_return;
   }
@@ -150,7 +155,8 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
     std::string message(shortest_message, '\0');
     auto [error, got] = co_await asio::async_read(self.socket, asio::buffer(message), as_result);
     if (!error) {
-      const auto length = protocol::first_message_length(std::as_bytes(std::span{message}).first<4>());
+      const auto length =
+          protocol::first_message_length(std::as_bytes(std::span{message}).first<4>());
       if (!length) {
         // No server answers such a thing (an HTTP request, say).
         count(self, AcceptResult::protocol_error, length.error().message);
@@ -158,7 +164,9 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
       }
       message.resize(*length);
       auto [rest_error, rest] = co_await asio::async_read(
-          self.socket, asio::buffer(message.data() + shortest_message, message.size() - shortest_message), as_result);
+          self.socket,
+          asio::buffer(message.data() + shortest_message, message.size() - shortest_message),
+          as_result);
       error = rest_error;
     }
     if (error) {
@@ -168,7 +176,10 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
                            "no complete startup packet within the listener's login_timeout", ""};
         co_await refuse(self, why, std::move(notice));
       } else {
-        count(self, why, error.message());
+        // A probe that connects and goes without a word, as load balancers send by the second, is
+        // counted only.
+        const bool probe = got == 0 && why == AcceptResult::client_gone;
+        count(self, why, probe ? std::string{} : error.message());
       }
       co_return std::nullopt;
     }
@@ -176,7 +187,8 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
     auto parsed = protocol::parse_first_message(std::as_bytes(std::span{message}));
     if (!parsed) {
       count(self, AcceptResult::protocol_error, parsed.error().message);
-      std::string answer = protocol::startup_refusal(std::as_bytes(std::span{message}), parsed.error());
+      std::string answer =
+          protocol::startup_refusal(std::as_bytes(std::span{message}), parsed.error());
       if (!answer.empty()) co_await say_and_close(self, std::move(answer));
       co_return std::nullopt;
     }
@@ -196,7 +208,8 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
       co_return std::nullopt;
     }
     const char no = 'N';
-    const auto [unsent, sent] = co_await asio::async_write(self.socket, asio::buffer(&no, 1), as_result);
+    const auto [unsent, sent] =
+        co_await asio::async_write(self.socket, asio::buffer(&no, 1), as_result);
     if (unsent) {
       count(self, self.gave_up.value_or(AcceptResult::client_gone), unsent.message());
       co_return std::nullopt;
@@ -227,15 +240,18 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
   const config::Server& server = settings_.servers[settings_.server_of[self.listener]];
   UpstreamResult upstream = co_await upstream_.connect(server);
   if (!upstream.fd.open()) {
-    ErrorNotice notice{"08006", "pgleash could not reach server \"" + server.name + "\"", upstream.error,
+    ErrorNotice notice{"08006", "pgleash could not reach server \"" + server.name + "\"",
+                       upstream.error,
                        "check that the server runs and accepts connections from pgleash"};
     co_await refuse(self, AcceptResult::server_unreachable, std::move(notice));
     co_return;
   }
   // A fresh socket takes a startup packet whole; anything else is a broken connection.
-  const ssize_t sent = ::send(upstream.fd.get(), packet.raw.data(), packet.raw.size(), MSG_NOSIGNAL);
+  const ssize_t sent =
+      ::send(upstream.fd.get(), packet.raw.data(), packet.raw.size(), MSG_NOSIGNAL);
   if (sent != static_cast<ssize_t>(packet.raw.size())) {
-    ErrorNotice notice{"08006", "pgleash lost the connection to server \"" + server.name + "\"", std::strerror(errno), ""};
+    ErrorNotice notice{"08006", "pgleash lost the connection to server \"" + server.name + "\"",
+                       std::strerror(errno), ""};
     co_await refuse(self, AcceptResult::server_unreachable, std::move(notice));
     co_return;
   }
@@ -251,7 +267,8 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
   session.who.listener = listener.name;
   session.who.server = server.name;
   session.who.client = self.client;
-  session.who.application = settings_.names.resolve(packet.application_name, listener.application, packet.user, packet.database);
+  session.who.application = settings_.names.resolve(packet.application_name, listener.application,
+                                                    packet.user, packet.database);
   session.who.replication = packet.is_replication();
   session.who.user = std::move(packet.user);
   session.who.database = std::move(packet.database);
@@ -265,10 +282,13 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
   (void)sessions_.adopt(std::move(session), monotonic_now());
 }
 
-asio::awaitable<void> StartupPhase::refuse(Starting& self, AcceptResult result, ErrorNotice notice) {
+asio::awaitable<void> StartupPhase::refuse(Starting& self, AcceptResult result,
+                                           ErrorNotice notice) {
   count(self, result, notice.detail.empty() ? notice.message : notice.detail);
-  std::string bytes = protocol::error_response(
-      {.sqlstate = notice.sqlstate, .message = notice.message, .detail = notice.detail, .hint = notice.hint});
+  std::string bytes = protocol::error_response({.sqlstate = notice.sqlstate,
+                                                .message = notice.message,
+                                                .detail = notice.detail,
+                                                .hint = notice.hint});
   co_await say_and_close(self, std::move(bytes));
 }
 
@@ -277,14 +297,18 @@ asio::awaitable<void> StartupPhase::say_and_close(Starting& self, std::string by
   self.silent = true;
   self.gave_up.reset();
   self.deadline = monotonic_now() + refusal_time;
-  const auto [unsent, sent] = co_await asio::async_write(self.socket, asio::buffer(bytes), as_result);
+  const auto [unsent, sent] =
+      co_await asio::async_write(self.socket, asio::buffer(bytes), as_result);
   if (unsent) co_return;
   boost::system::error_code ignored;
-  self.socket.shutdown(Socket::shutdown_send, ignored);  // NOLINT(bugprone-unused-return-value): closed next anyway
-  // Reading to the end lets the client see the message: a close over unread bytes would reset it away.
+  self.socket.shutdown(Socket::shutdown_send,
+                       ignored);  // NOLINT(bugprone-unused-return-value): closed next anyway
+  // Reading to the end lets the client see the message: a close over unread bytes would reset it
+  // away.
   std::array<char, 1024> dropped{};
   for (std::size_t total = 0; total < 64 * dropped.size();) {
-    const auto [error, got] = co_await self.socket.async_read_some(asio::buffer(dropped), as_result);
+    const auto [error, got] =
+        co_await self.socket.async_read_some(asio::buffer(dropped), as_result);
     if (error) break;
     total += got;
   }

@@ -1,18 +1,19 @@
 #pragma once
 
-#include <boost/asio/awaitable.hpp>
-#include <boost/asio/io_context.hpp>
-#include <atomic>
-#include <list>
-#include <string>
-#include <vector>
-
 #include "protocol/startup.hpp"
 #include "proxy/cancel_sender.hpp"
 #include "proxy/events.hpp"
 #include "proxy/session_table.hpp"
 #include "proxy/settings.hpp"
 #include "proxy/upstream.hpp"
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+
+#include <atomic>
+#include <list>
+#include <string>
+#include <vector>
 
 namespace pgleash::proxy {
 
@@ -24,30 +25,35 @@ struct Accepted {
   Instant at{};
 };
 
-/// What the start of a connection needs of the whole proxy, beyond its own worker. Called on workers' threads.
+/// What the start of a connection needs of the whole proxy, beyond its own worker. Called on
+/// workers' threads.
 class ProxyLinks {
  public:
   virtual ~ProxyLinks() = default;
-  /// Sends a client's cancel request to where the key's owner is connected, else to the listener's server. Returns when
-  /// the request is done with, so that the end of file the client then sees means "signal sent".
-  /// `cancels` and `upstream` are the calling worker's.
-  virtual boost::asio::awaitable<CancelResult> forward_cancel(protocol::CancelKey key, std::size_t listener,
-                                                              CancelSender& cancels, Upstream& upstream) = 0;
+  /// Sends a client's cancel request to where the key's owner is connected, else to the listener's
+  /// server. Returns when the request is done with, so that the end of file the client then sees
+  /// means "signal sent". `cancels` and `upstream` are the calling worker's.
+  virtual boost::asio::awaitable<CancelResult> forward_cancel(protocol::CancelKey key,
+                                                              std::size_t listener,
+                                                              CancelSender& cancels,
+                                                              Upstream& upstream) = 0;
   /// Sessions and connections on their way to be one, of all workers.
   [[nodiscard]] virtual std::uint32_t total_live() const noexcept = 0;
 };
 
-/// From the accepted socket to a relayed session, or to a refusal: SSLRequest, GSSENCRequest, CancelRequest, startup
-/// packet, server leg. Reads exact byte counts, so nothing that belongs to a later phase is ever taken early.
-/// A client that says nothing costs a descriptor until login_timeout; when max_logins are under way the oldest one
-/// that has not sent its startup packet makes room, so that half-sent packets keep nobody out. Worker's thread.
-/// Source: "Frontend/Backend Protocol", Message Flow: Start-up, SSL Session Encryption, GSSAPI Session Encryption.
+/// From the accepted socket to a relayed session, or to a refusal: SSLRequest, GSSENCRequest,
+/// CancelRequest, startup packet, server leg. Reads exact byte counts, so nothing that belongs to a
+/// later phase is ever taken early. A client that says nothing costs a descriptor until
+/// login_timeout; when max_logins are under way the oldest one that has not sent its startup packet
+/// makes room, so that half-sent packets keep nobody out. Worker's thread. Source:
+/// "Frontend/Backend Protocol", Message Flow: Start-up, SSL Session Encryption, GSSAPI Session
+/// Encryption.
 class StartupPhase {
  public:
-  StartupPhase(boost::asio::io_context& context, const ProxySettings& settings, SessionTable& sessions,
-               Upstream& upstream, CancelSender& cancels, ProxyEvents& events,
-               std::vector<ListenerCounters>& listeners, unsigned workers, std::atomic<std::uint32_t>& live,
-               ProxyLinks& links);
+  StartupPhase(boost::asio::io_context& context, const ProxySettings& settings,
+               SessionTable& sessions, Upstream& upstream, CancelSender& cancels,
+               ProxyEvents& events, std::vector<ListenerCounters>& listeners, unsigned workers,
+               std::atomic<std::uint32_t>& live, ProxyLinks& links);
 
   /// Runs detached: ends within login_timeout plus the time for a refusal.
   void begin(Accepted accepted);
@@ -67,8 +73,10 @@ class StartupPhase {
   boost::asio::awaitable<void> forward_cancel(Starting& self, protocol::CancelKey key);
   boost::asio::awaitable<void> open_session(Starting& self, protocol::StartupPacket packet);
   boost::asio::awaitable<void> refuse(Starting& self, AcceptResult result, ErrorNotice notice);
-  /// Says the last words, closes our half, and reads until the client has closed its own or refusal_time is over.
+  /// Says the last words, closes our half, and reads until the client has closed its own or
+  /// refusal_time is over.
   boost::asio::awaitable<void> say_and_close(Starting& self, std::string bytes);
+  /// Counts, and logs when there is a reason to tell.
   void count(const Starting& self, AcceptResult result, std::string_view why);
   bool make_room();
 

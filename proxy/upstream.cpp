@@ -1,24 +1,27 @@
 #include "proxy/upstream.hpp"
 
+#include "proxy/clock.hpp"
+#include "proxy/deadline.hpp"
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <cstring>
 
-#include "proxy/clock.hpp"
-#include "proxy/deadline.hpp"
+#include <cstring>
 
 namespace pgleash::proxy {
 
 namespace asio = boost::asio;
 constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
 
-asio::awaitable<Upstream::Resolved> Upstream::resolve(const config::Server& server, Instant deadline) {
+asio::awaitable<Upstream::Resolved> Upstream::resolve(const config::Server& server,
+                                                      Instant deadline) {
   Resolved result;
   const config::Address& address = server.address;
   if (address.is_unix) {
-    result.endpoints.emplace_back(asio::local::stream_protocol::endpoint{unix_socket_path(address)});
+    result.endpoints.emplace_back(
+        asio::local::stream_protocol::endpoint{unix_socket_path(address)});
     co_return result;
   }
   boost::system::error_code no_literal;
@@ -28,14 +31,16 @@ asio::awaitable<Upstream::Resolved> Upstream::resolve(const config::Server& serv
     co_return result;
   }
   const Instant now = monotonic_now();
-  if (const auto known = names_.find(server.name); known != names_.end() && now < known->second.until) {
+  if (const auto known = names_.find(server.name);
+      known != names_.end() && now < known->second.until) {
     result.endpoints = known->second.endpoints;
     co_return result;
   }
-  // getaddrinfo() knows no deadline, so the coroutine waits for a timer which the answer cuts short; an answer that
-  // comes too late finds nobody waiting.
+  // getaddrinfo() knows no deadline, so the coroutine waits for a timer which the answer cuts
+  // short; an answer that comes too late finds nobody waiting.
   struct Lookup {
-    explicit Lookup(asio::io_context& context, Instant when) : resolver(context), timer(context, when) {}
+    explicit Lookup(asio::io_context& context, Instant when)
+        : resolver(context), timer(context, when) {}
     asio::ip::tcp::resolver resolver;
     asio::steady_timer timer;
     boost::system::error_code error;
@@ -43,18 +48,21 @@ asio::awaitable<Upstream::Resolved> Upstream::resolve(const config::Server& serv
     bool answered = false;
   };
   auto lookup = std::make_shared<Lookup>(context_, deadline);
-  lookup->resolver.async_resolve(
-      address.host, std::to_string(address.port), asio::ip::resolver_base::numeric_service,
-      [lookup](const boost::system::error_code& error, const asio::ip::tcp::resolver::results_type& found) {
-        lookup->answered = true;
-        lookup->error = error;
-        for (const auto& entry : found) lookup->endpoints.emplace_back(entry.endpoint());
-        lookup->timer.cancel();
-      });
+  lookup->resolver.async_resolve(address.host, std::to_string(address.port),
+                                 asio::ip::resolver_base::numeric_service,
+                                 [lookup](const boost::system::error_code& error,
+                                          const asio::ip::tcp::resolver::results_type& found) {
+                                   lookup->answered = true;
+                                   lookup->error = error;
+                                   for (const auto& entry : found)
+                                     lookup->endpoints.emplace_back(entry.endpoint());
+                                   lookup->timer.cancel();
+                                 });
   if (!lookup->answered) (void)co_await lookup->timer.async_wait(as_result);
   if (!lookup->answered || lookup->error) {
-    result.error = "cannot resolve \"" + address.host +
-                   "\": " + (lookup->answered ? lookup->error.message() : "no answer within connect_timeout");
+    result.error =
+        "cannot resolve \"" + address.host +
+        "\": " + (lookup->answered ? lookup->error.message() : "no answer within connect_timeout");
     co_return result;
   }
   result.endpoints = std::move(lookup->endpoints);

@@ -1,26 +1,28 @@
 #pragma once
 
+#include "proxy/cancel_sender.hpp"
+#include "proxy/socket.hpp"
+
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+
 #include <functional>
 #include <map>
 #include <string>
 #include <vector>
 
-#include "proxy/cancel_sender.hpp"
-#include "proxy/socket.hpp"
-
 namespace pgleash::proxy {
 
-/// A connected server leg, or what was tried and why it failed, in one line for the client and the log.
+/// A connected server leg, or what was tried and why it failed, in one line for the client and the
+/// log.
 struct UpstreamResult {
   Fd fd;
   std::string error;
 };
 
-/// Connects server legs for one worker. Names are resolved by Asio and remembered for a moment; each address is tried
-/// in turn within connect_timeout. One thread.
+/// Connects server legs for one worker. Names are resolved by Asio and remembered for a moment;
+/// each address is tried in turn within connect_timeout. One thread.
 class Upstream {
  public:
   static constexpr Duration name_ttl = std::chrono::seconds{5};

@@ -1,15 +1,15 @@
 #include "proxy/worker.hpp"
 
-#include <boost/asio/post.hpp>
-
 #include "proxy/clock.hpp"
+
+#include <boost/asio/post.hpp>
 
 namespace pgleash::proxy {
 
 namespace asio = boost::asio;
 
-Worker::Worker(std::uint16_t index, unsigned workers, const ProxySettings& settings, ProxyEvents& events,
-               ProxyLinks& links)
+Worker::Worker(std::uint16_t index, unsigned workers, const ProxySettings& settings,
+               ProxyEvents& events, ProxyLinks& links)
     : events_(events),
       work_(asio::make_work_guard(context_)),
       server_counters_(settings.servers.size()),
@@ -17,13 +17,16 @@ Worker::Worker(std::uint16_t index, unsigned workers, const ProxySettings& setti
       heartbeat_(monotonic_now().time_since_epoch().count()),
       cancels_(context_),
       upstream_(context_),
-      sessions_(context_, index, settings, cancels_, events, server_counters_, listener_counters_, live_,
-                [this] { quicken(); }),
-      startup_(context_, settings, sessions_, upstream_, cancels_, events, listener_counters_, workers, live_, links),
+      sessions_(context_, index, settings, cancels_, events, server_counters_, listener_counters_,
+                live_, [this] { quicken(); }),
+      startup_(context_, settings, sessions_, upstream_, cancels_, events, listener_counters_,
+               workers, live_, links),
       killer_(context_, sessions_, cancels_),
       timer_(context_) {}
 
-Worker::~Worker() { join(); }
+Worker::~Worker() {
+  join();
+}
 
 void Worker::start() {
   sessions_.start();
@@ -93,7 +96,8 @@ void Worker::finish() {
   });
 }
 
-asio::awaitable<std::optional<CancelResult>> Worker::cancel_for_client(protocol::CancelKey key, Instant deadline) {
+asio::awaitable<std::optional<CancelResult>> Worker::cancel_for_client(protocol::CancelKey key,
+                                                                       Instant deadline) {
   Session* session = sessions_.find(key);
   if (session == nullptr) co_return std::nullopt;
   struct Hold {
@@ -109,7 +113,9 @@ asio::awaitable<std::optional<CancelResult>> Worker::cancel_for_client(protocol:
   const CancelTarget target = cancel_target(session->server.fd.get());
   const std::function<bool()> always = [] { return true; };
   const CancelResult result = co_await cancels_.send(target, std::move(key), deadline, always);
-  counters->cancels[static_cast<std::size_t>(CancelOrigin::client)][static_cast<std::size_t>(result)].add();
+  counters
+      ->cancels[static_cast<std::size_t>(CancelOrigin::client)][static_cast<std::size_t>(result)]
+      .add();
   co_return result;
 }
 

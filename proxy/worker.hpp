@@ -1,23 +1,24 @@
 #pragma once
 
-#include <atomic>
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <optional>
-#include <thread>
-#include <vector>
-
 #include "proxy/cancel_sender.hpp"
 #include "proxy/kill_executor.hpp"
 #include "proxy/session_table.hpp"
 #include "proxy/startup_phase.hpp"
 #include "proxy/upstream.hpp"
 
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <atomic>
+#include <optional>
+#include <thread>
+#include <vector>
+
 namespace pgleash::proxy {
 
-/// One thread with its io_context and all sessions it serves. Nothing of it is shared: others reach it by posting to
-/// executor() and awaiting a value, and read its counters.
+/// One thread with its io_context and all sessions it serves. Nothing of it is shared: others reach
+/// it by posting to executor() and awaiting a value, and read its counters.
 class Worker {
  public:
   static constexpr Duration idle_tick = std::chrono::seconds{1};
@@ -35,20 +36,31 @@ class Worker {
   void join();
 
   // From any thread.
-  [[nodiscard]] boost::asio::io_context::executor_type executor() noexcept { return context_.get_executor(); }
+  [[nodiscard]] boost::asio::io_context::executor_type executor() noexcept {
+    return context_.get_executor();
+  }
   void hand_over(Accepted accepted);
   /// Sessions end as they become idle, all of them at `deadline`.
   void drain(Instant deadline);
   [[nodiscard]] bool drained() const noexcept { return drained_.load(); }
-  [[nodiscard]] std::uint32_t live() const noexcept { return live_.load(std::memory_order_relaxed); }
-  [[nodiscard]] Instant heartbeat() const noexcept { return Instant{Instant::duration{heartbeat_.load()}}; }
-  [[nodiscard]] const std::vector<ServerCounters>& server_counters() const noexcept { return server_counters_; }
-  [[nodiscard]] const std::vector<ListenerCounters>& listener_counters() const noexcept { return listener_counters_; }
+  [[nodiscard]] std::uint32_t live() const noexcept {
+    return live_.load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] Instant heartbeat() const noexcept {
+    return Instant{Instant::duration{heartbeat_.load()}};
+  }
+  [[nodiscard]] const std::vector<ServerCounters>& server_counters() const noexcept {
+    return server_counters_;
+  }
+  [[nodiscard]] const std::vector<ListenerCounters>& listener_counters() const noexcept {
+    return listener_counters_;
+  }
 
   // On the worker's thread.
-  /// Sends a client's cancel request when the key's session is here; nothing when it is not. The client's own bytes wait
-  /// meanwhile, so that no later statement can be hit.
-  boost::asio::awaitable<std::optional<CancelResult>> cancel_for_client(protocol::CancelKey key, Instant deadline);
+  /// Sends a client's cancel request when the key's session is here; nothing when it is not. The
+  /// client's own bytes wait meanwhile, so that no later statement can be hit.
+  boost::asio::awaitable<std::optional<CancelResult>> cancel_for_client(protocol::CancelKey key,
+                                                                        Instant deadline);
   [[nodiscard]] SessionTable& sessions() noexcept { return sessions_; }
   [[nodiscard]] KillExecutor& killer() noexcept { return killer_; }
   [[nodiscard]] boost::asio::io_context& context() noexcept { return context_; }

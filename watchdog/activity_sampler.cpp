@@ -58,7 +58,7 @@ ActivitySampler::ActivitySampler(boost::asio::any_io_executor executor,
       pause_(executor),
       pace_(server.monitor.poll_interval),
       random_(std::random_device{}()) {
-  state_.problem = "not connected yet";
+  state_.problem = not_tried;
 }
 
 Task<void> ActivitySampler::run() {

@@ -40,6 +40,9 @@ struct MonitorState {
 /// Source: "Monitoring Database Activity", The Cumulative Statistics System; "Predefined Roles".
 class ActivitySampler {
  public:
+  /// The problem before the first attempt to connect has ended.
+  static constexpr const char* not_tried = "not connected yet";
+
   /// `observe` hears how long each sample took, from the question to the last row.
   ActivitySampler(boost::asio::any_io_executor executor, const config::Server& server,
                   std::function<void(Duration)> observe = {});

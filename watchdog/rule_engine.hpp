@@ -1,15 +1,15 @@
 #pragma once
 
+#include "config/config.hpp"
+#include "config/diagnostic.hpp"
+#include "watchdog/snapshot.hpp"
+#include "watchdog/verdict.hpp"
+
 #include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "config/config.hpp"
-#include "config/diagnostic.hpp"
-#include "watchdog/snapshot.hpp"
-#include "watchdog/verdict.hpp"
 
 namespace pgleash::watchdog {
 
@@ -22,26 +22,30 @@ struct RuleStatus {
 };
 
 struct Evaluation {
-  std::vector<Verdict> verdicts;  ///< new ones only: one per session, judged activity and rule, however many ticks match
+  std::vector<Verdict> verdicts;  ///< new ones only: one per session, judged activity and rule,
+                                  ///< however many ticks match
   std::vector<Verdict> warnings;  ///< passed `warn` for the first time; no action
 };
 
-/// Rules compiled once, evaluated on each tick. Pure but for the memory of what was already judged: no I/O, no clock.
-/// Include patterns that match nobody select nobody; `except` always wins; an exempt session still gives a verdict,
-/// with its exemption named, and one more once the exemption is gone. A session gets at most one verdict per evaluation
-/// that may act: the first rule in order wins, the others wait for the session to be still there.
-/// One engine per server: a session that is not in the snapshot is forgotten.
+/// Rules compiled once, evaluated on each tick. Pure but for the memory of what was already judged:
+/// no I/O, no clock. Include patterns that match nobody select nobody; `except` always wins; an
+/// exempt session still gives a verdict, with its exemption named, and one more once the exemption
+/// is gone. A session gets at most one verdict per evaluation that may act: the first rule in order
+/// wins, the others wait for the session to be still there. One engine per server: a session that
+/// is not in the snapshot is forgotten.
 class RuleEngine {
  public:
-  /// Faulty patterns are reported with their positions; the engine is null then. `ids` must be seeded afresh.
-  /// `evidence_max_age`: older rows of the server say nothing ([enforcement]).
+  /// Faulty patterns are reported with their positions; the engine is null then. `ids` must be
+  /// seeded afresh. `evidence_max_age`: older rows of the server say nothing ([enforcement]).
   [[nodiscard]] static std::unique_ptr<RuleEngine> compile(
-      const std::vector<config::Rule>& rules, const config::Protect& protect, std::vector<config::Diagnostic>& diagnostics,
-      VerdictIds ids, Duration evidence_max_age = std::chrono::seconds{30});
+      const std::vector<config::Rule>& rules, const config::Protect& protect,
+      std::vector<config::Diagnostic>& diagnostics, VerdictIds ids,
+      Duration evidence_max_age = std::chrono::seconds{30});
   virtual ~RuleEngine() = default;
   [[nodiscard]] virtual Evaluation evaluate(const Snapshot& snapshot) = 0;
-  /// Lets an activity be judged again, after an outcome that did nothing and left the session there: deferred, exempted
-  /// when it came to the act, recovered of a rule that judges the whole session.
+  /// Lets an activity be judged again, after an outcome that did nothing and left the session
+  /// there: deferred, exempted when it came to the act, recovered of a rule that judges the whole
+  /// session.
   virtual void forget(const Verdict& verdict) = 0;
   [[nodiscard]] virtual const std::vector<RuleStatus>& status() const noexcept = 0;
   /// How often evaluate() should run: min(1 s, shortest limit or warn / 4), never under 25 ms.

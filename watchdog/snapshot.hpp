@@ -1,5 +1,8 @@
 #pragma once
 
+#include "proxy/session_view.hpp"
+#include "watchdog/activity.hpp"
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -7,17 +10,15 @@
 #include <unordered_map>
 #include <vector>
 
-#include "proxy/session_view.hpp"
-#include "watchdog/activity.hpp"
-
 namespace pgleash::watchdog {
 
-/// How sure we are which backend serves a session (two witnesses: BackendKeyData, and the address of our server leg).
+/// How sure we are which backend serves a session (two witnesses: BackendKeyData, and the address
+/// of our server leg).
 enum class Mapping : std::uint8_t {
   in_band,    ///< BackendKeyData only; no sample has shown the backend yet
   confirmed,  ///< both agree
   by_port,    ///< no BackendKeyData; found by client_addr and client_port
-  conflict,   ///< the pid is there with another client's address, or was reused: never end it by SQL
+  conflict,  ///< the pid is there with another client's address, or was reused: never end it by SQL
   none,
 };
 [[nodiscard]] std::string_view name(Mapping mapping) noexcept;
@@ -26,10 +27,10 @@ enum class Mapping : std::uint8_t {
 struct SessionEntry {
   proxy::SessionView view;
   Mapping mapping = Mapping::none;
-  std::optional<BackendId> backend;      ///< remembered from the first match; survives a missing sample
-  std::optional<ActivityRow> row;        ///< of the newest sample, absent when not in it
-  Instant row_taken{};                   ///< when that sample was
-  bool superuser = false;                ///< in-band or by sample
+  std::optional<BackendId> backend;  ///< remembered from the first match; survives a missing sample
+  std::optional<ActivityRow> row;    ///< of the newest sample, absent when not in it
+  Instant row_taken{};               ///< when that sample was
+  bool superuser = false;            ///< in-band or by sample
 };
 
 /// All that is known at one moment. Rules see nothing else.
@@ -37,27 +38,27 @@ struct Snapshot {
   Instant now{};
   std::string server;
   std::vector<SessionEntry> sessions;
-  std::vector<ActivityRow> direct;       ///< client backends that are not ours
-  bool monitor_configured = true;        ///< false: what only the server knows is not waited for
+  std::vector<ActivityRow> direct;  ///< client backends that are not ours
+  bool monitor_configured = true;   ///< false: what only the server knows is not waited for
   bool monitor_up = false;
-  std::optional<Duration> sample_age;    ///< absent: no sample yet
+  std::optional<Duration> sample_age;  ///< absent: no sample yet
   std::uint32_t max_connections = 0;
   std::uint32_t reserved_connections = 0;
   std::uint32_t background_processes = 0;
 };
 
-/// Joins views and sample into snapshots; remembers each session's backend_start at its first match.
-/// Pure but for that memory; one per server; control thread.
+/// Joins views and sample into snapshots; remembers each session's backend_start at its first
+/// match. Pure but for that memory; one per server; control thread.
 ///
-/// A witness that contradicts the other, or a remembered backend whose pid now belongs to somebody else, is a conflict
-/// for the rest of the session. Only a sample that may be older than the login is given another chance: it can show the
-/// pid's former owner.
+/// A witness that contradicts the other, or a remembered backend whose pid now belongs to somebody
+/// else, is a conflict for the rest of the session. Only a sample that may be older than the login
+/// is given another chance: it can show the pid's former owner.
 class SnapshotJoin {
  public:
   explicit SnapshotJoin(std::string server, bool monitor_configured = true);
   /// `sample` may be null (no monitor, none yet). Forgets sessions that are not in `views`.
-  [[nodiscard]] Snapshot join(Instant now, std::vector<proxy::SessionView> views, const ActivitySample* sample,
-                              bool monitor_up);
+  [[nodiscard]] Snapshot join(Instant now, std::vector<proxy::SessionView> views,
+                              const ActivitySample* sample, bool monitor_up);
 
  private:
   struct Known {

@@ -1,5 +1,9 @@
 #pragma once
 
+#include "watchdog/rule_engine.hpp"
+#include "watchdog/snapshot.hpp"
+#include "watchdog/verdict.hpp"
+
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -9,39 +13,40 @@
 #include <tuple>
 #include <vector>
 
-#include "watchdog/rule_engine.hpp"
-#include "watchdog/snapshot.hpp"
-#include "watchdog/verdict.hpp"
-
 namespace pgleash::watchdog {
 
 /// Time from verdict to outcome, label `action`; bounds in seconds.
-inline constexpr std::array<double, 9> action_duration_bounds{0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30};
+inline constexpr std::array<double, 9> action_duration_bounds{0.005, 0.01, 0.025, 0.05, 0.1,
+                                                              0.5,   1,    5,     30};
 
 struct ActionHistogram {
   std::array<std::uint64_t, action_duration_bounds.size() + 1> buckets{};  ///< not cumulative
   double sum_seconds = 0;
 };
 
-/// What the watchdog of one server has done and knows, as the metrics and pages show it. A value, made on the control
-/// thread after each judging; readers hold a shared pointer to an older one without harm.
+/// What the watchdog of one server has done and knows, as the metrics and pages show it. A value,
+/// made on the control thread after each judging; readers hold a shared pointer to an older one
+/// without harm.
 struct WatchdogStatus {
   std::string server;
   config::Mode mode{};
   bool monitor_configured = false;
   bool monitor_up = false;
-  std::string monitor_problem;   ///< what is wrong and what to do ("GRANT pg_monitor TO …"); empty when up
+  std::string
+      monitor_problem;  ///< what is wrong and what to do ("GRANT pg_monitor TO …"); empty when up
   std::optional<std::chrono::system_clock::time_point> monitor_last_success;
   ActionHistogram monitor_query_duration;
   std::shared_ptr<const Snapshot> snapshot;
   std::vector<RuleStatus> rules;
   /// rule, action, mode, outcome
-  std::map<std::tuple<std::string, std::string, std::string, std::string>, std::uint64_t> actions_total;
+  std::map<std::tuple<std::string, std::string, std::string, std::string>, std::uint64_t>
+      actions_total;
   /// application, action, mode, outcome (applications bounded by the writer)
-  std::map<std::tuple<std::string, std::string, std::string, std::string>, std::uint64_t> application_actions_total;
+  std::map<std::tuple<std::string, std::string, std::string, std::string>, std::uint64_t>
+      application_actions_total;
   std::map<std::pair<std::string, std::string>, std::uint64_t> exempted_total;  ///< rule, exemption
-  std::map<std::string, ActionHistogram> action_duration;                      ///< action
-  std::uint64_t survivors = 0;   ///< backends alive after the whole ladder, still verified
+  std::map<std::string, ActionHistogram> action_duration;                       ///< action
+  std::uint64_t survivors = 0;  ///< backends alive after the whole ladder, still verified
   std::uint64_t audit_records_total = 0;
   std::uint64_t audit_write_errors_total = 0;
 };

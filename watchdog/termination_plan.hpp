@@ -1,11 +1,11 @@
 #pragma once
 
+#include "proxy/kill_order.hpp"
+#include "watchdog/verdict.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-
-#include "proxy/kill_order.hpp"
-#include "watchdog/verdict.hpp"
 
 namespace pgleash::watchdog {
 
@@ -17,22 +17,24 @@ enum class BackendSight : std::uint8_t {
   not_visible,  ///< no monitor connection, or the mapping is unknown
 };
 
-/// The ladder of one verdict as a state machine: observation in, step out. No I/O, no clock but the `now` it is given.
+/// The ladder of one verdict as a state machine: observation in, step out. No I/O, no clock but the
+/// `now` it is given.
 ///
 ///   carry_out ── look … look ── guarded_sql (once) ── look … look ── finish
 ///
-/// Ask next(), do what it says, tell what came of it, ask again. Asking twice gives the same step; an observation that
-/// was not asked for is ignored. Looks follow after 10, 20, 50, 100, 200, 500, 500 … ms, for `grace` after the step began, once at
-/// least; a cancel that escalates begins again as a terminate. Every path ends in exactly one outcome.
-/// A verdict that must not act (action observe, or exempt) is finished from the start.
+/// Ask next(), do what it says, tell what came of it, ask again. Asking twice gives the same step;
+/// an observation that was not asked for is ignored. Looks follow after 10, 20, 50, 100, 200, 500,
+/// 500 … ms, for `grace` after the step began, once at least; a cancel that escalates begins again
+/// as a terminate. Every path ends in exactly one outcome. A verdict that must not act (action
+/// observe, or exempt) is finished from the start.
 class TerminationPlan {
  public:
   enum class Kind : std::uint8_t { carry_out, look, guarded_sql, wait, finish };
   struct Step {
     Kind kind = Kind::finish;
     proxy::KillAction action = proxy::KillAction::terminate;  ///< of carry_out
-    Duration wait{};                                          ///< of wait: before calling next() again
-    Outcome outcome = Outcome::error;                         ///< of finish
+    Duration wait{};                   ///< of wait: before calling next() again
+    Outcome outcome = Outcome::error;  ///< of finish
   };
   /// What guarded SQL answered.
   enum class SqlResult : std::uint8_t { signalled, changed, denied, unavailable };
@@ -57,11 +59,11 @@ class TerminationPlan {
 
   Duration grace_;
   proxy::KillAction action_ = proxy::KillAction::terminate;
-  bool can_see_;                 ///< somebody may be asked about (pid, backend_start)
-  bool may_escalate_ = false;    ///< the cancel may be followed by a terminate
-  bool may_ask_sql_;             ///< guarded SQL was not used yet and has a backend to guard
-  bool acted_ = false;           ///< something was done: what follows is no longer "by itself"
-  bool last_look_ = false;       ///< whatever the next look shows is the end
+  bool can_see_;               ///< somebody may be asked about (pid, backend_start)
+  bool may_escalate_ = false;  ///< the cancel may be followed by a terminate
+  bool may_ask_sql_;           ///< guarded SQL was not used yet and has a backend to guard
+  bool acted_ = false;         ///< something was done: what follows is no longer "by itself"
+  bool last_look_ = false;     ///< whatever the next look shows is the end
   Phase phase_ = Phase::carrying_out;
   Outcome outcome_ = Outcome::error;
   std::optional<BackendSight> sight_;  ///< of the newest look

@@ -1,13 +1,14 @@
 #include "watchdog/terminator.hpp"
 
-#include <algorithm>
+#include "watchdog/clock.hpp"
+#include "watchdog/message.hpp"
+#include "watchdog/termination_plan.hpp"
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
-#include "watchdog/clock.hpp"
-#include "watchdog/message.hpp"
-#include "watchdog/termination_plan.hpp"
+#include <algorithm>
 
 namespace pgleash::watchdog {
 
@@ -29,7 +30,8 @@ proxy::KillOrder order_for(const Verdict& verdict, proxy::KillAction action) {
   order.mark = verdict.mark;
   order.action = action;
   order.notice = error_notice(verdict, action);
-  order.deadline = action == proxy::KillAction::cancel ? std::max<Duration>(verdict.grace, 1s) : act_time;
+  order.deadline =
+      action == proxy::KillAction::cancel ? std::max<Duration>(verdict.grace, 1s) : act_time;
   order.only_while_idle = verdict.kind == config::RuleKind::session_age;
   order.require_stalled = verdict.kind == config::RuleKind::stalled;
   order.stalled_since = verdict.session.view.stalled_since;
@@ -52,7 +54,8 @@ Instant begun(const Verdict& verdict) {
   return Instant::max();
 }
 
-/// Without columns nothing is judged the same by SQL: guarded SQL ends nothing then, and only death is proof.
+/// Without columns nothing is judged the same by SQL: guarded SQL ends nothing then, and only death
+/// is proof.
 JudgedColumns columns_of(const Verdict& verdict) {
   if (!verdict.session.row || verdict.session.row_taken < begun(verdict) + sampling_time) return {};
   return judged_columns(verdict.counter, *verdict.session.row);
@@ -60,8 +63,9 @@ JudgedColumns columns_of(const Verdict& verdict) {
 
 }  // namespace
 
-Terminator::Terminator(asio::any_io_executor executor, const config::Config& config, const config::Server& server,
-                       proxy::SessionDirectory& sessions, KillConnection* kill_connection, AuditLog* audit,
+Terminator::Terminator(asio::any_io_executor executor, const config::Config& config,
+                       const config::Server& server, proxy::SessionDirectory& sessions,
+                       KillConnection* kill_connection, AuditLog* audit,
                        FingerprintCache& fingerprints)
     : executor_(std::move(executor)),
       config_(config),
@@ -76,18 +80,21 @@ AuditRecord Terminator::record_of(AuditEvent event, const Verdict& verdict,
   AuditRecord line = audit_record(event, verdict, config_.enforcement.mode, wall_now());
   line.server = server_.name;
   if (evidence && !evidence->last_statement.empty()) {
-    const Fingerprint& statement = fingerprints_.of(evidence->last_statement, evidence->last_truncated);
+    const Fingerprint& statement =
+        fingerprints_.of(evidence->last_statement, evidence->last_truncated);
     line.statement_fingerprint = statement.hash;
     line.statement_normalized = statement.text;
     line.statement_text = evidence->last_statement;
-    for (auto& [key, value] : sqlcommenter_tags(evidence->last_statement)) line.tags.emplace(key, value);
+    for (auto& [key, value] : sqlcommenter_tags(evidence->last_statement))
+      line.tags.emplace(key, value);
   }
   return line;
 }
 
 Task<TerminationRecord> Terminator::terminate(Verdict verdict, bool monitor_up) {
   TerminationRecord record;
-  const std::optional<proxy::StatementEvidence> evidence = co_await sessions_.evidence(verdict.session.view.id);
+  const std::optional<proxy::StatementEvidence> evidence =
+      co_await sessions_.evidence(verdict.session.view.id);
   AuditRecord line = record_of(AuditEvent::intent, verdict, evidence);
   if (audit_ == nullptr) {
     record.why = "no audit log: nothing is ended without one";
@@ -119,13 +126,14 @@ Task<TerminationRecord> Terminator::terminate(Verdict verdict, bool monitor_up) 
         break;
       }
       case TerminationPlan::Kind::look: {
-        const BackendSight sight = co_await kill_connection_->look(*verdict.session.backend, columns, now() + sql_time);
+        const BackendSight sight =
+            co_await kill_connection_->look(*verdict.session.backend, columns, now() + sql_time);
         plan.seen(sight, now());
         break;
       }
       case TerminationPlan::Kind::guarded_sql: {
-        const KillConnection::Answer answer =
-            co_await kill_connection_->terminate(*verdict.session.backend, columns, now() + sql_time);
+        const KillConnection::Answer answer = co_await kill_connection_->terminate(
+            *verdict.session.backend, columns, now() + sql_time);
         record.sql = record.sql || answer.result == TerminationPlan::SqlResult::signalled;
         if (!answer.why.empty()) record.why = answer.why;
         plan.answered(answer.result, now());
@@ -154,15 +162,18 @@ Task<TerminationRecord> Terminator::terminate(Verdict verdict, bool monitor_up) 
 Task<bool> Terminator::is_gone(const Verdict& verdict) {
   if (kill_connection_ == nullptr || !verdict.session.backend) co_return false;
   const JudgedColumns columns = columns_of(verdict);
-  const BackendSight sight = co_await kill_connection_->look(*verdict.session.backend, columns, now() + sql_time);
+  const BackendSight sight =
+      co_await kill_connection_->look(*verdict.session.backend, columns, now() + sql_time);
   // A cancel is done when its statement is.
   co_return sight == BackendSight::gone ||
       (sight == BackendSight::moved_on && verdict.action == config::Action::cancel);
 }
 
-Task<bool> Terminator::write(AuditEvent event, Verdict verdict, std::optional<Outcome> outcome, std::string why) {
+Task<bool> Terminator::write(AuditEvent event, Verdict verdict, std::optional<Outcome> outcome,
+                             std::string why) {
   if (audit_ == nullptr) co_return true;
-  const std::optional<proxy::StatementEvidence> evidence = co_await sessions_.evidence(verdict.session.view.id);
+  const std::optional<proxy::StatementEvidence> evidence =
+      co_await sessions_.evidence(verdict.session.view.id);
   AuditRecord line = record_of(event, verdict, evidence);
   if (outcome) line.outcome = name(*outcome);
   line.why = std::move(why);

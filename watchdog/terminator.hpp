@@ -1,9 +1,5 @@
 #pragma once
 
-#include <boost/asio/any_io_executor.hpp>
-#include <optional>
-#include <string>
-
 #include "config/config.hpp"
 #include "proxy/session_directory.hpp"
 #include "watchdog/audit_log.hpp"
@@ -12,6 +8,11 @@
 #include "watchdog/task.hpp"
 #include "watchdog/verdict.hpp"
 
+#include <boost/asio/any_io_executor.hpp>
+
+#include <optional>
+#include <string>
+
 namespace pgleash::watchdog {
 
 /// How a termination went.
@@ -19,26 +20,29 @@ struct TerminationRecord {
   Outcome outcome = Outcome::error;
   proxy::InBandStep step = proxy::InBandStep::none;  ///< the last one carried out
   bool client_told = false;
-  bool sql = false;      ///< guarded pg_terminate_backend was sent
-  Duration took{};       ///< from the start of the act to the proof
-  std::string why;       ///< one line when it did not go by the book
+  bool sql = false;  ///< guarded pg_terminate_backend was sent
+  Duration took{};   ///< from the start of the act to the proof
+  std::string why;   ///< one line when it did not go by the book
 };
 
-/// Carries one verdict's TerminationPlan out: in-band steps by the session's own worker, the rest by KillConnection.
-/// Decides nothing itself. Writes the intent before the act and the outcome after it: without the intent on disk nothing
-/// is ended. Control thread.
+/// Carries one verdict's TerminationPlan out: in-band steps by the session's own worker, the rest
+/// by KillConnection. Decides nothing itself. Writes the intent before the act and the outcome
+/// after it: without the intent on disk nothing is ended. Control thread.
 class Terminator {
  public:
-  /// `kill_connection` null: no monitor, nothing can be asked of the server. All references outlive the terminator.
-  Terminator(boost::asio::any_io_executor executor, const config::Config& config, const config::Server& server,
-             proxy::SessionDirectory& sessions, KillConnection* kill_connection, AuditLog* audit,
-             FingerprintCache& fingerprints);
+  /// `kill_connection` null: no monitor, nothing can be asked of the server. All references outlive
+  /// the terminator.
+  Terminator(boost::asio::any_io_executor executor, const config::Config& config,
+             const config::Server& server, proxy::SessionDirectory& sessions,
+             KillConnection* kill_connection, AuditLog* audit, FingerprintCache& fingerprints);
 
   Task<TerminationRecord> terminate(Verdict verdict, bool monitor_up);
   /// One look at a backend that survived: true once it is gone.
   Task<bool> is_gone(const Verdict& verdict);
-  /// Writes a line that is no act of its own: an outcome of a verdict that only observed, or `resolved`.
-  Task<bool> write(AuditEvent event, Verdict verdict, std::optional<Outcome> outcome, std::string why);
+  /// Writes a line that is no act of its own: an outcome of a verdict that only observed, or
+  /// `resolved`.
+  Task<bool> write(AuditEvent event, Verdict verdict, std::optional<Outcome> outcome,
+                   std::string why);
 
  private:
   [[nodiscard]] AuditRecord record_of(AuditEvent event, const Verdict& verdict,

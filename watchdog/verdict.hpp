@@ -1,26 +1,28 @@
 #pragma once
 
+#include "config/config.hpp"
+#include "proxy/kill_order.hpp"
+#include "watchdog/snapshot.hpp"
+
 #include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 
-#include "config/config.hpp"
-#include "proxy/kill_order.hpp"
-#include "watchdog/snapshot.hpp"
-
 namespace pgleash::watchdog {
 
-/// Incident id: 16 characters, unique across restarts and instances; the thread through error, audit, log and outcome.
+/// Incident id: 16 characters, unique across restarts and instances; the thread through error,
+/// audit, log and outcome.
 struct VerdictId {
   std::string text;
   bool operator==(const VerdictId&) const = default;
 };
 
-/// Where incident ids come from. The caller seeds it with 64 random bits, once per process and rule engine: that makes
-/// ids unique across restarts and instances; the count below the seed makes them unique within one, and keeps the
-/// incidents of one run side by side when sorted. Crockford's base 32: no I, L, O, U, so an id survives being read aloud.
+/// Where incident ids come from. The caller seeds it with 64 random bits, once per process and rule
+/// engine: that makes ids unique across restarts and instances; the count below the seed makes them
+/// unique within one, and keeps the incidents of one run side by side when sorted. Crockford's base
+/// 32: no I, L, O, U, so an id survives being read aloud.
 class VerdictIds {
  public:
   explicit VerdictIds(std::uint64_t seed) noexcept : seed_(seed) {}
@@ -33,22 +35,41 @@ class VerdictIds {
 
 /// What became of a verdict: exactly one each (PRODUCT.md A11).
 enum class Outcome : std::uint8_t {
-  observed, exempted, deferred, recovered, confirmed, already_gone, survived, unverified, denied, error,
+  observed,
+  exempted,
+  deferred,
+  recovered,
+  confirmed,
+  already_gone,
+  survived,
+  unverified,
+  denied,
+  error,
 };
 [[nodiscard]] std::string_view name(Outcome outcome) noexcept;
 
 /// Why a session is out of a rule's reach (PRODUCT.md, table of exemptions).
 enum class Exemption : std::uint8_t {
-  none, replication, superuser, listening, dump, copy_moving, commit, sync_replication, protected_user, protected_client,
-  protected_entry, unknown,
+  none,
+  replication,
+  superuser,
+  listening,
+  dump,
+  copy_moving,
+  commit,
+  sync_replication,
+  protected_user,
+  protected_client,
+  protected_entry,
+  unknown,
 };
 [[nodiscard]] std::string_view name(Exemption exemption) noexcept;
 
 /// Which of a session's activities a kind of rule judges.
 [[nodiscard]] proxy::JudgedCounter judged_counter(config::RuleKind kind) noexcept;
 
-/// The code PostgreSQL itself uses for that reason, so that drivers and pools do what they would do without us. Never
-/// 57P01: it makes Npgsql drop its whole pool.
+/// The code PostgreSQL itself uses for that reason, so that drivers and pools do what they would do
+/// without us. Never 57P01: it makes Npgsql drop its whole pool.
 [[nodiscard]] std::string_view native_sqlstate(config::RuleKind kind, config::Action action,
                                                const protocol::SessionFacts& facts) noexcept;
 
@@ -64,9 +85,9 @@ struct Verdict {
   Duration limit{};
   Duration grace{};
   Exemption exemption = Exemption::none;
-  std::string sqlstate;    ///< native code of the kind and action, or the rule's own
+  std::string sqlstate;  ///< native code of the kind and action, or the rule's own
   std::string hint;
-  SessionEntry session;    ///< the evidence as judged
+  SessionEntry session;  ///< the evidence as judged
 };
 
 }  // namespace pgleash::watchdog

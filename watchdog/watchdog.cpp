@@ -1,11 +1,12 @@
 #include "watchdog/watchdog.hpp"
 
-#include <algorithm>
+#include "watchdog/clock.hpp"
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
-#include "watchdog/clock.hpp"
+#include <algorithm>
 
 namespace pgleash::watchdog {
 
@@ -19,15 +20,16 @@ constexpr Duration longest_survivor_pause = 30s;
 /// Applications told apart in application_actions_total; what comes later is "other".
 constexpr std::size_t max_counted_applications = 200;
 
-/// After what time an activity may be judged again although it had its verdict: when nothing was done to it. Nothing:
-/// never; it is gone, over, or still being verified.
+/// After what time an activity may be judged again although it had its verdict: when nothing was
+/// done to it. Nothing: never; it is gone, over, or still being verified.
 std::optional<Duration> until_judged_again(const Verdict& verdict, Outcome outcome) {
   switch (outcome) {
     case Outcome::exempted:
       return 1s;  // a COMMIT was on its way
     case Outcome::recovered:
       // A rule that judges a whole session or transaction can meet the same activity again.
-      if (verdict.counter == proxy::JudgedCounter::session || verdict.counter == proxy::JudgedCounter::transaction)
+      if (verdict.counter == proxy::JudgedCounter::session ||
+          verdict.counter == proxy::JudgedCounter::transaction)
         return 1s;
       return std::nullopt;
     case Outcome::error:
@@ -42,16 +44,17 @@ std::optional<Duration> until_judged_again(const Verdict& verdict, Outcome outco
 template <class Histogram>
 void observe(Histogram& histogram, Duration took) {
   const double seconds = std::chrono::duration<double>(took).count();
-  const auto bucket = std::lower_bound(action_duration_bounds.begin(), action_duration_bounds.end(), seconds);
+  const auto bucket =
+      std::lower_bound(action_duration_bounds.begin(), action_duration_bounds.end(), seconds);
   ++histogram.buckets[static_cast<std::size_t>(bucket - action_duration_bounds.begin())];
   histogram.sum_seconds += seconds;
 }
 
 }  // namespace
 
-Watchdog::Watchdog(asio::io_context& context, const config::Config& config, const config::Server& server,
-                   std::unique_ptr<RuleEngine> engine, proxy::SessionDirectory& sessions, AuditLog* audit,
-                   WatchdogEvents& events)
+Watchdog::Watchdog(asio::io_context& context, const config::Config& config,
+                   const config::Server& server, std::unique_ptr<RuleEngine> engine,
+                   proxy::SessionDirectory& sessions, AuditLog* audit, WatchdogEvents& events)
     : context_(context),
       enforcement_(config.enforcement),
       server_(server),
@@ -61,8 +64,8 @@ Watchdog::Watchdog(asio::io_context& context, const config::Config& config, cons
       join_(server.name, server.monitor.enabled),
       brake_(now(), config.enforcement.hold_after_start),
       kill_connection_(context.get_executor(), server),
-      terminator_(context.get_executor(), config, server, sessions, server.monitor.enabled ? &kill_connection_ : nullptr,
-                  audit, fingerprints_),
+      terminator_(context.get_executor(), config, server, sessions,
+                  server.monitor.enabled ? &kill_connection_ : nullptr, audit, fingerprints_),
       audit_(audit),
       timer_(context),
       idle_(context) {
@@ -71,9 +74,9 @@ Watchdog::Watchdog(asio::io_context& context, const config::Config& config, cons
   totals_.monitor_configured = server.monitor.enabled;
   totals_.snapshot = std::make_shared<const Snapshot>();
   if (server.monitor.enabled) {
-    sampler_ = std::make_unique<ActivitySampler>(context.get_executor(), server, [this](Duration took) {
-      observe(totals_.monitor_query_duration, took);
-    });
+    sampler_ = std::make_unique<ActivitySampler>(
+        context.get_executor(), server,
+        [this](Duration took) { observe(totals_.monitor_query_duration, took); });
     sampler_->also_ours([this] { return kill_connection_.pid(); });
   }
   totals_.rules = engine_->status();
@@ -151,7 +154,8 @@ Task<void> Watchdog::tick() {
 }
 
 void Watchdog::judge_again(Instant at) {
-  const auto due = std::stable_partition(later_.begin(), later_.end(), [&](const Later& one) { return at < one.when; });
+  const auto due = std::stable_partition(later_.begin(), later_.end(),
+                                         [&](const Later& one) { return at < one.when; });
   std::for_each(due, later_.end(), [&](const Later& one) { engine_->forget(one.verdict); });
   later_.erase(due, later_.end());
 }
@@ -187,7 +191,8 @@ void Watchdog::finish_without_act(const Verdict& verdict, Outcome outcome) {
   spawn(write_line(AuditEvent::outcome, verdict, outcome, record.why), "audit");
 }
 
-Task<void> Watchdog::write_line(AuditEvent event, Verdict verdict, std::optional<Outcome> outcome, std::string why) {
+Task<void> Watchdog::write_line(AuditEvent event, Verdict verdict, std::optional<Outcome> outcome,
+                                std::string why) {
   (void)co_await terminator_.write(event, std::move(verdict), outcome, std::move(why));
 }
 
@@ -200,8 +205,10 @@ Task<void> Watchdog::terminate(Verdict verdict) {
   }
   count(verdict, record.outcome, record.took);
   events_.finished(server_.name, verdict, record);
-  if (const auto pause = until_judged_again(verdict, record.outcome)) later_.push_back({verdict, now() + *pause});
-  if (record.outcome == Outcome::survived) spawn(watch_survivor(std::move(verdict), now()), "survivor");
+  if (const auto pause = until_judged_again(verdict, record.outcome))
+    later_.push_back({verdict, now() + *pause});
+  if (record.outcome == Outcome::survived)
+    spawn(watch_survivor(std::move(verdict), now()), "survivor");
 }
 
 Task<void> Watchdog::watch_survivor(Verdict verdict, Instant since) {
@@ -246,6 +253,7 @@ void Watchdog::note_monitor() {
   const MonitorState& state = sampler_->state();
   const std::string& problem = state.up ? state.advice : state.problem;
   if (state.up == monitor_was_up_ && problem == monitor_problem_) return;
+  if (!state.up && state.samples == 0 && problem == ActivitySampler::not_tried) return;
   monitor_was_up_ = state.up;
   monitor_problem_ = problem;
   events_.monitor(server_.name, state.up, problem);

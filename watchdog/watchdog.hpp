@@ -1,12 +1,5 @@
 #pragma once
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <functional>
-#include <memory>
-#include <string>
-#include <vector>
-
 #include "config/config.hpp"
 #include "proxy/session_directory.hpp"
 #include "watchdog/activity_sampler.hpp"
@@ -19,6 +12,14 @@
 #include "watchdog/task.hpp"
 #include "watchdog/terminator.hpp"
 
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
 namespace pgleash::watchdog {
 
 /// What the log says of a watchdog's doings. Called on the control thread; must not block.
@@ -29,22 +30,26 @@ class WatchdogEvents {
   virtual void warned(std::string_view server, const Verdict& verdict) = 0;
   /// A verdict was decided upon; `acting`: a termination begins.
   virtual void judged(std::string_view server, const Verdict& verdict, bool acting) = 0;
-  virtual void finished(std::string_view server, const Verdict& verdict, const TerminationRecord& record) = 0;
+  virtual void finished(std::string_view server, const Verdict& verdict,
+                        const TerminationRecord& record) = 0;
   /// A backend that had survived is gone after all.
   virtual void resolved(std::string_view server, const Verdict& verdict, Duration after) = 0;
   virtual void failure(std::string_view where, std::string_view what) = 0;
 };
 
-/// The watchdog of one server: two loops, sampling and judging, and a task for each termination. Control thread.
+/// The watchdog of one server: two loops, sampling and judging, and a task for each termination.
+/// Control thread.
 ///
-/// Judging runs on in-band views every RuleEngine::judging_interval, with the newest sample beside them; without a
-/// monitor the rules that need only in-band facts go on. A slow sample delays no judgement and no kill.
+/// Judging runs on in-band views every RuleEngine::judging_interval, with the newest sample beside
+/// them; without a monitor the rules that need only in-band facts go on. A slow sample delays no
+/// judgement and no kill.
 class Watchdog {
  public:
-  /// `audit` may be null (sink off). All references outlive the watchdog; the watchdog outlives its tasks: await stop().
-  Watchdog(boost::asio::io_context& context, const config::Config& config, const config::Server& server,
-           std::unique_ptr<RuleEngine> engine, proxy::SessionDirectory& sessions, AuditLog* audit,
-           WatchdogEvents& events);
+  /// `audit` may be null (sink off). All references outlive the watchdog; the watchdog outlives its
+  /// tasks: await stop().
+  Watchdog(boost::asio::io_context& context, const config::Config& config,
+           const config::Server& server, std::unique_ptr<RuleEngine> engine,
+           proxy::SessionDirectory& sessions, AuditLog* audit, WatchdogEvents& events);
   ~Watchdog();
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
@@ -56,7 +61,8 @@ class Watchdog {
   [[nodiscard]] std::shared_ptr<const WatchdogStatus> status() const noexcept { return status_; }
 
  private:
-  /// A verdict that left its session there: the activity is judged afresh, exemptions and all, from `when` on.
+  /// A verdict that left its session there: the activity is judged afresh, exemptions and all, from
+  /// `when` on.
   struct Later {
     Verdict verdict;
     Instant when;
@@ -67,7 +73,8 @@ class Watchdog {
   void judge_again(Instant now);
   void decide(Verdict verdict, Instant now);
   void finish_without_act(const Verdict& verdict, Outcome outcome);
-  Task<void> write_line(AuditEvent event, Verdict verdict, std::optional<Outcome> outcome, std::string why);
+  Task<void> write_line(AuditEvent event, Verdict verdict, std::optional<Outcome> outcome,
+                        std::string why);
   Task<void> terminate(Verdict verdict);
   Task<void> watch_survivor(Verdict verdict, Instant since);
   void count(const Verdict& verdict, Outcome outcome, Duration took);
@@ -89,7 +96,7 @@ class Watchdog {
   Terminator terminator_;
   AuditLog* audit_;
   boost::asio::steady_timer timer_;
-  boost::asio::steady_timer idle_;            ///< cancelled whenever a task ends
+  boost::asio::steady_timer idle_;  ///< cancelled whenever a task ends
   WatchdogStatus totals_;
   std::shared_ptr<const WatchdogStatus> status_;
   std::vector<Later> later_;

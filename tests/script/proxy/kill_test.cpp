@@ -176,7 +176,8 @@ TEST(Kill, TakesACopyBehindItsCopyDoneForTheWorkThatItIs) {
   pair.up(wire::query("copy t from stdin"));
   pair.down(wire::message('G', std::string_view{"\0\0\0", 3}));
   pair.up(wire::message('d', "1\n") + wire::message('c'));
-  EXPECT_EQ(stage.state_of(pair), SessionState::busy) << "triggers and constraints may run for long";
+  EXPECT_EQ(stage.state_of(pair), SessionState::busy)
+      << "triggers and constraints may run for long";
   auto asked = stage.carry_out(stage.order_for(pair));
   test::CancelArrived cancel = stage.backend.accept_cancel();
   pair.server.expect_reset();
@@ -301,7 +302,8 @@ TEST(KillByCancel, WaitsUntilOneRequestIsOutstanding) {
 }
 
 TEST(KillByCancel, IsNotSentWhileASegmentWithoutItsSyncStandsBehind) {
-  // Its Sync would be held back with the client's other bytes: the segment could be hit, and nobody would know.
+  // Its Sync would be held back with the client's other bytes: the segment could be hit, and nobody
+  // would know.
   Stage stage;
   Pair pair = stage.login();
   const std::string segment = wire::message('P', std::string_view{"\0select 2\0\0\0", 12}) +

@@ -1,11 +1,11 @@
 #include "proxy/cancel_error.hpp"
 
+#include "protocol/encode.hpp"
+
 #include <gtest/gtest.h>
 
 #include <string>
 #include <string_view>
-
-#include "protocol/encode.hpp"
 
 namespace pgleash::proxy {
 namespace {
@@ -21,10 +21,13 @@ std::string message(char type, std::string_view body) {
   std::string all{type, '\0', '\0', '\0', static_cast<char>(body.size() + 4)};
   return all.append(body);
 }
-protocol::Bytes bytes(const std::string& text) { return std::as_bytes(std::span{text}); }
+protocol::Bytes bytes(const std::string& text) {
+  return std::as_bytes(std::span{text});
+}
 
-const std::string ours = cancel_error({"57014", "canceling statement: running for 2 s (pgleash rule 'slow', limit 1 s)",
-                                       "Incident 1.", ""});
+const std::string ours =
+    cancel_error({"57014", "canceling statement: running for 2 s (pgleash rule 'slow', limit 1 s)",
+                  "Incident 1.", ""});
 const std::string ready = message('Z', "I");
 const std::string row = message('D', std::string_view("\0\1\0\0\0\1x", 7));
 
@@ -63,7 +66,10 @@ TEST(CancelError, DoesNotWalkPastALengthThatCannotBe) {
   std::string out;
   const std::string broken{"D\0\0\0\1E", 6};
   EXPECT_FALSE(replace_cancel_error(bytes(broken), ours, out));
-  const std::string huge{"D\xff\xff\xff\xff" "E\0\0\0\4", 10};
+  const std::string huge{
+      "D\xff\xff\xff\xff"
+      "E\0\0\0\4",
+      10};
   EXPECT_FALSE(replace_cancel_error(bytes(huge), ours, out));
 }
 

@@ -34,8 +34,10 @@ const std::vector<Row> ladder{
 
 TEST(InBandStep, FollowsTheLadderInEveryState) {
   for (const Row& row : ladder) {
-    EXPECT_EQ(first_step(KillAction::terminate, row.state, false, true), row.terminate) << protocol::name(row.state);
-    EXPECT_EQ(first_step(KillAction::cancel, row.state, false, true), row.cancel) << protocol::name(row.state);
+    EXPECT_EQ(first_step(KillAction::terminate, row.state, false, true), row.terminate)
+        << protocol::name(row.state);
+    EXPECT_EQ(first_step(KillAction::cancel, row.state, false, true), row.cancel)
+        << protocol::name(row.state);
   }
 }
 
@@ -47,17 +49,20 @@ TEST(InBandStep, ResetsAStalledReaderWhateverTheServerDoes) {
 TEST(InBandStep, NeverWritesBehindAHalfMessage) {
   for (const Row& row : ladder) {
     if (!waits_for_client(row.state)) continue;
-    EXPECT_EQ(first_step(KillAction::terminate, row.state, false, false), InBandStep::reset_stalled);
+    EXPECT_EQ(first_step(KillAction::terminate, row.state, false, false),
+              InBandStep::reset_stalled);
   }
 }
 
 TEST(InBandStep, NeverTouchesAReplicationStream) {
   for (const bool stalled : {false, true})
-    EXPECT_EQ(first_step(KillAction::terminate, SessionState::copy_both, stalled, true), InBandStep::none);
+    EXPECT_EQ(first_step(KillAction::terminate, SessionState::copy_both, stalled, true),
+              InBandStep::none);
 }
 
 TEST(InBandStep, AStateEitherWaitsForTheClientOrMayWorkOrIsOutOfReach) {
-  for (const Row& row : ladder) EXPECT_FALSE(waits_for_client(row.state) && server_may_work(row.state));
+  for (const Row& row : ladder)
+    EXPECT_FALSE(waits_for_client(row.state) && server_may_work(row.state));
 }
 
 }  // namespace

@@ -146,7 +146,8 @@ TEST(RuleEngine, PausesACopyInWithoutAFreshRowWhereAMonitorCouldTell) {
   const auto copying = SessionBuilder{SessionState::copy_in, 5min};
   EXPECT_THAT(rules->evaluate(without_sample(snapshot_of(copying))).verdicts, IsEmpty());
   EXPECT_EQ(rules->status()[0].paused, 1U);
-  EXPECT_THAT(rules_of(rules->evaluate(without_monitor(snapshot_of(copying))).verdicts), ElementsAre("held"))
+  EXPECT_THAT(rules_of(rules->evaluate(without_monitor(snapshot_of(copying))).verdicts),
+              ElementsAre("held"))
       << "no monitor will ever tell: what is in-band decides";
 }
 
