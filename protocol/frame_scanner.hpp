@@ -29,8 +29,8 @@ class FrameScanner {
   ///   void body(char type, Bytes prefix, std::size_t end)   those bytes; `end` is how much of the
   ///   chunk lies before
   ///                                                         their end
-  ///   void waiting(char type)                               between the two, when a chunk ends
-  ///   before the prefix does
+  ///   void whole(char type)                                 once the last byte of the body has
+  ///   passed
   /// False when a length can not be one; the rest of the stream is not looked at then.
   template <class Handler>
   bool feed(Bytes chunk, Handler& handler);
@@ -88,6 +88,7 @@ bool FrameScanner::feed(Bytes chunk, Handler& handler) {
         handler.body(type, {at, wanted}, static_cast<std::size_t>(at + wanted - chunk.data()));
       }
       at += body;
+      handler.whole(type);
     } else {
       at = open_message(type, body, at, chunk, handler);
     }
@@ -127,13 +128,14 @@ const std::byte* FrameScanner::open_message(char type, std::uint32_t body, const
     if (end - at >= std::ptrdiff_t{wanted}) {
       handler.body(type, {at, wanted}, static_cast<std::size_t>(at + wanted - chunk.data()));
     } else {
-      handler.waiting(type);
       prefix_size_ = static_cast<std::uint16_t>(wanted);
       prefix_seen_ = 0;
       prefix_ = std::make_unique_for_overwrite<std::byte[]>(wanted);
     }
   }
-  return body_left_ != 0 ? finish_body(at, chunk, handler) : at;
+  if (body_left_ != 0) return finish_body(at, chunk, handler);
+  handler.whole(type);
+  return at;
 }
 
 /// The rest of a body, as far as this chunk has it.
@@ -154,6 +156,7 @@ const std::byte* FrameScanner::finish_body(const std::byte* at, Bytes chunk, Han
   }
   const auto passed = std::min<std::size_t>(static_cast<std::size_t>(end - at), body_left_);
   body_left_ -= static_cast<std::uint32_t>(passed);
+  if (body_left_ == 0) handler.whole(static_cast<char>(header_[0]));
   return at + passed;
 }
 

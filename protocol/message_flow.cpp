@@ -6,7 +6,7 @@ MessageFlow::Sent MessageFlow::send(Outstanding message) {
   const bool sync = message.kind() == Kind::sync;
   // After an error the server discards all but Sync; CopyDone and CopyFail go with late_copy_ends
   // below.
-  if (skipping_ && !sync && !message.ends_copy()) return Sent::discarded;
+  if (discards(message.kind())) return Sent::discarded;
   const bool room = queue_.push(message);
   if (message.extended()) {
     extended_open_ = true;

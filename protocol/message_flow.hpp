@@ -19,15 +19,14 @@ class MessageFlow {
  public:
   using Kind = Outstanding::Kind;
 
-  // What the frontend sent, at the moment its header was forwarded.
+  // What the frontend sent, once its last byte was forwarded: the server answers nothing before.
 
   enum class Sent : std::uint8_t { queued, discarded, lost };  ///< `lost`: no room in the queue
   Sent send(Outstanding message);
   void flush() noexcept { unflushed_ = 0; }
-  /// Flags of a statement that became known after its header. Does nothing when it is answered
-  /// already.
-  void describe_newest(Outstanding message) {
-    if (!queue_.empty() && queue_.back().kind() == message.kind()) queue_.replace_back(message);
+  /// What send() would do with it now.
+  [[nodiscard]] bool discards(Kind kind) const noexcept {
+    return skipping_ && kind != Kind::sync && !Outstanding{kind}.ends_copy();
   }
 
   // What the server answered.

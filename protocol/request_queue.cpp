@@ -24,18 +24,6 @@ void RequestQueue::push_front(Outstanding item, std::uint32_t times) {
   }
 }
 
-void RequestQueue::split_back(Outstanding item) {
-  Run& newest = runs()[last()];
-  const Outstanding before = RequestQueue::item(newest);
-  if (before == item) return;
-  if (count(newest) > 1 && runs_ == max_runs)
-    return;  // no room to split the run: the old flags stay
-  untally(before);
-  newest -= one;
-  if (count(newest) == 0) --runs_;
-  push(item);
-}
-
 /// Doubles the ring. False at the hard limit.
 bool RequestQueue::make_room() {
   if (capacity_ >= max_runs) return false;

@@ -92,22 +92,9 @@ class RequestQueue {
     --runs_;
     if (runs_ == 0 && capacity_ > kept_capacity) release();
   }
-  /// Gives the newest message other flags.
-  void replace_back(Outstanding item) {
-    Run& newest = runs()[last()];
-    if (runs_ == 1 && count(newest) == 1) {  // by far the usual case: no run before it to join
-      untally(RequestQueue::item(newest));
-      newest = make_run(item, 1);
-      tally(item, 1);
-    } else {
-      split_back(item);
-    }
-  }
-
   [[nodiscard]] bool empty() const noexcept { return items_ == 0; }
   [[nodiscard]] bool full() const noexcept { return runs_ >= full_runs; }
   [[nodiscard]] Outstanding front() const noexcept { return item(runs()[head_]); }
-  [[nodiscard]] Outstanding back() const noexcept { return item(runs()[last()]); }
 
   [[nodiscard]] std::uint32_t items() const noexcept { return items_; }
   [[nodiscard]] std::uint32_t ending_in_ready() const noexcept { return ending_; }
@@ -141,7 +128,6 @@ class RequestQueue {
     return (head_ + runs_ - 1) & (capacity_ - 1);
   }
   bool make_room();
-  void split_back(Outstanding item);
   void tally(Outstanding item, std::uint32_t times) noexcept {
     items_ += times;
     ending_ += item.ends_in_ready() ? times : 0;

@@ -57,7 +57,23 @@ const StatementTexts::Ref& SessionTracker::first_of_transaction() const noexcept
 
 SessionState SessionTracker::derive_state() const noexcept {
   if (closing_) return SessionState::closing;
-  if (!up_) return SessionState::starting;
+  if (!up_) return terminated_ ? SessionState::closing : SessionState::starting;
+  const SessionState state = state_of_flow();
+  if (!terminated_) return state;
+  // What was asked for before Terminate is still done; a server that waits for the client finds it
+  // at once.
+  switch (state) {
+    case SessionState::busy:
+    case SessionState::fastpath:
+    case SessionState::copy_out:
+    case SessionState::pipeline_open:
+      return state;
+    default:
+      return SessionState::closing;
+  }
+}
+
+SessionState SessionTracker::state_of_flow() const noexcept {
   switch (flow_.copy()) {
     case CopyMode::none:
       break;

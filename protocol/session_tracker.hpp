@@ -26,7 +26,7 @@ enum class SessionState : std::uint8_t {
   copy_in,           ///< the server wants CopyData
   copy_out,          ///< the server sends CopyData
   copy_both,         ///< replication stream
-  closing,           ///< Terminate, FATAL or an unframeable stream: the end is near
+  closing,           ///< Terminate with nothing left to do, FATAL or an unframeable stream
 };
 
 /// "idle in transaction": as pg_stat_activity spells it, where it can tell the state.
@@ -51,7 +51,7 @@ struct SessionFacts {
   SessionState state = SessionState::starting;
   TransactionStatus transaction = TransactionStatus::idle;
   ActivityMark mark;
-  /// A frontend message is forwarded in part.
+  /// A frontend message is forwarded in part: the server waits for the rest, in the state it was.
   bool half_message = false;
   /// An anomaly since the last unambiguous point: never kill in-band on a derived state.
   bool degraded = false;
@@ -150,8 +150,8 @@ class SessionTracker {
   struct BackendMessages;
   using Flag = Outstanding::Flag;
   using Kind = Outstanding::Kind;
-
   [[nodiscard]] SessionState derive_state() const noexcept;
+  [[nodiscard]] SessionState state_of_flow() const noexcept;
   /// True when the state is another one than before: an event to touch it for.
   bool refresh_state() noexcept {
     const SessionState before = std::exchange(facts_.state, derive_state());
@@ -181,8 +181,6 @@ class SessionTracker {
     request_offset_ = backend_offset;
     if (facts_.transaction == TransactionStatus::idle) facts_.transaction_since = now;
   }
-  void run_statement(Kind kind, const StatementTexts::Ref& text, StatementTraits traits,
-                     bool known);
   void end_transaction() noexcept;
   void anomaly() noexcept {
     ++facts_.anomalies;
@@ -198,11 +196,15 @@ class SessionTracker {
   MessageFlow flow_;
   PreparedTexts prepared_;
   StatementTexts::Ref unnamed_portal_;
-  StatementTexts::Ref named_portal_;  // of the last Bind to a named portal
+  StatementTexts::Ref named_portal_;   // of the last Bind to a named portal
+  StatementTexts::Ref arriving_text_;  // of a Query or Execute until its message is whole
   StatementTexts::Ref last_statement_;
   StatementTexts::Ref first_of_transaction_;
-  bool up_ = false;  // the first ReadyForQuery came
-  bool closing_ = false;
+  StatementTraits arriving_traits_;
+  bool arriving_known_ = true;      // false: it may hold a COMMIT that nobody saw
+  bool up_ = false;                 // the first ReadyForQuery came
+  bool closing_ = false;            // FATAL, or a stream that cannot be framed
+  bool terminated_ = false;         // the frontend said Terminate
   bool first_to_come_ = true;       // the next statement is the transaction's first
   bool transaction_ended_ = false;  // by a command tag of the running request
   bool unlisten_to_come_ = false;   // UNLISTEN * ran, and counts when its transaction commits

@@ -14,7 +14,7 @@ struct SessionTracker::BackendMessages {
 
   std::uint32_t header(char type, std::uint32_t body);
   void body(char type, Bytes prefix, std::size_t end);
-  void waiting(char /*type*/) {}
+  void whole(char /*type*/) {}
   void changed_state();
 
  private:

@@ -2,6 +2,7 @@
 #include "protocol/session_tracker.hpp"
 
 #include <cstring>
+#include <utility>
 
 namespace pgleash::protocol {
 namespace {
@@ -33,14 +34,24 @@ struct SessionTracker::FrontendMessages {
   Instant now;
   Changes changes{};
 
-  /// A message counts when its header is forwarded: the server may not answer before the body came,
-  /// but the client has committed itself to it.
+  /// The client is awake: that alone moves the state's mark.
   std::uint32_t header(char type, std::uint32_t body);
   void body(char type, Bytes prefix, std::size_t end);
-  void waiting(char type);
+  /// A message counts when its last byte is forwarded: until then the server waits for it, and is
+  /// as idle as before.
+  void whole(char type);
 
  private:
-  bool send(Kind kind, std::uint8_t flags = 0);
+  [[nodiscard]] std::uint32_t wanted(Kind kind, std::uint32_t body, std::uint32_t limit) const;
+  void send(Kind kind, std::uint8_t flags = 0);
+  /// What the message runs is known now; it counts once the message is whole.
+  void arrives(const StatementTexts::Ref& text, StatementTraits traits, bool known) {
+    tracker.arriving_text_ = text;
+    tracker.arriving_traits_ = traits;
+    tracker.arriving_known_ = known;
+  }
+  /// Query, Execute or FunctionCall.
+  void statement(Kind kind);
   void query(Bytes prefix);
   void parse(Bytes prefix);
   void bind(Bytes prefix);
@@ -49,27 +60,47 @@ struct SessionTracker::FrontendMessages {
 };
 
 std::uint32_t SessionTracker::FrontendMessages::header(char type, std::uint32_t body) {
-  bool read = false;  // whether the server will, and so whether we do
-  std::uint32_t limit = 0;
-  const auto reads = [&](Kind kind, std::uint32_t bytes, std::uint8_t flags = 0) {
-    read = send(kind, flags);
-    limit = bytes;
-  };
+  if (type != 'X') tracker.touch_state(now);
+  if (tracker.terminated_) return FrameScanner::not_wanted;
   switch (type) {
     case 'Q':
-      reads(Kind::query, read_limit::query, Outstanding::may_commit);
+      return wanted(Kind::query, body, read_limit::query);
+    case 'P':
+      return wanted(Kind::parse, body, read_limit::parse);
+    case 'B':
+      return wanted(Kind::bind, body, read_limit::bind);
+    case 'E':
+      return wanted(Kind::execute, body, read_limit::execute);
+    case 'C':
+      return wanted(Kind::close, body, read_limit::close);
+    default:
+      return FrameScanner::not_wanted;
+  }
+}
+
+/// What the server will not read is not read here either.
+std::uint32_t SessionTracker::FrontendMessages::wanted(Kind kind, std::uint32_t body,
+                                                       std::uint32_t limit) const {
+  return tracker.flow_.discards(kind) ? FrameScanner::not_wanted : std::min(body, limit);
+}
+
+void SessionTracker::FrontendMessages::whole(char type) {
+  if (tracker.terminated_) return;  // the server reads nothing behind Terminate
+  switch (type) {
+    case 'Q':
+      statement(Kind::query);
       break;
     case 'P':
-      reads(Kind::parse, read_limit::parse);
+      send(Kind::parse);
       break;
     case 'B':
-      reads(Kind::bind, read_limit::bind);
+      send(Kind::bind);
       break;
     case 'E':
-      reads(Kind::execute, read_limit::execute, Outstanding::may_commit);
+      statement(Kind::execute);
       break;
     case 'C':
-      reads(Kind::close, read_limit::close);
+      send(Kind::close);
       break;
     case 'D':
       send(Kind::describe);
@@ -81,7 +112,8 @@ std::uint32_t SessionTracker::FrontendMessages::header(char type, std::uint32_t 
       tracker.flow_.flush();
       break;
     case 'F':
-      if (send(Kind::function_call)) tracker.run_statement(Kind::function_call, {}, {}, true);
+      arrives({}, {}, true);
+      statement(Kind::function_call);
       break;
     case 'c':
       send(Kind::copy_done);
@@ -90,33 +122,44 @@ std::uint32_t SessionTracker::FrontendMessages::header(char type, std::uint32_t 
       send(Kind::copy_fail);
       break;
     case 'X':
-      tracker.closing_ = true;
+      tracker.terminated_ = true;
       changes.terminate = true;
       break;
     default:  // d, p, and what the server will refuse
       break;
   }
-  const bool changed = tracker.refresh_state();
-  changes.state |= changed;
-  if (changed || type != 'X') tracker.touch_state(now);
-  return read ? std::min(body, limit) : FrameScanner::not_wanted;
+  if (!tracker.refresh_state()) return;
+  changes.state = true;
+  tracker.touch_state(now);
 }
 
-/// False when the server will discard it.
-bool SessionTracker::FrontendMessages::send(Kind kind, std::uint8_t flags) {
+void SessionTracker::FrontendMessages::statement(Kind kind) {
+  if (tracker.flow_.discards(kind)) return;
+  const StatementTraits traits = tracker.arriving_traits_;
+  tracker.facts_.statement = traits;
+  tracker.last_statement_ = std::move(tracker.arriving_text_);
+  if (kind == Kind::function_call) {
+    send(kind);
+    return;
+  }
+  if (std::exchange(tracker.first_to_come_, false))
+    tracker.first_of_transaction_ = tracker.last_statement_;
+  send(kind, flags_of(traits, tracker.arriving_known_));
+}
+
+void SessionTracker::FrontendMessages::send(Kind kind, std::uint8_t flags) {
   const Outstanding message{kind, flags};
   const bool was_open = tracker.flow_.open();
   const bool was_extended = tracker.flow_.extended_open();
   const auto sent = tracker.flow_.send(message);
-  if (sent == MessageFlow::Sent::discarded) return false;
+  if (sent == MessageFlow::Sent::discarded) return;
   if (sent == MessageFlow::Sent::lost) tracker.anomaly();
-  if (message.ends_copy()) return true;
+  if (message.ends_copy()) return;
   if (!was_open) {
     tracker.begin_request(now);
   } else if (message.extended() && !was_extended) {
     ++tracker.facts_.mark.request;
   }
-  return true;
 }
 
 void SessionTracker::FrontendMessages::body(char type, Bytes prefix, std::size_t /*end*/) {
@@ -139,20 +182,12 @@ void SessionTracker::FrontendMessages::body(char type, Bytes prefix, std::size_t
   }
 }
 
-/// The text that the statement evidence would name is not there yet: the one before must not be
-/// taken for it.
-void SessionTracker::FrontendMessages::waiting(char type) {
-  if (type != 'Q' && type != 'E') return;
-  tracker.last_statement_ = {};
-  tracker.facts_.statement = unknown_traits;
-}
-
 void SessionTracker::FrontendMessages::query(Bytes prefix) {
   tracker.prepared_.forget_unnamed();
   tracker.unnamed_portal_ = {};
   const auto& last = tracker.last_statement_;
   if (is_text(last, prefix)) {
-    tracker.run_statement(Kind::query, last, last.traits(), true);
+    arrives(last, last.traits(), true);
     return;
   }
   const StatementText query = decode_query(prefix);
@@ -161,7 +196,7 @@ void SessionTracker::FrontendMessages::query(Bytes prefix) {
   // Of a text that was cut off and holds several statements, the last may be a COMMIT that nobody
   // saw.
   const bool several = traits.starts_transaction || query.text.find(';') != std::string_view::npos;
-  tracker.run_statement(Kind::query, text, traits, !query.truncated || !several);
+  arrives(text, traits, !query.truncated || !several);
 }
 
 void SessionTracker::FrontendMessages::parse(Bytes prefix) {
@@ -189,29 +224,16 @@ void SessionTracker::FrontendMessages::bind(Bytes prefix) {
 void SessionTracker::FrontendMessages::execute(Bytes prefix) {
   const auto portal = decode_execute(prefix);
   if (!portal) {
-    tracker.run_statement(Kind::execute, {}, unknown_traits, false);
+    arrives({}, unknown_traits, false);
     return;
   }
   const auto& text = portal->empty() ? tracker.unnamed_portal_ : tracker.named_portal_;
-  tracker.run_statement(Kind::execute, text, text.traits(), bool{text});
+  arrives(text, text.traits(), bool{text});
 }
 
 void SessionTracker::FrontendMessages::close(Bytes prefix) {
   const auto target = decode_close(prefix);
   if (target && target->kind == 'S') tracker.prepared_.forget(target->name);
-}
-
-/// A statement's text is known, or known to stay unknown.
-void SessionTracker::run_statement(Kind kind, const StatementTexts::Ref& text,
-                                   StatementTraits traits, bool known) {
-  facts_.statement = traits;
-  last_statement_ = text;
-  if (kind == Kind::function_call) return;
-  if (first_to_come_) {
-    first_to_come_ = false;
-    first_of_transaction_ = text;
-  }
-  flow_.describe_newest(Outstanding{kind, flags_of(traits, known)});
 }
 
 Changes SessionTracker::on_frontend(Bytes bytes, Instant now, TrackerEvents& /*events*/) {

@@ -14,7 +14,6 @@ namespace {
 struct Log {
   std::string text;
   std::size_t chunk_offset = 0;
-  bool waited = false;
 
   std::uint32_t header(char type, std::uint32_t body) {
     text += std::string{type} + std::to_string(body) + " ";
@@ -23,14 +22,13 @@ struct Log {
   void body(char type, Bytes prefix, std::size_t end) {
     text += std::string{type} + "=" + std::string{as_text(prefix)} + "@" +
             std::to_string(chunk_offset + end) + " ";
-    waited = false;
   }
-  void waiting(char /*type*/) { waited = true; }
+  void whole(char /*type*/) { text += ". "; }
 };
 
 const std::string stream = wire::message('Q', "abcdefgh") + wire::message('d', "xyz") +
                            wire::message('S') + wire::message('h') + wire::message('K', "12345");
-const std::string meaning = "Q8 Q=abcde@10 d3 S0 S=@26 h0 K5 K=12345@41 ";
+const std::string meaning = "Q8 Q=abcde@10 . d3 . S0 S=@26 . h0 . K5 K=12345@41 . ";
 
 std::string scan(const std::vector<std::string_view>& chunks) {
   FrameScanner scanner;
@@ -40,7 +38,6 @@ std::string scan(const std::vector<std::string_view>& chunks) {
     log.chunk_offset += chunk.size();
   }
   EXPECT_TRUE(scanner.at_boundary());
-  EXPECT_FALSE(log.waited);
   return log.text;
 }
 
@@ -70,14 +67,17 @@ TEST(FrameScanner, IsAtABoundaryOnlyBetweenMessages) {
   }
 }
 
-TEST(FrameScanner, SaysWhenAWantedPrefixHasToWait) {
+TEST(FrameScanner, SaysThatAMessageIsWholeAtItsLastByteOnly) {
   FrameScanner scanner;
   Log log;
   scanner.feed(wire::bytes(wire::message('Q', "abcdefgh").substr(0, 9)), log);
-  EXPECT_TRUE(log.waited);
-  scanner.feed(wire::bytes("e"), log);
-  EXPECT_FALSE(log.waited) << "the prefix is there, though the body is not";
+  EXPECT_EQ(log.text, "Q8 ");
+  scanner.feed(wire::bytes("efg"), log);
+  EXPECT_EQ(log.text, "Q8 Q=abcde@1 ") << "the prefix is there, though the body is not";
   EXPECT_FALSE(scanner.at_boundary());
+  scanner.feed(wire::bytes("h"), log);
+  EXPECT_EQ(log.text, "Q8 Q=abcde@1 . ");
+  EXPECT_TRUE(scanner.at_boundary());
 }
 
 TEST(FrameScanner, StopsForGoodAtALengthThatCanNotBe) {
@@ -109,7 +109,7 @@ TEST(FrameScanner, PassesTheLargestMessageWithoutKeepingIt) {
     left -= piece;
   }
   EXPECT_TRUE(scanner.at_boundary());
-  EXPECT_EQ(log.text, "d2147483643 ");
+  EXPECT_EQ(log.text, "d2147483643 . ");
 }
 
 }  // namespace

@@ -64,17 +64,6 @@ TEST(RequestQueue, HoldsMillionsOfOneKindAsOneRun) {
   EXPECT_TRUE(queue.empty());
 }
 
-TEST(RequestQueue, ReplacingTheNewestJoinsItsRun) {
-  RequestQueue queue;
-  for (int i = 0; i < 1000; ++i) {
-    queue.push(Outstanding{Kind::query, Outstanding::may_commit});
-    queue.replace_back(Outstanding{Kind::query});
-  }
-  EXPECT_EQ(queue.items(), 1000U);
-  EXPECT_EQ(queue.may_commit(), 0U);
-  EXPECT_EQ(queue.back(), Outstanding{Kind::query});
-}
-
 TEST(RequestQueue, BehavesAsADequeWould) {
   std::mt19937 random{20'240'607};
   for (int round = 0; round < 200; ++round) {
@@ -91,9 +80,6 @@ TEST(RequestQueue, BehavesAsADequeWould) {
         const auto times = static_cast<std::uint32_t>(random() % 3);
         queue.push_front(item, times);
         model.insert(model.begin(), times, item);
-      } else if (choice < 7 && !model.empty()) {
-        queue.replace_back(item);
-        model.back() = item;
       } else if (!model.empty()) {
         queue.pop();
         model.pop_front();
@@ -109,7 +95,6 @@ TEST(RequestQueue, BehavesAsADequeWould) {
                 count([](Outstanding o) { return o.has(Outstanding::may_commit); }));
       if (!model.empty()) {
         ASSERT_EQ(queue.front(), model.front());
-        ASSERT_EQ(queue.back(), model.back());
       }
     }
   }

@@ -49,15 +49,17 @@ TEST(ActivityMark, EveryMessageOfTheFrontendMovesTheState) {
   EXPECT_EQ(moved(session, "> c"), (Moved{true, false, false}));
 }
 
-TEST(ActivityMark, MovesOnceForAFrontendMessageThatChangesTheState) {
+TEST(ActivityMark, MovesForAFrontendMessageAndForTheStateThatItChanges) {
   Player session;
   const auto before = session.facts().mark.state;
   session.play("> Q(select 1)");
-  EXPECT_EQ(session.facts().mark.state, before + 1);
+  EXPECT_EQ(session.facts().mark.state, before + 2);
+  session.play("> Q(select 2)");
+  EXPECT_EQ(session.facts().mark.state, before + 3) << "busy as before";
   session.play("> X");
-  EXPECT_EQ(session.facts().mark.state, before + 2) << "closing is another state";
-  session.play("> X");
-  EXPECT_EQ(session.facts().mark.state, before + 2) << "Terminate itself is no activity";
+  EXPECT_EQ(session.facts().mark.state, before + 3) << "Terminate itself is no activity";
+  session.play("< C Z C Z");
+  EXPECT_EQ(session.facts().mark.state, before + 4) << "closing is another state";
 }
 
 TEST(ActivityMark, APipelinedQueryDoesNotEndTheRunningOne) {

@@ -12,7 +12,7 @@ using namespace std::string_literals;
 using trace::Player;
 
 TEST(SessionTracker, IsSmallEnoughToBeManyTimesInMemory) {
-  EXPECT_LE(sizeof(SessionTracker), 320U);
+  EXPECT_LE(sizeof(SessionTracker), 336U);
 }
 
 TEST(SessionTracker, PipelineStatesFollowFlushAndSync) {
@@ -81,11 +81,41 @@ TEST(SessionTracker, AHalfMessageLeavesTheStateAndShows) {
     EXPECT_TRUE(other.facts().half_message);
     EXPECT_FALSE(other.tracker.at_boundary(Direction::to_backend));
   }
-  session.frontend(query.substr(0, 5));
-  EXPECT_EQ(session.state(), "busy") << "a message counts when its header is complete";
+  session.frontend(query.substr(0, query.size() - 1));
+  EXPECT_EQ(session.state(), "idle") << "the server waits for the rest";
+  EXPECT_EQ(session.facts().outstanding, 0U);
+  EXPECT_FALSE(session.facts().commit_outstanding) << "what is not there cannot be under way";
   EXPECT_TRUE(session.facts().half_message);
-  session.frontend(query.substr(5));
+  session.now += std::chrono::seconds{9};
+  session.frontend(query.substr(query.size() - 1));
   EXPECT_FALSE(session.facts().half_message);
+  EXPECT_EQ(session.state(), "busy");
+  EXPECT_EQ(session.facts().request_since, session.now) << "the server begins now";
+}
+
+TEST(SessionTracker, AHalfMessageLeavesAPipelineAndAFailedOneAsTheyAre) {
+  for (const auto& [script, state] :
+       {std::pair{"> Q(begin) < C(BEGIN) Z(T)", "in_transaction"},
+        std::pair{"> Q(begin) < C(BEGIN) Z(T) > Q(x) < E Z(E)", "aborted"},
+        std::pair{"> P(select 1) B E H < 1 2 D C", "flushed"},
+        std::pair{"> P(select 1/0) B E H < 1 E", "failed"},
+        std::pair{"> Q(copy t from stdin) < G", "copy_in"}}) {
+    Player session;
+    session.play(script);
+    session.frontend(wire::query("select 1").substr(0, 9));
+    EXPECT_EQ(session.state(), state);
+    EXPECT_TRUE(session.facts().half_message);
+  }
+}
+
+TEST(SessionTracker, WhatWasAskedForBeforeTerminateIsStillDone) {
+  Player session;
+  session.play("> Q(insert into t select 1) > X = busy < C(INSERT 0 1) = busy < Z = closing");
+  Player pipeline;
+  pipeline.play("> P(select 1) B E S X = busy < 1 2 D C Z = closing");
+  Player idle;
+  idle.play("> X = closing > Q(select 1) = closing");
+  EXPECT_EQ(idle.facts().outstanding, 0U) << "nothing behind Terminate is read";
 }
 
 TEST(SessionTracker, BoundaryTowardsTheFrontendIsBetweenServerMessages) {
@@ -102,7 +132,7 @@ TEST(SessionTracker, BoundaryTowardsTheFrontendIsBetweenServerMessages) {
 TEST(SessionTracker, TerminateAndFatalMeanClosingButTheRestIsStillFollowed) {
   Player session;
   EXPECT_TRUE(session.frontend(wire::query("select pg_sleep(9)") + wire::message('X')).terminate);
-  EXPECT_EQ(session.state(), "closing");
+  EXPECT_EQ(session.state(), "busy");
   EXPECT_EQ(session.facts().outstanding, 1U);
   session.play("< T D C Z = closing");
   EXPECT_EQ(session.facts().outstanding, 0U);
