@@ -55,6 +55,7 @@ asio::awaitable<CancelResult> CancelSender::send(CancelTarget target, protocol::
                                                  std::function<bool()> still_wanted,
                                                  Duration patience) {
   if (!target.known() || !key.present()) co_return CancelResult::unreachable;
+  const LoopShare::Flow flow{share_};
   const bool my_turn = co_await take_turn(deadline);
   if (!my_turn) co_return CancelResult::overload;
   struct Turn {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "proxy/counters.hpp"
+#include "proxy/loop_share.hpp"
 #include "proxy/socket.hpp"
 
 #include <boost/asio/awaitable.hpp>
@@ -29,7 +30,8 @@ class CancelSender {
   static constexpr unsigned max_in_flight = 64;
   static constexpr std::size_t max_waiting = 1024;
 
-  explicit CancelSender(boost::asio::io_context& context) : context_(context) {}
+  CancelSender(boost::asio::io_context& context, LoopShare& share)
+      : context_(context), share_(share) {}
 
   /// Connects, asks `still_wanted` once more right before the bytes go out, and waits for the
   /// server's end of file, which means that the signal was sent. `delivered` only then. Once the
@@ -45,6 +47,7 @@ class CancelSender {
   void give_turn();
 
   boost::asio::io_context& context_;
+  LoopShare& share_;
   unsigned in_flight_ = 0;
   std::deque<boost::asio::steady_timer*> waiting_;
 };

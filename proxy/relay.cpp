@@ -5,18 +5,14 @@
 #include <boost/asio/post.hpp>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <exception>
-#include <sys/epoll.h>
 #include <system_error>
 #include <unistd.h>
 
 namespace pgleash::proxy {
 namespace {
-
-constexpr int events_per_batch = 256;
 
 // A session's address is aligned, so its lowest bit can say which of its legs an event is about.
 std::uint64_t tag(const Session& session, Side side) noexcept {
@@ -26,8 +22,9 @@ static_assert(alignof(Session) >= 2);
 
 }  // namespace
 
-Relay::Relay(boost::asio::io_context& context, RelayHost& host)
+Relay::Relay(boost::asio::io_context& context, RelayHost& host, const LoopShare& share)
     : host_(host),
+      share_(share),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       context_(context),
       watch_(context),
@@ -54,7 +51,7 @@ void Relay::wait() {
   watch_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
                     [this](const boost::system::error_code& error) {
                       if (error || stopped_) return;
-                      batch();
+                      serve();
                       wait();
                     });
 }
@@ -70,14 +67,38 @@ bool Relay::adopt(Session& session) {
   return true;
 }
 
-void Relay::batch() {
-  std::array<epoll_event, events_per_batch>
-      events;  // NOLINT(cppcoreguidelines-pro-type-member-init): filled by the kernel
-  const int count = ::epoll_wait(epoll_.get(), events.data(), events_per_batch, 0);
-  if (count <= 0) return;
-  const Instant now = monotonic_now();
+int Relay::collect(Duration patience) noexcept {
+  if (patience <= Duration::zero())
+    return ::epoll_wait(epoll_.get(), events_.data(), events_per_batch, 0);
+  const auto whole = std::chrono::floor<std::chrono::seconds>(patience);
+  const timespec limit{whole.count(), std::chrono::nanoseconds{patience - whole}.count()};
+  const int count = ::epoll_pwait2(epoll_.get(), events_.data(), events_per_batch, &limit, nullptr);
+  if (count >= 0 || errno != ENOSYS) return count;
+  // Before Linux 5.11 a wait is counted in whole milliseconds.
+  const auto rounded = std::chrono::ceil<std::chrono::milliseconds>(patience).count();
+  return ::epoll_wait(epoll_.get(), events_.data(), events_per_batch, static_cast<int>(rounded));
+}
+
+void Relay::serve() {
+  Instant now = monotonic_now();
+  const Instant until = now + LoopShare::patience;
+  Duration patience{};  // these events are there already
+  serving_ = true;
+  do {
+    const int count = collect(patience);
+    if (count <= 0 && again_.empty()) break;
+    now = monotonic_now();
+    handle(count, now);
+    run_again(now);
+    patience = again_.empty() ? until - now : Duration::zero();
+  } while (!stopped_ && now < until && share_.relay_may_wait());
+  serving_ = false;
+  if (!again_.empty()) post_again();
+}
+
+void Relay::handle(int count, Instant now) {
   for (int i = 0; i < count; ++i) {
-    const epoll_event& event = events[static_cast<std::size_t>(i)];
+    const epoll_event& event = events_[static_cast<std::size_t>(i)];
     auto& session = *reinterpret_cast<Session*>(
         event.data.u64 & ~std::uint64_t{1});  // NOLINT(performance-no-int-to-ptr): set by tag()
     // Earlier events of this batch may have ended it; its memory stays until the batch is over.
@@ -177,16 +198,22 @@ void Relay::read_turn(Session& session, Side from, Instant now) {
     session.queued = true;
     again_.push_back(&session);
   }
-  if (!again_posted_) {
-    again_posted_ = true;
-    boost::asio::post(context_, [this] {
-      again_posted_ = false;
-      run_again(monotonic_now());
-    });
-  }
+  post_again();
+}
+
+/// A turn that no event will bring: for what is left when the relay goes back to the io_context, or
+/// began outside of serve().
+void Relay::post_again() {
+  if (again_posted_ || serving_) return;
+  again_posted_ = true;
+  boost::asio::post(context_, [this] {
+    again_posted_ = false;
+    run_again(monotonic_now());
+  });
 }
 
 void Relay::run_again(Instant now) {
+  if (again_.empty()) return;
   again_now_.swap(again_);
   for (std::size_t i = 0; i < again_now_.size(); ++i) {
     Session* session = again_now_[i];

@@ -83,7 +83,8 @@ SessionTable::SessionTable(boost::asio::io_context& context, std::uint16_t worke
                            const ProxySettings& settings, CancelSender& cancels,
                            ProxyEvents& events, std::vector<ServerCounters>& servers,
                            std::vector<ListenerCounters>& listeners,
-                           std::atomic<std::uint32_t>& live, std::function<void()> deadline_set)
+                           std::atomic<std::uint32_t>& live, std::function<void()> deadline_set,
+                           const LoopShare& share)
     : context_(context),
       settings_(settings),
       cancels_(cancels),
@@ -92,7 +93,7 @@ SessionTable::SessionTable(boost::asio::io_context& context, std::uint16_t worke
       listeners_(listeners),
       live_(live),
       deadline_set_(std::move(deadline_set)),
-      relay_(context, *this),
+      relay_(context, *this, share),
       next_id_(static_cast<std::uint64_t>(worker) << worker_shift) {}
 
 SessionTable::~SessionTable() = default;

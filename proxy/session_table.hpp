@@ -40,7 +40,8 @@ class SessionTable final : private RelayHost {
   SessionTable(boost::asio::io_context& context, std::uint16_t worker,
                const ProxySettings& settings, CancelSender& cancels, ProxyEvents& events,
                std::vector<ServerCounters>& servers, std::vector<ListenerCounters>& listeners,
-               std::atomic<std::uint32_t>& live, std::function<void()> deadline_set);
+               std::atomic<std::uint32_t>& live, std::function<void()> deadline_set,
+               const LoopShare& share);
   ~SessionTable() override;
 
   void start() { relay_.start(); }

@@ -24,6 +24,8 @@ namespace {
 constexpr Duration refusal_time = std::chrono::seconds{2};
 /// Every first message has at least this much; SSLRequest and GSSENCRequest have exactly this much.
 constexpr std::size_t shortest_message = 8;
+/// A client that said nothing for so long is in no hurry: established sessions go first again.
+constexpr Duration hurry = std::chrono::milliseconds{100};
 
 }  // namespace
 
@@ -32,6 +34,7 @@ constexpr std::size_t shortest_message = 8;
 struct StartupPhase::Starting {
   Starting(StartupPhase& phase, Accepted& accepted)
       : owner(phase),
+        flow(std::in_place, phase.share_),
         socket(phase.context_),
         listener(accepted.listener),
         client(to_endpoint(accepted.peer)),
@@ -55,6 +58,7 @@ struct StartupPhase::Starting {
   }
 
   StartupPhase& owner;
+  std::optional<LoopShare::Flow> flow;  ///< while it waits for us rather than we for the client
   Socket socket;
   std::size_t listener;
   Endpoint client;
@@ -69,7 +73,8 @@ struct StartupPhase::Starting {
 StartupPhase::StartupPhase(asio::io_context& context, const ProxySettings& settings,
                            SessionTable& sessions, Upstream& upstream, CancelSender& cancels,
                            ProxyEvents& events, std::vector<ListenerCounters>& listeners,
-                           unsigned workers, std::atomic<std::uint32_t>& live, ProxyLinks& links)
+                           unsigned workers, std::atomic<std::uint32_t>& live, ProxyLinks& links,
+                           LoopShare& share)
     : context_(context),
       settings_(settings),
       sessions_(sessions),
@@ -79,6 +84,7 @@ StartupPhase::StartupPhase(asio::io_context& context, const ProxySettings& setti
       cancels_(cancels),
       live_(live),
       links_(links),
+      share_(share),
       max_logins_(std::max<std::size_t>(1, settings.process.max_logins / std::max(1U, workers))) {}
 
 void StartupPhase::begin(Accepted accepted) {
@@ -94,8 +100,10 @@ void StartupPhase::begin(Accepted accepted) {
 }
 
 bool StartupPhase::tick(Instant now) {
-  for (Starting* one : starting_)
+  for (Starting* one : starting_) {
+    if (one->silent && now - one->accepted_at > hurry) one->flow.reset();
     if (now >= one->deadline && !one->gave_up) one->give_up(AcceptResult::login_timeout);
+  }
   return !starting_.empty();
 }
 
@@ -238,6 +246,7 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
   }
   const config::Listener& listener = settings_.listeners[self.listener];
   const config::Server& server = settings_.servers[settings_.server_of[self.listener]];
+  if (!self.flow) self.flow.emplace(share_);
   UpstreamResult upstream = co_await upstream_.connect(server);
   if (!upstream.fd.open()) {
     ErrorNotice notice{"08006", "pgleash could not reach server \"" + server.name + "\"",

@@ -3,6 +3,7 @@
 #include "protocol/startup.hpp"
 #include "proxy/cancel_sender.hpp"
 #include "proxy/events.hpp"
+#include "proxy/loop_share.hpp"
 #include "proxy/session_table.hpp"
 #include "proxy/settings.hpp"
 #include "proxy/upstream.hpp"
@@ -53,7 +54,7 @@ class StartupPhase {
   StartupPhase(boost::asio::io_context& context, const ProxySettings& settings,
                SessionTable& sessions, Upstream& upstream, CancelSender& cancels,
                ProxyEvents& events, std::vector<ListenerCounters>& listeners, unsigned workers,
-               std::atomic<std::uint32_t>& live, ProxyLinks& links);
+               std::atomic<std::uint32_t>& live, ProxyLinks& links, LoopShare& share);
 
   /// Runs detached: ends within login_timeout plus the time for a refusal.
   void begin(Accepted accepted);
@@ -89,6 +90,7 @@ class StartupPhase {
   CancelSender& cancels_;
   std::atomic<std::uint32_t>& live_;
   ProxyLinks& links_;
+  LoopShare& share_;
   std::size_t max_logins_;
   std::list<Starting*> starting_;  ///< oldest first
   bool draining_ = false;

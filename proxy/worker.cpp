@@ -15,12 +15,13 @@ Worker::Worker(std::uint16_t index, unsigned workers, const ProxySettings& setti
       server_counters_(settings.servers.size()),
       listener_counters_(settings.listeners.size()),
       heartbeat_(monotonic_now().time_since_epoch().count()),
-      cancels_(context_),
+      cancels_(context_, share_),
       upstream_(context_),
-      sessions_(context_, index, settings, cancels_, events, server_counters_, listener_counters_,
-                live_, [this] { quicken(); }),
+      sessions_(
+          context_, index, settings, cancels_, events, server_counters_, listener_counters_, live_,
+          [this] { quicken(); }, share_),
       startup_(context_, settings, sessions_, upstream_, cancels_, events, listener_counters_,
-               workers, live_, links),
+               workers, live_, links, share_),
       killer_(context_, sessions_, cancels_),
       timer_(context_) {}
 

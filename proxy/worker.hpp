@@ -79,6 +79,7 @@ class Worker {
   std::vector<ListenerCounters> listener_counters_;
   std::atomic<std::uint32_t> live_{0};
   std::atomic<Instant::rep> heartbeat_{0};
+  LoopShare share_;
   CancelSender cancels_;
   Upstream upstream_;
   SessionTable sessions_;
