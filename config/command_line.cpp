@@ -4,6 +4,7 @@
 #include "config/loader.hpp"
 #include "config/monitor_words.hpp"
 
+#include <charconv>
 #include <utility>
 #include <variant>
 
@@ -67,6 +68,18 @@ Listener read_listener(const CommandLine& line, Options& options) {
   return listener;
 }
 
+/// "auto" is one per core, which 0 stands for.
+Parsed<unsigned> parse_workers(std::string_view text) {
+  constexpr unsigned most = 1024;
+  if (text == "auto") return 0U;
+  unsigned workers = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), workers);
+  if (error != std::errc{} || end != text.data() + text.size() || workers < 1 || workers > most)
+    return Fault{in_quotes(text) + " is no number of workers",
+                 "give a number from 1 to 1024, or auto for one per core"};
+  return workers;
+}
+
 }  // namespace
 
 LoadResult from_command_line(const CommandLine& line) {
@@ -79,6 +92,9 @@ LoadResult from_command_line(const CommandLine& line) {
   if (line.http)
     options.take("--http", "metrics.listen", parse_http_address(*line.http), config.metrics.listen,
                  *line.http);
+  if (line.workers)
+    options.take("--workers", "process.workers", parse_workers(*line.workers),
+                 config.process.workers, *line.workers);
   config.identity.driver_defaults = default_driver_names();
   complete(config);
   check(config, result.provenance, unreadable, result.diagnostics);

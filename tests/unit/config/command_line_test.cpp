@@ -174,6 +174,13 @@ TEST(CommandLine, RefusesMonitorWordsThatAreNotItsOwn) {
   }
 }
 
+TEST(CommandLine, TakesTheNumberOfWorkers) {
+  EXPECT_EQ(run({.workers = "3"}).config->process.workers, 3U);
+  EXPECT_EQ(run({.workers = "auto"}).config->process.workers, 0U);
+  for (const char* wrong : {"0", "1025", "-1", "2x", ""})
+    EXPECT_EQ(run({.workers = wrong}).diagnostics.front().position.source, "--workers") << wrong;
+}
+
 TEST(CommandLine, SwitchesHttpOffOrMovesIt) {
   EXPECT_EQ(run({.http = "off"}).config->metrics.listen, std::nullopt);
   EXPECT_EQ(run({.http = "[::]:9000"}).config->metrics.listen, (Address{"::", 9000, false}));
