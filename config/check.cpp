@@ -240,7 +240,23 @@ class Checker {
           rule.position);
   }
 
+  void check_pace() {
+    const Pace& pace = config_.enforcement.pace;
+    const std::string path = "enforcement.pace.kills_per_minute";
+    const auto above = [&](std::string_view which, std::uint32_t value) {
+      if (value <= pace.kills_per_minute) return;
+      warning({path, path + std::string(which)},
+              {"kills_per_minute" + std::string(which) + " is above kills_per_minute",
+               "the smaller one rules, for all together"});
+    };
+    if (provenance_.contains(path) || provenance_.contains(path + "_per_application"))
+      above("_per_application", pace.kills_per_minute_per_application);
+    if (provenance_.contains(path + "_per_rule"))
+      above("_per_rule", pace.kills_per_minute_per_rule);
+  }
+
   void check_enforcement() {
+    check_pace();
     if (config_.enforcement.mode != Mode::enforce) return;
     if (config_.audit.sink == AuditSink::off) {
       error({"enforcement.mode", "audit.sink", "audit.file"},

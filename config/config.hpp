@@ -45,6 +45,12 @@ enum class StatementTextPolicy : std::uint8_t { none, fingerprint, full };
 [[nodiscard]] std::string_view name(RuleKind kind) noexcept;
 [[nodiscard]] std::string_view name(Action action) noexcept;
 
+/// Of a hundred, whole: "20%".
+struct Percent {
+  unsigned value = 0;
+  bool operator==(const Percent&) const = default;
+};
+
 struct Process {
   std::string name;      ///< "hostname" is resolved by the loader
   unsigned workers = 0;  ///< 0: one per core
@@ -54,6 +60,7 @@ struct Process {
   Duration drain_delay = 5s;
   Duration drain_timeout = 25s;
   LogFormat log_format = LogFormat::automatic;
+  bool watch_config = false;  ///< reload when the file changes, as at SIGHUP
   bool operator==(const Process&) const = default;
 };
 
@@ -118,11 +125,33 @@ struct Server {
   bool operator==(const Server&) const = default;
 };
 
+/// How many may be ended in a minute; the excess waits.
+struct Pace {
+  std::uint32_t kills_per_minute = 30;
+  std::uint32_t kills_per_minute_per_application = 10;
+  std::uint32_t kills_per_minute_per_rule = 30;
+  bool operator==(const Pace&) const = default;
+};
+
+/// What smells of a wrong rule.
+struct Fuse {
+  Percent share_of_sessions{20};
+  std::uint32_t at_least = 10;
+  Percent recovered_share{30};
+  std::uint32_t survived = 3;
+  OptionalDuration reset = 30min;  ///< none: "manual"
+  bool operator==(const Fuse&) const = default;
+};
+
 struct Enforcement {
   Mode mode = Mode::observe;  ///< the first of the two locks
   Duration hold_after_start =
       2min;  ///< delays acts in enforce mode, labels would-acts in observe mode
+  Duration hold_after_failover = 5min;
+  Duration hold_after_reload = 30s;
   Duration evidence_max_age = 30s;
+  Pace pace;
+  Fuse fuse;
   bool operator==(const Enforcement&) const = default;
 };
 

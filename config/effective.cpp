@@ -47,6 +47,10 @@ std::string duration(const OptionalDuration& value) {
   return value ? duration(*value) : "\"off\"";
 }
 
+std::string percent(Percent value) {
+  return '"' + std::to_string(value.value) + "%\"";
+}
+
 template <typename Items, typename Show>
 std::string list(const Items& items, Show show) {
   std::string out{'['};
@@ -81,6 +85,7 @@ class Writer {
     text_ += '\n';
   }
   void key(std::string_view name, const std::string& value) {
+    values_[path_.empty() ? std::string(name) : path_ + '.' + std::string(name)] = value;
     std::string line = std::string(name) + " = " + value;
     if (provenance_ != nullptr) {
       if (line.size() < comment_column) line.append(comment_column - line.size(), ' ');
@@ -95,6 +100,7 @@ class Writer {
     key(name, std::to_string(value));
   }
   [[nodiscard]] std::string take() { return std::move(text_); }
+  [[nodiscard]] std::map<std::string, std::string> take_values() { return std::move(values_); }
 
  private:
   static constexpr std::size_t comment_column = 48;
@@ -114,6 +120,7 @@ class Writer {
   const Provenance* provenance_;
   std::string path_;
   std::string text_;
+  std::map<std::string, std::string> values_;
 };
 
 std::string item(std::string_view name, std::size_t index) {
@@ -136,6 +143,7 @@ void write(Writer& out, const Process& process) {
   out.key("drain_delay", duration(process.drain_delay));
   out.key("drain_timeout", duration(process.drain_timeout));
   out.key("log_format", word(log_format_words, process.log_format));
+  out.key("watch_config", process.watch_config);
 }
 
 void write(Writer& out, const Listener& listener, std::size_t index) {
@@ -173,6 +181,22 @@ void write(Writer& out, const Server& server, std::size_t index) {
   out.key("statement_timeout", duration(server.monitor.statement_timeout));
 }
 
+void write(Writer& out, const Pace& pace) {
+  out.section("[enforcement.pace]", "enforcement.pace");
+  out.key("kills_per_minute", pace.kills_per_minute);
+  out.key("kills_per_minute_per_application", pace.kills_per_minute_per_application);
+  out.key("kills_per_minute_per_rule", pace.kills_per_minute_per_rule);
+}
+
+void write(Writer& out, const Fuse& fuse) {
+  out.section("[enforcement.fuse]", "enforcement.fuse");
+  out.key("share_of_sessions", percent(fuse.share_of_sessions));
+  out.key("at_least", fuse.at_least);
+  out.key("recovered_share", percent(fuse.recovered_share));
+  out.key("survived", fuse.survived);
+  out.key("reset", fuse.reset ? duration(*fuse.reset) : string("manual"));
+}
+
 void write(Writer& out, const Protect& protect) {
   out.section("[protect]", "protect");
   out.key("users", patterns(protect.users));
@@ -208,8 +232,7 @@ void write(Writer& out, const Rule& rule, std::size_t index) {
   write(out, rule.except, "[rule.except]", path + ".except");
 }
 
-std::string write(const Config& config, const Provenance* provenance) {
-  Writer out{provenance};
+void write(Writer& out, const Config& config) {
   out.key("config_version", config.config_version);
   write(out, config.process);
   for (std::size_t i = 0; i < config.listeners.size(); ++i) write(out, config.listeners[i], i);
@@ -217,7 +240,11 @@ std::string write(const Config& config, const Provenance* provenance) {
   out.section("[enforcement]", "enforcement");
   out.key("mode", string(name(config.enforcement.mode)));
   out.key("hold_after_start", duration(config.enforcement.hold_after_start));
+  out.key("hold_after_failover", duration(config.enforcement.hold_after_failover));
+  out.key("hold_after_reload", duration(config.enforcement.hold_after_reload));
   out.key("evidence_max_age", duration(config.enforcement.evidence_max_age));
+  write(out, config.enforcement.pace);
+  write(out, config.enforcement.fuse);
   write(out, config.protect);
   for (std::size_t i = 0; i < config.rules.size(); ++i) write(out, config.rules[i], i);
   out.section("[identity]", "identity");
@@ -231,6 +258,11 @@ std::string write(const Config& config, const Provenance* provenance) {
   out.key("listen",
           config.metrics.listen ? string(format_address(*config.metrics.listen)) : string("off"));
   out.key("max_applications", config.metrics.max_applications);
+}
+
+std::string write(const Config& config, const Provenance* provenance) {
+  Writer out{provenance};
+  write(out, config);
   return out.take();
 }
 
@@ -238,6 +270,12 @@ std::string write(const Config& config, const Provenance* provenance) {
 
 std::string effective_toml(const Config& config) {
   return write(config, nullptr);
+}
+
+std::map<std::string, std::string> effective_values(const Config& config) {
+  Writer out{nullptr};
+  write(out, config);
+  return out.take_values();
 }
 
 std::string effective_toml(const LoadResult& loaded) {

@@ -52,6 +52,8 @@ void check(const Config& config, const Provenance& provenance,
 /// The configuration as it is in force, as TOML that loads back to the same; no secrets, since none
 /// is ever inside.
 [[nodiscard]] std::string effective_toml(const Config& config);
+/// The same key by key: "rule[0].limit" and its value as TOML.
+[[nodiscard]] std::map<std::string, std::string> effective_values(const Config& config);
 /// The same with a comment behind each key that tells where it came from. Empty when there is no
 /// configuration.
 [[nodiscard]] std::string effective_toml(const LoadResult& loaded);

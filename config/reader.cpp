@@ -3,6 +3,7 @@
 #include "config/duration_text.hpp"
 #include "config/nearest.hpp"
 #include "config/pattern.hpp"
+#include "config/percent.hpp"
 #include "config/secret_file.hpp"
 
 #include <algorithm>
@@ -20,10 +21,10 @@ bool is_number(std::string_view text) {
   return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
 }
 
-std::string plain_duration(std::string_view key, std::int64_t number, bool may_be_off) {
+std::string plain_duration(std::string_view key, std::int64_t number, const DurationRange& range) {
   if (number <= 0)
-    return may_be_off ? key_is(key, "\"off\"")
-                      : key_is(key, R"("90s", with a unit of ms, s, m, h or d)");
+    return range.may_be_off ? key_is(key, in_quotes(range.off_word))
+                            : key_is(key, R"("90s", with a unit of ms, s, m, h or d)");
   std::string hint = key_is(key, '"' + std::to_string(number) + "s\"");
   if (number >= 1000 && number < 1'000'000'000'000) {
     hint += ", or \"" + format_duration(Duration{number}) + "\" if milliseconds were meant";
@@ -113,14 +114,15 @@ std::optional<std::int64_t> Section::integer(std::string_view key, std::uint64_t
 
 std::optional<Duration> Section::duration_of(std::string_view key, const Value& value,
                                              const DurationRange& range) {
-  if (value.type == Value::Type::string && value.text == "off" && range.may_be_off)
+  if (value.type == Value::Type::string && value.text == range.off_word && range.may_be_off)
     return Duration::zero();
   if (value.type == Value::Type::string) {
     Duration parsed{};
     if (value.text == "off") {
       fail(key, value.place,
            {'\'' + std::string(key) + "' cannot be off",
-            key_is(key, R"("90s" or another duration)")});
+            range.may_be_off ? key_is(key, in_quotes(range.off_word) + " or a duration")
+                             : key_is(key, R"("90s" or another duration)")});
       return std::nullopt;
     }
     if (!accept(key, value, parse_duration(value.text), parsed)) return std::nullopt;
@@ -133,13 +135,12 @@ std::optional<Duration> Section::duration_of(std::string_view key, const Value& 
     return std::nullopt;
   }
   std::string hint;
-  if (value.type == Value::Type::integer)
-    hint = plain_duration(key, value.integer, range.may_be_off);
+  if (value.type == Value::Type::integer) hint = plain_duration(key, value.integer, range);
   if (value.type == Value::Type::boolean && !value.boolean && range.may_be_off)
-    hint = key_is(key, "\"off\"");
+    hint = key_is(key, in_quotes(range.off_word));
   fail_type(
       key, value,
-      range.may_be_off ? R"(a duration such as "90s", or "off")" : R"(a duration such as "90s")",
+      R"(a duration such as "90s")" + (range.may_be_off ? ", or " + in_quotes(range.off_word) : ""),
       std::move(hint));
   return std::nullopt;
 }
@@ -150,11 +151,24 @@ void Section::duration(std::string_view key, Duration& target, DurationRange ran
   if (const auto read = duration_of(key, *value, range)) target = *read;
 }
 
-void Section::limit(std::string_view key, OptionalDuration& target) {
+void Section::limit(std::string_view key, OptionalDuration& target, std::string_view off_word) {
   const Value* value = given(key);
   if (value == nullptr) return;
-  const auto read = duration_of(key, *value, {.may_be_off = true});
+  const auto read = duration_of(key, *value, {.may_be_off = true, .off_word = off_word});
   if (read) target = *read == Duration::zero() ? OptionalDuration{} : OptionalDuration{*read};
+}
+
+void Section::percent(std::string_view key, Percent& target) {
+  const Value* value = given(key);
+  if (value == nullptr) return;
+  const bool whole =
+      value->type == Value::Type::integer && value->integer > 0 && value->integer <= 100;
+  if (value->type != Value::Type::string) {
+    fail_type(key, *value, R"(a percentage such as "20%")",
+              whole ? key_is(key, '"' + std::to_string(value->integer) + "%\"") : "");
+    return;
+  }
+  accept(key, *value, parse_percent(value->text), target);
 }
 
 std::optional<std::size_t> Section::choice(std::string_view key,

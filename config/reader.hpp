@@ -41,6 +41,7 @@ struct DurationRange {
   Duration min = std::chrono::milliseconds{25};
   Duration max = Duration::max();
   bool may_be_off = false;  ///< "off" is zero
+  std::string_view off_word = "off";
 };
 
 enum class WhenEmpty : std::uint8_t { allowed, faulty };
@@ -74,8 +75,10 @@ class Section {
       target = static_cast<Number>(*read);
   }
   void duration(std::string_view key, Duration& target, DurationRange range = {});
-  /// A duration, or "off".
-  void limit(std::string_view key, OptionalDuration& target);
+  /// A duration, or "off", or whatever the word for none is here.
+  void limit(std::string_view key, OptionalDuration& target, std::string_view off_word = "off");
+  /// "20%": whole, from 1% to 100%.
+  void percent(std::string_view key, Percent& target);
   template <typename Choice, std::size_t Count>
   void word(std::string_view key, Choice& target, const std::array<Word<Choice>, Count>& words) {
     std::array<std::string_view, Count> texts;

@@ -23,6 +23,7 @@ void read(Section& at, Process& process) {
   at.duration("drain_delay", process.drain_delay, {.may_be_off = true});
   at.duration("drain_timeout", process.drain_timeout);
   at.word("log_format", process.log_format, log_format_words);
+  at.boolean("watch_config", process.watch_config);
 }
 
 void read(Section& at, Keepalive& keepalive) {
@@ -75,10 +76,29 @@ void read(Section& at, Server& server) {
   server.monitor.enabled = !none;
 }
 
+void read(Section& at, Pace& pace) {
+  constexpr std::uint32_t most = 100'000;
+  at.number("kills_per_minute", pace.kills_per_minute, 1U, most);
+  at.number("kills_per_minute_per_application", pace.kills_per_minute_per_application, 1U, most);
+  at.number("kills_per_minute_per_rule", pace.kills_per_minute_per_rule, 1U, most);
+}
+
+void read(Section& at, Fuse& fuse) {
+  at.percent("share_of_sessions", fuse.share_of_sessions);
+  at.number("at_least", fuse.at_least, 1U, 100'000U);
+  at.percent("recovered_share", fuse.recovered_share);
+  at.number("survived", fuse.survived, 1U, 100'000U);
+  at.limit("reset", fuse.reset, "manual");
+}
+
 void read(Section& at, Enforcement& enforcement) {
   at.word("mode", enforcement.mode, mode_words);
   at.duration("hold_after_start", enforcement.hold_after_start, {.may_be_off = true});
+  at.duration("hold_after_failover", enforcement.hold_after_failover, {.may_be_off = true});
+  at.duration("hold_after_reload", enforcement.hold_after_reload, {.may_be_off = true});
   at.duration("evidence_max_age", enforcement.evidence_max_age);
+  at.section("pace", enforcement.pace, [](Section& within, Pace& target) { read(within, target); });
+  at.section("fuse", enforcement.fuse, [](Section& within, Fuse& target) { read(within, target); });
 }
 
 void read(Section& at, ProtectEntry& entry) {

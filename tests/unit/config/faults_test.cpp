@@ -134,6 +134,45 @@ INSTANTIATE_TEST_SUITE_P(
                "'monitor' is a section, not a string", "or \"none\""}));
 
 INSTANTIATE_TEST_SUITE_P(
+    PaceAndFuse, Faults,
+    ::testing::Values(
+        Faulty{"[enforcement.fuse]\nshare_of_sessions = 20\n", 2, 21,
+               "takes a percentage such as \"20%\", not a whole number",
+               "write share_of_sessions = \"20%\""},
+        Faulty{"[enforcement.fuse]\nshare_of_sessions = 0.2\n", 2, 21, "not a fraction", ""},
+        Faulty{"[enforcement.fuse]\nshare_of_sessions = \"20\"\n", 2, 21, "no percent sign",
+               "write \"20%\""},
+        Faulty{"[enforcement.fuse]\nrecovered_share = \"0%\"\n", 2, 19, "out of range",
+               "\"1%\" to \"100%\""},
+        Faulty{"[enforcement.fuse]\nrecovered_share = \"101%\"\n", 2, 19, "out of range", "100%"},
+        Faulty{"[enforcement.fuse]\nrecovered_share = \"a third\"\n", 2, 19, "is no percentage",
+               "\"20%\""},
+        Faulty{"[enforcement.fuse]\nrecovered_share = \"-5%\"\n", 2, 19, "is no percentage", ""},
+        Faulty{"[enforcement.fuse]\nrecovered_share = \"2.5%\"\n", 2, 19, "is no percentage", ""},
+        Faulty{"[enforcement.fuse]\nat_least = 0\n", 2, 12, "out of range: 0", "from 1"},
+        Faulty{"[enforcement.fuse]\nsurvived = \"3\"\n", 2, 12, "takes a whole number",
+               "survived = 3 without quotes"},
+        Faulty{"[enforcement.fuse]\nreset = \"off\"\n", 2, 9, "'reset' cannot be off",
+               "write reset = \"manual\""},
+        Faulty{"[enforcement.fuse]\nreset = 30\n", 2, 9, "or \"manual\", not a whole number",
+               "\"30s\""},
+        Faulty{"[enforcement.fuse]\nshare_of_session = \"20%\"\n", 2, 1,
+               "unknown key 'share_of_session' in [enforcement.fuse]",
+               "did you mean 'share_of_sessions'?"},
+        Faulty{"[enforcement.pace]\nkills_per_minute = 0\n", 2, 20, "out of range: 0",
+               "from 1 to 100000"},
+        Faulty{"[enforcement.pace]\nkill_per_minute = 5\n", 2, 1, "unknown key 'kill_per_minute'",
+               "did you mean 'kills_per_minute'?"},
+        Faulty{"[enforcement.pase]\nkills_per_minute = 5\n", 1, 14, "unknown section", "'pace'"},
+        Faulty{"[enforcement.pace]\nkills_per_minute = 5\n", 2, 20,
+               "kills_per_minute_per_application is above kills_per_minute",
+               "the smaller one rules", Severity::warning},
+        Faulty{"[enforcement]\nhold_after_failover = 5\n", 2, 23, "not a whole number",
+               "hold_after_failover = \"5s\""},
+        Faulty{"[process]\nwatch_config = \"true\"\n", 2, 16, "takes true or false",
+               "watch_config = true without quotes"}));
+
+INSTANTIATE_TEST_SUITE_P(
     Durations, Faults,
     ::testing::Values(
         Faulty{"[process]\ndrain_timeout = \"0s\"\n", 2, 17, "zero is no duration", "25ms"},

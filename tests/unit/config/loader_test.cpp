@@ -24,7 +24,7 @@ TEST(Loader, ReadsEveryKey) {
   ASSERT_TRUE(result.config) << render(result.diagnostics.front(), false);
   EXPECT_THAT(result.diagnostics, IsEmpty());
   const Config& config = *result.config;
-  EXPECT_EQ(config.process, (Process{"pod-7.example", 3, 10, 9, 0s, 1min, LogFormat::json}));
+  EXPECT_EQ(config.process, (Process{"pod-7.example", 3, 10, 9, 0s, 1min, LogFormat::json, true}));
   ASSERT_THAT(config.listeners, SizeIs(2));
   const Listener& web = config.listeners.front();
   EXPECT_THAT(web.listen, ElementsAre(Address{"0.0.0.0", 7000, false}, Address{"::1", 7000, false},
@@ -43,7 +43,13 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(config.servers[1].address, (Address{"2001:db8::1", 5432, false}));
   EXPECT_EQ(config.servers[1].keepalive, (Keepalive{1min, 10s, 3, 60s}));
   EXPECT_EQ(config.servers[1].monitor, (Monitor{true, "o'brien \\ \"x\"", "ops", "", 500ms, 1s}));
-  EXPECT_EQ(config.enforcement, (Enforcement{Mode::enforce, 0s, 1min}));
+  EXPECT_EQ(config.enforcement, (Enforcement{Mode::enforce,
+                                             0s,
+                                             0s,
+                                             1s,
+                                             1min,
+                                             {60, 20, 50},
+                                             {Percent{5}, 3, Percent{100}, 1, std::nullopt}}));
   EXPECT_FALSE(config.protect.superusers);
   ASSERT_THAT(config.protect.entries, SizeIs(2));
   EXPECT_THAT(config.protect.entries[0].users, ElementsAre("backup", "it's"));
@@ -55,9 +61,9 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(rule.sqlstate, "25P03");
   EXPECT_EQ(rule.match.applications.front().text, "checkout-\\d+");
   EXPECT_EQ(rule.match.applications.front().position,
-            (SourcePosition{"/etc/pgleash/pgleash.toml", 67, 17}));
+            (SourcePosition{"/etc/pgleash/pgleash.toml", 80, 17}));
   EXPECT_EQ(rule.except.clients.front().text, "10.20.4.17/32");
-  EXPECT_EQ(rule.position.line, 57U);
+  EXPECT_EQ(rule.position.line, 70U);
   EXPECT_EQ(config.rules[1].limit, std::nullopt);
   EXPECT_EQ(config.audit, (Audit{AuditSink::file, "/var/log/pgleash/audit.jsonl", false,
                                  StatementTextPolicy::none}));

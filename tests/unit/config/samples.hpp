@@ -43,6 +43,7 @@ max_logins = 9
 drain_delay = "off"
 drain_timeout = "1m"
 log_format = "json"
+watch_config = true
 
 [[listener]]
 name = "web"
@@ -83,7 +84,19 @@ statement_timeout = "1s"
 [enforcement]
 mode = "enforce"
 hold_after_start = "off"
+hold_after_failover = "off"
+hold_after_reload = "1s"
 evidence_max_age = "1m"
+[enforcement.pace]
+kills_per_minute = 60
+kills_per_minute_per_application = 20
+kills_per_minute_per_rule = 50
+[enforcement.fuse]
+share_of_sessions = "5%"
+at_least = 3
+recovered_share = "100%"
+survived = 1
+reset = "manual"
 
 [protect]
 users = ['replicator', "o'brien.*"]

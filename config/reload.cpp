@@ -1,0 +1,105 @@
+#include "config/reload.hpp"
+
+#include "config/loader.hpp"
+
+#include <algorithm>
+#include <array>
+#include <map>
+
+namespace pgleash::config {
+
+namespace {
+
+/// Sections end with a dot; the others are keys, or the order of a list.
+constexpr std::array<std::string_view, 9> taken_at_once{"enforcement.",
+                                                        "protect.",
+                                                        "rule.",
+                                                        "rule",
+                                                        "identity.",
+                                                        "audit.statement_text",
+                                                        "metrics.max_applications",
+                                                        "process.drain_delay",
+                                                        "process.drain_timeout"};
+
+using Values = std::map<std::string, std::string>;
+
+/// "rule[0]" becomes "rule.NAME" in the keys, and "rule" the list of the names.
+template <typename Named>
+void name_items(std::string_view list, const std::vector<Named>& items, Values& values) {
+  std::string order;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    order += (order.empty() ? "" : ", ") + items[i].name;
+    const std::string numbered = std::string(list) + '[' + std::to_string(i) + "].";
+    const std::string named = std::string(list) + '.' + items[i].name + '.';
+    for (auto at = values.lower_bound(numbered);
+         at != values.end() && at->first.starts_with(numbered);) {
+      auto node = values.extract(at++);
+      node.key().replace(0, numbered.size(), named);
+      values.insert(std::move(node));
+    }
+  }
+  values[std::string(list)] = '[' + order + ']';
+}
+
+Values named_values(const Config& config) {
+  Values values = effective_values(config);
+  name_items("listener", config.listeners, values);
+  name_items("server", config.servers, values);
+  name_items("rule", config.rules, values);
+  return values;
+}
+
+void forget_positions(Match& match) {
+  for (auto* patterns : {&match.applications, &match.users, &match.databases})
+    for (Pattern& pattern : *patterns) pattern.position = {};
+}
+
+}  // namespace
+
+bool needs_restart(std::string_view key) noexcept {
+  return std::ranges::none_of(taken_at_once, [key](std::string_view one) {
+    return one.ends_with('.') ? key.starts_with(one) : key == one;
+  });
+}
+
+std::vector<ChangedKey> changes(const Config& before, const Config& after) {
+  const Values then = named_values(before);
+  const Values now = named_values(after);
+  std::vector<ChangedKey> found;
+  const auto differ = [&](const std::string& key, std::string was, std::string is) {
+    if (was != is) found.push_back({key, std::move(was), std::move(is), needs_restart(key)});
+  };
+  for (const auto& [key, value] : then) {
+    const auto other = now.find(key);
+    differ(key, value, other == now.end() ? std::string{} : other->second);
+  }
+  for (const auto& [key, value] : now) {
+    if (!then.contains(key)) differ(key, {}, value);
+  }
+  std::ranges::sort(found, {}, &ChangedKey::key);
+  return found;
+}
+
+Config take_over(const Config& running, const Config& fresh) {
+  Config result = running;
+  result.process.drain_delay = fresh.process.drain_delay;
+  result.process.drain_timeout = fresh.process.drain_timeout;
+  result.enforcement = fresh.enforcement;
+  result.protect = fresh.protect;
+  result.rules = fresh.rules;
+  result.identity = fresh.identity;
+  result.audit.statement_text = fresh.audit.statement_text;
+  result.metrics.max_applications = fresh.metrics.max_applications;
+  return result;
+}
+
+bool same_rule(Rule a, Rule b) {
+  for (Rule* rule : {&a, &b}) {
+    rule->position = {};
+    forget_positions(rule->match);
+    forget_positions(rule->except);
+  }
+  return a == b;
+}
+
+}  // namespace pgleash::config
