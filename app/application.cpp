@@ -85,7 +85,7 @@ Application::Application(config::Config config)
       throw std::runtime_error(faults.empty() ? "rules cannot be compiled"
                                               : config::render(faults.front(), false));
     watchdogs_.push_back(std::make_unique<watchdog::Watchdog>(
-        context_, *config_, server, std::move(engine), proxy_, audit_.get(), events_));
+        context_, config_, server, std::move(engine), proxy_, audit_.get(), events_));
   }
 }
 

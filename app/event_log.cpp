@@ -118,6 +118,22 @@ void EventLog::finished(std::string_view /*server*/, const watchdog::Verdict& ve
   log_.write(bad ? Level::error : Level::info, "termination.finished", fields);
 }
 
+void EventLog::fuse_tripped(std::string_view server, const watchdog::OpenFuse& fuse) {
+  std::vector<Field> fields{{"server", server},
+                            {"fuse", watchdog::name(fuse.kind)},
+                            {"scope", watchdog::name(fuse.scope)},
+                            {"why", fuse.why}};
+  if (!fuse.rule.empty()) fields.emplace_back("rule", fuse.rule);
+  if (fuse.scope == watchdog::FuseScope::application)
+    fields.emplace_back("application", fuse.application);
+  if (!fuse.closes) fields.emplace_back("closes", "by hand: pause and resume");
+  log_.write(Level::error, "fuse.tripped", fields);
+}
+
+void EventLog::failover(std::string_view server, std::string_view what) {
+  log_.write(Level::warning, "server.failover", {{"server", server}, {"what", what}});
+}
+
 void EventLog::resolved(std::string_view /*server*/, const watchdog::Verdict& verdict,
                         Duration after) {
   log_.write(

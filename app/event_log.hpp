@@ -28,6 +28,8 @@ class EventLog final : public proxy::ProxyEvents,
   void judged(std::string_view server, const watchdog::Verdict& verdict, bool acting) override;
   void finished(std::string_view server, const watchdog::Verdict& verdict,
                 const watchdog::TerminationRecord& record) override;
+  void fuse_tripped(std::string_view server, const watchdog::OpenFuse& fuse) override;
+  void failover(std::string_view server, std::string_view what) override;
   void resolved(std::string_view server, const watchdog::Verdict& verdict, Duration after) override;
 
   void accept_failed(std::string_view address, std::string_view why) override;

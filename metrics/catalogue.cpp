@@ -28,6 +28,9 @@ constexpr LabelSpec result{"result", words::reload_results, {}};
 constexpr LabelSpec mode{"mode", words::modes, {}};
 constexpr LabelSpec action{"action", words::actions, {}};
 constexpr LabelSpec outcome{"outcome", words::outcomes, {}};
+constexpr LabelSpec hold_reason{"reason", words::hold_reasons, {}};
+constexpr LabelSpec fuse{"fuse", words::fuses, {}};
+constexpr LabelSpec pace_scope{"scope", words::pace_scopes, {}};
 constexpr LabelSpec state{"state", words::session_states, {}};
 constexpr LabelSpec aged_state{"state", words::aged_states, {}};
 constexpr LabelSpec threshold{"threshold_seconds", words::age_thresholds, {}};
@@ -110,6 +113,18 @@ constexpr std::array<MetricSpec, metric_count> table{{
      {},
      "1 for the mode in force, 0 for the other: nobody is ended by a rule unless it is enforce.",
      labels<mode>},
+    {Metric::enforcement_paused,
+     "pgleash_enforcement_paused",
+     Gauge,
+     {},
+     "1 while the kill switch is on (SIGUSR2): no rule ends anybody.",
+     {}},
+    {Metric::enforcement_held,
+     "pgleash_enforcement_held",
+     Gauge,
+     {},
+     "1 while nobody is ended yet, after a start, a reload or a failover of the server.",
+     labels<server, hold_reason>},
 
     {Metric::client_connections,
      "pgleash_client_connections_total",
@@ -220,6 +235,37 @@ constexpr std::array<MetricSpec, metric_count> table{{
      labels<application, action, mode, outcome>},
     {Metric::action_duration, "pgleash_action_duration_seconds", Histogram, "seconds",
      "From the verdict to its outcome.", labels<action>},
+    {Metric::fuse_open,
+     "pgleash_fuse_open",
+     Gauge,
+     {},
+     "Fuses that are open now, by what made them trip; `global` stops all rules, the others one "
+     "rule, or one rule for one application. Which it is says the log (`fuse.tripped`).",
+     labels<fuse>},
+    {Metric::fuse_trips,
+     "pgleash_fuse_trips_total",
+     Counter,
+     {},
+     "Times that a fuse tripped.",
+     labels<fuse>},
+    {Metric::pace_deferred,
+     "pgleash_pace_deferred_total",
+     Counter,
+     {},
+     "Verdicts whose session had to wait for its turn, by the limit that held it back.",
+     labels<pace_scope>},
+    {Metric::deferred_sessions,
+     "pgleash_deferred_sessions",
+     Gauge,
+     {},
+     "Deferred and fused verdicts whose sessions wait now.",
+     labels<server>},
+    {Metric::manual_kills,
+     "pgleash_manual_kills_total",
+     Counter,
+     {},
+     "Sessions ended by hand: not braked by pace and fuses, and no evidence for them.",
+     {}},
 
     {Metric::server_connection_slots,
      "pgleash_server_connection_slots",

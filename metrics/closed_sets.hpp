@@ -1,6 +1,7 @@
 #pragma once
 
 #include "proxy/counters.hpp"
+#include "watchdog/brake.hpp"
 #include "watchdog/verdict.hpp"
 
 #include <array>
@@ -37,9 +38,9 @@ inline constexpr auto& sqlstate_classes = proxy::sqlstate_classes;
 inline constexpr Words<2> modes{"observe", "enforce"};
 inline constexpr Words<4> actions{"observe", "cancel", "terminate", "escalate"};
 
-inline constexpr Words<10> outcomes{"observed",  "exempted",     "deferred", "recovered",
-                                    "confirmed", "already_gone", "survived", "unverified",
-                                    "denied",    "error"};
+inline constexpr Words<11> outcomes{"observed",   "exempted",  "deferred",     "fused",
+                                    "recovered",  "confirmed", "already_gone", "survived",
+                                    "unverified", "denied",    "error"};
 static_assert(outcomes.size() == static_cast<std::size_t>(watchdog::Outcome::error) + 1);
 
 /// In the order of watchdog::Exemption, less its `none`.
@@ -57,6 +58,13 @@ inline constexpr Words<7> session_states{
 inline constexpr Words<3> aged_states{"idle", "idle in transaction", "active"};
 inline constexpr Words<3> age_thresholds{"60", "600", "3600"};
 
+/// In the order of watchdog::FuseKind, and one for the fuse of all rules, whatever made it trip.
+inline constexpr Words<watchdog::fuse_kinds + 1> fuses{"share", "recovered", "survived",
+                                                       "rehearsal", "global"};
+/// In the order of watchdog::PaceScope and HoldReason.
+inline constexpr Words<watchdog::pace_scopes> pace_scopes{"global", "application", "rule"};
+inline constexpr Words<watchdog::hold_reasons> hold_reasons{"start", "reload", "failover"};
+
 inline constexpr Words<2> reload_results{"success", "failure"};
 inline constexpr Words<2> directions{"to_backend", "to_frontend"};
 inline constexpr Words<4> slot_kinds{"max", "reserved", "used_proxy", "used_direct"};
@@ -64,12 +72,12 @@ inline constexpr Words<2> limit_scopes{"process", "server"};
 inline constexpr Words<2> audit_sinks{"file", "stdout"};
 inline constexpr Words<3> bounded_labels{"application", "user", "database"};
 
-/// The outcomes that an action can have. Nobody is touched when the rule or the mode only observes.
+/// The outcomes that an action can have. While one of the two locks is closed nobody is touched,
+/// and nobody waits for it either.
 [[nodiscard]] constexpr bool possible(std::string_view action, std::string_view mode,
                                       std::string_view outcome) noexcept {
-  const bool untouched = outcome == "observed" || outcome == "exempted" || outcome == "deferred" ||
-                         outcome == "recovered";
-  return untouched || (action != "observe" && mode == "enforce");
+  const bool locked = action == "observe" || mode == "observe";
+  return outcome == "exempted" || locked == (outcome == "observed");
 }
 
 }  // namespace pgleash::metrics::words

@@ -230,6 +230,48 @@ void add_action_durations(const Statuses& statuses, Families& out) {
   }
 }
 
+using ByFuse = std::array<std::uint64_t, words::fuses.size()>;
+
+std::size_t fuse_index(watchdog::FuseKind kind, watchdog::FuseScope scope) {
+  return scope == watchdog::FuseScope::global ? watchdog::fuse_kinds
+                                              : static_cast<std::size_t>(kind);
+}
+
+/// Pace and fuses are of each server; their counts are added up, as the rules' are.
+void add_brakes(const Statuses& statuses, Families& out) {
+  ByFuse open{};
+  ByFuse trips{};
+  std::array<std::uint64_t, watchdog::pace_scopes> deferred{};
+  std::uint64_t manual = 0;
+  bool paused = false;
+  for (const auto& status : statuses) {
+    const watchdog::BrakeStatus& brake = status->brake;
+    for (const watchdog::OpenFuse& fuse : brake.open_fuses)
+      ++open[fuse_index(fuse.kind, fuse.scope)];
+    for (std::size_t kind = 0; kind < watchdog::fuse_kinds; ++kind)
+      for (std::size_t scope = 0; scope < watchdog::fuse_scopes; ++scope)
+        trips[fuse_index(static_cast<watchdog::FuseKind>(kind),
+                         static_cast<watchdog::FuseScope>(scope))] += brake.fuse_trips[kind][scope];
+    for (std::size_t i = 0; i < deferred.size(); ++i) deferred[i] += brake.deferred[i];
+    manual += brake.manual_kills;
+    paused = paused || brake.paused;
+    out.add(Metric::deferred_sessions, {status->server}, std::uint64_t{brake.waiting});
+    for (std::size_t i = 0; i < words::hold_reasons.size(); ++i) {
+      const bool held = brake.held == static_cast<watchdog::HoldReason>(i);
+      out.add(Metric::enforcement_held, {status->server, words::hold_reasons[i]},
+              std::uint64_t{held ? 1U : 0U});
+    }
+  }
+  out.add(Metric::enforcement_paused, {}, std::uint64_t{paused ? 1U : 0U});
+  out.add(Metric::manual_kills, {}, manual);
+  for (std::size_t i = 0; i < deferred.size(); ++i)
+    out.add(Metric::pace_deferred, {words::pace_scopes[i]}, deferred[i]);
+  for (std::size_t i = 0; i < words::fuses.size(); ++i) {
+    out.add(Metric::fuse_open, {words::fuses[i]}, open[i]);
+    out.add(Metric::fuse_trips, {words::fuses[i]}, trips[i]);
+  }
+}
+
 /// One log serves all servers: each status has its totals as they were then, the newest the
 /// largest.
 void add_audit(const Statuses& statuses, const config::Config& config, Families& out) {
@@ -269,6 +311,7 @@ void SnapshotCollectable::collect(const Statuses& statuses, const config::Config
   add_actions(statuses, config, out);
   collect_application_actions(statuses, out);
   add_action_durations(statuses, out);
+  add_brakes(statuses, out);
   add_audit(statuses, config, out);
   out.add(Metric::label_overflow, {words::bounded_labels[0]}, applications_.overflows());
   out.add(Metric::label_overflow, {words::bounded_labels[1]}, users_.overflows());

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 /// What PostgreSQL says of its backends: one sample of pg_stat_get_activity. Values only.
@@ -49,10 +50,25 @@ struct ActivityRow {
   bool xmin = false;
 };
 
+/// Which server this is, and which life of it. Unknown parts (the server hides them) are zero.
+struct ServerIdentity {
+  std::uint64_t system_identifier = 0;
+  std::int32_t timeline = 0;
+  ServerTime started;  ///< of the postmaster
+  bool in_recovery = false;
+  bool operator==(const ServerIdentity&) const = default;
+};
+
+/// What differs between two looks, in words; empty: the same server in the same life. What one of
+/// them could not see says nothing.
+[[nodiscard]] std::string_view failover_between(const ServerIdentity& before,
+                                                const ServerIdentity& after) noexcept;
+
 struct ActivitySample {
   Instant taken{};  ///< when the answer was complete, our clock
   ServerTime server_now;
   std::int32_t server_version = 0;  ///< 150018
+  ServerIdentity identity;          ///< as of a few seconds ago at most
   std::vector<ActivityRow> rows;    ///< client backends only, without those that still authenticate
   std::uint32_t max_connections = 0;
   std::uint32_t reserved_connections =

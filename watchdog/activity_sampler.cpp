@@ -18,6 +18,7 @@ using namespace std::chrono_literals;
 
 constexpr Duration names_live = 30s;  // a role may become a superuser, a database may be renamed
 constexpr Duration rights_live = 30s;
+constexpr Duration identity_lives = 5s;  // a standby is promoted under our connection
 
 // reserved_connections came with 16.
 constexpr const char* settings_sql = R"(
@@ -34,6 +35,18 @@ SELECT r.rolsuper, pg_catalog.quote_ident(r.rolname),
        COALESCE((SELECT pg_catalog.pg_has_role(r.oid, reserve.oid, 'USAGE') FROM pg_catalog.pg_roles AS reserve
                  WHERE reserve.rolname = 'pg_use_reserved_connections'), true)
 FROM pg_catalog.pg_roles AS r WHERE r.rolname = CURRENT_USER)";
+
+// The timeline of a primary is that of the file it writes; control data follow with a checkpoint.
+constexpr const char* identity_sql = R"(
+SELECT pg_catalog.pg_postmaster_start_time(), pg_catalog.pg_is_in_recovery(),
+       (SELECT system_identifier FROM pg_catalog.pg_control_system()),
+       CASE WHEN pg_catalog.pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint())
+            ELSE ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))
+                 ::pg_catalog.bit(32)::pg_catalog.int4 END)";
+// Where somebody took these functions away.
+constexpr const char* bare_identity_sql =
+    "SELECT pg_catalog.pg_postmaster_start_time(), pg_catalog.pg_is_in_recovery()";
+constexpr const char* insufficient_privilege = "42501";
 
 constexpr const char* roles_sql =
     "SELECT oid, rolname, rolsuper FROM pg_catalog.pg_roles WHERE oid = ANY "
@@ -94,6 +107,8 @@ Task<std::string> ActivitySampler::connect() {
   databases_.clear();
   if (auto problem = co_await check_rights(deadline); !problem.empty()) co_return problem;
   if (auto problem = co_await read_settings(deadline); !problem.empty()) co_return problem;
+  control_data_ = true;
+  if (auto problem = co_await read_identity(deadline); !problem.empty()) co_return problem;
   const auto prepared = co_await connection_->prepare("sample", activity_sql, deadline);
   co_return prepared ? std::string{} : described(prepared.error());
 }
@@ -103,6 +118,25 @@ Task<std::string> ActivitySampler::read_settings(Instant deadline) {
   if (!rows) co_return described(rows.error());
   max_connections_ = static_cast<std::uint32_t>(rows->int4(0, 0));
   reserved_connections_ = static_cast<std::uint32_t>(rows->int4(0, 1));
+  co_return std::string{};
+}
+
+Task<std::string> ActivitySampler::read_identity(Instant deadline) {
+  auto rows =
+      co_await connection_->query(control_data_ ? identity_sql : bare_identity_sql, {}, deadline);
+  if (!rows && control_data_ && rows.error().sqlstate == insufficient_privilege) {
+    control_data_ = false;
+    rows = co_await connection_->query(bare_identity_sql, {}, deadline);
+  }
+  if (!rows) co_return described(rows.error());
+  identity_read_ = watchdog::now();
+  identity_ = {};
+  identity_.started = rows->time(0, 0).value_or(ServerTime{});
+  identity_.in_recovery = rows->boolean(0, 1);
+  if (control_data_) {
+    identity_.system_identifier = static_cast<std::uint64_t>(rows->int8(0, 2));
+    identity_.timeline = rows->int4(0, 3);
+  }
   co_return std::string{};
 }
 
@@ -139,6 +173,8 @@ Task<void> ActivitySampler::poll() {
     std::string problem;
     if (started - rights_checked_ > rights_live)
       problem = co_await check_rights(statement_deadline());
+    if (problem.empty() && started - identity_read_ > identity_lives)
+      problem = co_await read_identity(statement_deadline());
     if (problem.empty()) problem = co_await sample();
     if (!problem.empty()) {
       failed(std::move(problem));
@@ -173,6 +209,7 @@ Task<std::string> ActivitySampler::sample() {
   sample.taken = taken;
   sample.server_now = seen.server_now;
   sample.server_version = connection_->server_version();
+  sample.identity = identity_;
   sample.max_connections = max_connections_;
   sample.reserved_connections = reserved_connections_;
   sample.background_processes = seen.background_processes;

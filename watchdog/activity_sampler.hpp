@@ -71,6 +71,7 @@ class ActivitySampler {
   Task<std::string> connect();
   Task<std::string> read_settings(Instant deadline);
   Task<std::string> check_rights(Instant deadline);
+  Task<std::string> read_identity(Instant deadline);
   Task<std::string> sample();
   Task<std::string> learn_names(const std::vector<SeenBackend>& backends, Instant deadline);
   Task<std::string> learn(std::string sql, std::vector<std::uint32_t> oids, Instant deadline,
@@ -94,6 +95,9 @@ class ActivitySampler {
   std::unordered_map<std::uint32_t, std::string> databases_;
   std::optional<ActivitySample> latest_;
   MonitorState state_;
+  ServerIdentity identity_;
+  Instant identity_read_{};
+  bool control_data_ = true;  ///< what pg_controldata shows may be read here
   Instant rights_checked_{};
   Instant names_learnt_{};
   std::uint32_t max_connections_ = 0;

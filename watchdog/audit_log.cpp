@@ -78,6 +78,10 @@ Task<bool> AuditLog::write(AuditRecord record) {
   co_return written;
 }
 
+void AuditLog::set_statement_text(config::StatementTextPolicy policy) noexcept {
+  if (sink_) sink_->set_statement_text(policy);
+}
+
 Task<bool> AuditLog::reopen() {
   if (!sink_) co_return true;
   const auto executor = co_await boost::asio::this_coro::executor;

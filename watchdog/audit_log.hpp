@@ -42,6 +42,8 @@ class AuditLog {
   /// True when the record is on the disk. False: it could not be written, or not within the
   /// deadline; no line, no kill.
   Task<bool> write(AuditRecord record);
+  /// How much of a statement the lines from now on show. Any thread.
+  void set_statement_text(config::StatementTextPolicy policy) noexcept;
   /// After rotation (SIGUSR1). False: the old file stays in use.
   Task<bool> reopen();
 

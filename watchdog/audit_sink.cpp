@@ -119,7 +119,7 @@ std::unique_ptr<AuditSink> AuditSink::open(const config::Audit& settings, std::s
 }
 
 AuditSink::AuditSink(const config::Audit& settings, int fd)
-    : settings_(settings), fd_(fd), last_(chain_start) {}
+    : settings_(settings), policy_(settings.statement_text), fd_(fd), last_(chain_start) {}
 
 AuditSink::~AuditSink() {
   if (is_file()) ::close(fd_);
@@ -161,7 +161,7 @@ bool AuditSink::append(const std::vector<const AuditRecord*>& records) {
   std::string lines;
   auto last = last_;
   for (const auto* record : records) {
-    const auto line = to_line(*record, settings_.statement_text, last);
+    const auto line = to_line(*record, policy_.load(), last);
     last = sha256(line);
     lines += line;
     lines += '\n';

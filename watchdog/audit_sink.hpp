@@ -3,6 +3,7 @@
 #include "config/config.hpp"
 #include "watchdog/audit_record.hpp"
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -26,6 +27,8 @@ class AuditSink {
   bool append(const std::vector<const AuditRecord*>& records);
   /// Goes on in the file that now has our name; with the old one when that cannot be opened.
   bool reopen();
+  /// The one call that other threads may make.
+  void set_statement_text(config::StatementTextPolicy policy) noexcept { policy_.store(policy); }
 
  private:
   AuditSink(const config::Audit& settings, int fd);
@@ -37,6 +40,7 @@ class AuditSink {
   bool write_all(std::string_view bytes) const;
 
   config::Audit settings_;
+  std::atomic<config::StatementTextPolicy> policy_;
   int fd_;
   std::string last_;   ///< hash of the last line
   bool torn_ = false;  ///< what a failed write left behind could not be taken back

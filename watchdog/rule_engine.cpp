@@ -1,5 +1,6 @@
 #include "watchdog/rule_engine.hpp"
 
+#include "config/reload.hpp"
 #include "watchdog/exemptions.hpp"
 #include "watchdog/selector.hpp"
 
@@ -181,6 +182,7 @@ class CompiledRules final : public RuleEngine {
 
   Evaluation evaluate(const Snapshot& snapshot) override;
   void forget(const Verdict& verdict) override;
+  void inherit(RuleEngine& before, bool judge_again) override;
   const std::vector<RuleStatus>& status() const noexcept override { return status_; }
   Duration judging_interval() const noexcept override { return interval_; }
 
@@ -314,6 +316,28 @@ void CompiledRules::forget(const Verdict& verdict) {
     if (rules_[judged.rule].rule.name == verdict.rule &&
         proxy::same_activity(verdict.counter, verdict.mark, judged.mark)) {
       judged.verdict = false;
+    }
+  }
+}
+
+void CompiledRules::inherit(RuleEngine& before, bool judge_again) {
+  auto* old = dynamic_cast<CompiledRules*>(&before);
+  if (old == nullptr) return;
+  std::unordered_map<std::uint32_t, std::uint32_t> same;  // old index to new
+  for (std::uint32_t from = 0; from < old->rules_.size(); ++from) {
+    for (std::uint32_t to = 0; to < rules_.size(); ++to) {
+      if (old->rules_[from].rule.name != rules_[to].rule.name) continue;
+      status_[to].warned_total = old->status_[from].warned_total;
+      if (config::same_rule(old->rules_[from].rule, rules_[to].rule)) same.emplace(from, to);
+    }
+  }
+  memory_ = std::move(old->memory_);
+  evaluation_ = old->evaluation_;
+  for (auto& [session, memory] : memory_) {
+    std::erase_if(memory.judged, [&](const Judged& judged) { return !same.contains(judged.rule); });
+    for (Judged& judged : memory.judged) {
+      judged.rule = same.at(judged.rule);
+      judged.verdict = judged.verdict && !judge_again;
     }
   }
 }

@@ -47,6 +47,11 @@ class RuleEngine {
   /// there: deferred, exempted when it came to the act, recovered of a rule that judges the whole
   /// session.
   virtual void forget(const Verdict& verdict) = 0;
+  /// After a reload: remembers what `before` said for the rules that are the same in both, so that
+  /// nobody is judged twice for one activity; those that changed judge afresh. Counters go by the
+  /// name. `judge_again`: what was only observed may be acted upon now, so that all verdicts are
+  /// given once more. `before` is done with.
+  virtual void inherit(RuleEngine& before, bool judge_again) = 0;
   [[nodiscard]] virtual const std::vector<RuleStatus>& status() const noexcept = 0;
   /// How often evaluate() should run: min(1 s, shortest limit or warn / 4), never under 25 ms.
   [[nodiscard]] virtual Duration judging_interval() const noexcept = 0;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "watchdog/brake.hpp"
 #include "watchdog/rule_engine.hpp"
 #include "watchdog/snapshot.hpp"
 #include "watchdog/verdict.hpp"
@@ -46,6 +47,7 @@ struct WatchdogStatus {
       application_actions_total;
   std::map<std::pair<std::string, std::string>, std::uint64_t> exempted_total;  ///< rule, exemption
   std::map<std::string, ActionHistogram> action_duration;                       ///< action
+  BrakeStatus brake;
   std::uint64_t survivors = 0;  ///< backends alive after the whole ladder, still verified
   std::uint64_t audit_records_total = 0;
   std::uint64_t audit_write_errors_total = 0;

@@ -63,21 +63,19 @@ JudgedColumns columns_of(const Verdict& verdict) {
 
 }  // namespace
 
-Terminator::Terminator(asio::any_io_executor executor, const config::Config& config,
-                       const config::Server& server, proxy::SessionDirectory& sessions,
-                       KillConnection* kill_connection, AuditLog* audit,
-                       FingerprintCache& fingerprints)
+Terminator::Terminator(asio::any_io_executor executor, const config::Server& server,
+                       proxy::SessionDirectory& sessions, KillConnection* kill_connection,
+                       AuditLog* audit, FingerprintCache& fingerprints)
     : executor_(std::move(executor)),
-      config_(config),
       server_(server),
       sessions_(sessions),
       kill_connection_(kill_connection),
       audit_(audit),
       fingerprints_(fingerprints) {}
 
-AuditRecord Terminator::record_of(AuditEvent event, const Verdict& verdict,
+AuditRecord Terminator::record_of(AuditEvent event, const Verdict& verdict, config::Mode mode,
                                   const std::optional<proxy::StatementEvidence>& evidence) {
-  AuditRecord line = audit_record(event, verdict, config_.enforcement.mode, wall_now());
+  AuditRecord line = audit_record(event, verdict, mode, wall_now());
   line.server = server_.name;
   if (evidence && !evidence->last_statement.empty()) {
     const Fingerprint& statement =
@@ -91,11 +89,11 @@ AuditRecord Terminator::record_of(AuditEvent event, const Verdict& verdict,
   return line;
 }
 
-Task<TerminationRecord> Terminator::terminate(Verdict verdict, bool monitor_up) {
+Task<TerminationRecord> Terminator::terminate(Verdict verdict, config::Mode mode, bool monitor_up) {
   TerminationRecord record;
   const std::optional<proxy::StatementEvidence> evidence =
       co_await sessions_.evidence(verdict.session.view.id);
-  AuditRecord line = record_of(AuditEvent::intent, verdict, evidence);
+  AuditRecord line = record_of(AuditEvent::intent, verdict, mode, evidence);
   if (audit_ == nullptr) {
     record.why = "no audit log: nothing is ended without one";
     co_return record;
@@ -169,12 +167,12 @@ Task<bool> Terminator::is_gone(const Verdict& verdict) {
       (sight == BackendSight::moved_on && verdict.action == config::Action::cancel);
 }
 
-Task<bool> Terminator::write(AuditEvent event, Verdict verdict, std::optional<Outcome> outcome,
-                             std::string why) {
+Task<bool> Terminator::write(AuditEvent event, Verdict verdict, config::Mode mode,
+                             std::optional<Outcome> outcome, std::string why) {
   if (audit_ == nullptr) co_return true;
   const std::optional<proxy::StatementEvidence> evidence =
       co_await sessions_.evidence(verdict.session.view.id);
-  AuditRecord line = record_of(event, verdict, evidence);
+  AuditRecord line = record_of(event, verdict, mode, evidence);
   if (outcome) line.outcome = name(*outcome);
   line.why = std::move(why);
   const bool on_disk = co_await audit_->write(line);

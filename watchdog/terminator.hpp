@@ -32,24 +32,24 @@ class Terminator {
  public:
   /// `kill_connection` null: no monitor, nothing can be asked of the server. All references outlive
   /// the terminator.
-  Terminator(boost::asio::any_io_executor executor, const config::Config& config,
-             const config::Server& server, proxy::SessionDirectory& sessions,
-             KillConnection* kill_connection, AuditLog* audit, FingerprintCache& fingerprints);
+  Terminator(boost::asio::any_io_executor executor, const config::Server& server,
+             proxy::SessionDirectory& sessions, KillConnection* kill_connection, AuditLog* audit,
+             FingerprintCache& fingerprints);
 
-  Task<TerminationRecord> terminate(Verdict verdict, bool monitor_up);
+  /// `mode` was in force when the verdict was decided upon: a reload meanwhile changes no line.
+  Task<TerminationRecord> terminate(Verdict verdict, config::Mode mode, bool monitor_up);
   /// One look at a backend that survived: true once it is gone.
   Task<bool> is_gone(const Verdict& verdict);
   /// Writes a line that is no act of its own: an outcome of a verdict that only observed, or
   /// `resolved`.
-  Task<bool> write(AuditEvent event, Verdict verdict, std::optional<Outcome> outcome,
-                   std::string why);
+  Task<bool> write(AuditEvent event, Verdict verdict, config::Mode mode,
+                   std::optional<Outcome> outcome, std::string why);
 
  private:
-  [[nodiscard]] AuditRecord record_of(AuditEvent event, const Verdict& verdict,
+  [[nodiscard]] AuditRecord record_of(AuditEvent event, const Verdict& verdict, config::Mode mode,
                                       const std::optional<proxy::StatementEvidence>& evidence);
 
   boost::asio::any_io_executor executor_;
-  const config::Config& config_;
   const config::Server& server_;
   proxy::SessionDirectory& sessions_;
   KillConnection* kill_connection_;

@@ -32,6 +32,8 @@ std::string_view name(Outcome outcome) noexcept {
       return "exempted";
     case Outcome::deferred:
       return "deferred";
+    case Outcome::fused:
+      return "fused";
     case Outcome::recovered:
       return "recovered";
     case Outcome::confirmed:

@@ -38,6 +38,7 @@ enum class Outcome : std::uint8_t {
   observed,
   exempted,
   deferred,
+  fused,
   recovered,
   confirmed,
   already_gone,

@@ -1,5 +1,6 @@
 #include "watchdog/watchdog.hpp"
 
+#include "config/reload.hpp"
 #include "watchdog/clock.hpp"
 
 #include <boost/asio/as_tuple.hpp>
@@ -7,6 +8,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
+#include <utility>
 
 namespace pgleash::watchdog {
 
@@ -52,25 +54,25 @@ void observe(Histogram& histogram, Duration took) {
 
 }  // namespace
 
-Watchdog::Watchdog(asio::io_context& context, const config::Config& config,
+Watchdog::Watchdog(asio::io_context& context, std::shared_ptr<const config::Config> config,
                    const config::Server& server, std::unique_ptr<RuleEngine> engine,
                    proxy::SessionDirectory& sessions, AuditLog* audit, WatchdogEvents& events)
     : context_(context),
-      enforcement_(config.enforcement),
+      config_(std::move(config)),
       server_(server),
       engine_(std::move(engine)),
       sessions_(sessions),
       events_(events),
       join_(server.name, server.monitor.enabled),
-      brake_(now(), config.enforcement.hold_after_start),
+      brake_(now(), config_->enforcement),
       kill_connection_(context.get_executor(), server),
-      terminator_(context.get_executor(), config, server, sessions,
+      terminator_(context.get_executor(), server, sessions,
                   server.monitor.enabled ? &kill_connection_ : nullptr, audit, fingerprints_),
       audit_(audit),
       timer_(context),
       idle_(context) {
   totals_.server = server.name;
-  totals_.mode = config.enforcement.mode;
+  totals_.mode = config_->enforcement.mode;
   totals_.monitor_configured = server.monitor.enabled;
   totals_.snapshot = std::make_shared<const Snapshot>();
   if (server.monitor.enabled) {
@@ -144,11 +146,16 @@ Task<void> Watchdog::tick() {
   note_monitor();
   const Instant at = now();
   judge_again(at);
+  note_server(at);
   const bool up = sampler_ && sampler_->state().up;
   auto snapshot = std::make_shared<Snapshot>(
       join_.join(at, std::move(views), sampler_ ? sampler_->latest() : nullptr, up));
+  for (const Verdict& waited : brake_.release(*snapshot)) engine_->forget(waited);
+  rehearse(*snapshot);
   Evaluation evaluation = engine_->evaluate(*snapshot);
   for (const Verdict& verdict : evaluation.warnings) events_.warned(server_.name, verdict);
+  for (const OpenFuse& fuse : brake_.weigh(evaluation.verdicts, *snapshot))
+    events_.fuse_tripped(server_.name, fuse);
   for (Verdict& verdict : evaluation.verdicts) decide(std::move(verdict), at);
   publish(std::move(snapshot));
 }
@@ -160,58 +167,116 @@ void Watchdog::judge_again(Instant at) {
   later_.erase(due, later_.end());
 }
 
+/// Pids, and what waits for them, mean nothing in another life of the server.
+void Watchdog::note_server(Instant at) {
+  const ActivitySample* sample = sampler_ ? sampler_->latest() : nullptr;
+  if (sample == nullptr || identity_ == sample->identity) return;
+  const auto before = std::exchange(identity_, sample->identity);
+  const std::string_view what = before ? failover_between(*before, *identity_) : "";
+  if (what.empty()) return;
+  for (const Verdict& dropped : brake_.fail_over(at)) engine_->forget(dropped);
+  for (const Later& later : std::exchange(later_, {})) engine_->forget(later.verdict);
+  events_.failover(server_.name, what);
+}
+
+void Watchdog::rehearse(const Snapshot& snapshot) {
+  if (!before_) return;
+  if (!brake_.rehearsing(snapshot.now)) {
+    before_.reset();
+    return;
+  }
+  for (const Verdict& verdict : before_->evaluate(snapshot).verdicts)
+    if (verdict.exemption == Exemption::none) brake_.rehearse(verdict.session.view.id);
+}
+
+void Watchdog::reload(std::shared_ptr<const config::Config> config,
+                      std::unique_ptr<RuleEngine> engine, std::unique_ptr<RuleEngine> before) {
+  const config::Config& old = *config_;
+  const bool locks_open = old.enforcement.mode != config->enforcement.mode &&
+                          config->enforcement.mode == config::Mode::enforce;
+  std::vector<std::string> changed;
+  for (const config::Rule& rule : old.rules) {
+    const auto same = std::find_if(config->rules.begin(), config->rules.end(),
+                                   [&](const auto& one) { return config::same_rule(one, rule); });
+    if (same == config->rules.end()) changed.push_back(rule.name);
+  }
+  const auto judges = [](std::string_view key) {
+    return key == "rule" || key.starts_with("rule.") || key.starts_with("protect.") ||
+           key.starts_with("identity.") || key.starts_with("enforcement.");
+  };
+  const auto differences = config::changes(old, *config);
+  const bool otherwise = std::any_of(differences.begin(), differences.end(),
+                                     [&](const auto& one) { return judges(one.key); });
+  engine->inherit(*engine_, locks_open);
+  engine_ = std::move(engine);
+  brake_.reload(config->enforcement, changed, otherwise, now());
+  if (otherwise) before_ = std::move(before);
+  std::erase_if(later_, [&](const Later& later) {
+    return std::find(changed.begin(), changed.end(), later.verdict.rule) != changed.end();
+  });
+  totals_.mode = config->enforcement.mode;
+  config_ = std::move(config);
+  timer_.cancel();  // the new rules may want to be asked more often
+}
+
 void Watchdog::decide(Verdict verdict, Instant at) {
-  switch (brake_.decide(verdict, enforcement_.mode, at)) {
+  Decision decision = brake_.decide(verdict, at);
+  switch (decision.permission) {
     case Permission::act:
       events_.judged(server_.name, verdict, true);
-      spawn(terminate(std::move(verdict)), "termination");
+      spawn(terminate(std::move(verdict), config_->enforcement.mode), "termination");
       return;
     case Permission::observe:
-      finish_without_act(verdict, Outcome::observed);
+      finish_without_act(verdict, Outcome::observed, {});
       return;
     case Permission::exempt:
-      finish_without_act(verdict, Outcome::exempted);
+      finish_without_act(verdict, Outcome::exempted, std::string{name(verdict.exemption)});
       ++totals_.exempted_total[{verdict.rule, std::string{name(verdict.exemption)}}];
       return;
     case Permission::defer:
-      finish_without_act(verdict, Outcome::deferred);
-      later_.push_back({std::move(verdict), brake_.hold_until()});
+      finish_without_act(verdict, Outcome::deferred, std::move(decision.why));
+      return;
+    case Permission::fuse:
+      finish_without_act(verdict, Outcome::fused, std::move(decision.why));
       return;
   }
 }
 
-void Watchdog::finish_without_act(const Verdict& verdict, Outcome outcome) {
+void Watchdog::finish_without_act(const Verdict& verdict, Outcome outcome, std::string why) {
+  const config::Mode mode = config_->enforcement.mode;
   events_.judged(server_.name, verdict, false);
   TerminationRecord record;
   record.outcome = outcome;
-  if (outcome == Outcome::exempted) record.why = name(verdict.exemption);
-  count(verdict, outcome, {});
+  record.why = std::move(why);
+  count(verdict, mode, outcome, {});
   events_.finished(server_.name, verdict, record);
   if (audit_ == nullptr) return;
-  spawn(write_line(AuditEvent::outcome, verdict, outcome, record.why), "audit");
+  spawn(write_line(AuditEvent::outcome, verdict, mode, outcome, record.why), "audit");
 }
 
-Task<void> Watchdog::write_line(AuditEvent event, Verdict verdict, std::optional<Outcome> outcome,
-                                std::string why) {
-  (void)co_await terminator_.write(event, std::move(verdict), outcome, std::move(why));
+Task<void> Watchdog::write_line(AuditEvent event, Verdict verdict, config::Mode mode,
+                                std::optional<Outcome> outcome, std::string why) {
+  (void)co_await terminator_.write(event, std::move(verdict), mode, outcome, std::move(why));
 }
 
-Task<void> Watchdog::terminate(Verdict verdict) {
+Task<void> Watchdog::terminate(Verdict verdict, config::Mode mode) {
   TerminationRecord record;
   try {
-    record = co_await terminator_.terminate(verdict, sampler_ != nullptr && sampler_->state().up);
+    record =
+        co_await terminator_.terminate(verdict, mode, sampler_ != nullptr && sampler_->state().up);
   } catch (const std::exception& e) {
     record.why = e.what();  // the outcome stays `error`
   }
-  count(verdict, record.outcome, record.took);
+  brake_.finished(verdict, record.outcome, now());
+  count(verdict, mode, record.outcome, record.took);
   events_.finished(server_.name, verdict, record);
   if (const auto pause = until_judged_again(verdict, record.outcome))
     later_.push_back({verdict, now() + *pause});
   if (record.outcome == Outcome::survived)
-    spawn(watch_survivor(std::move(verdict), now()), "survivor");
+    spawn(watch_survivor(std::move(verdict), mode, now()), "survivor");
 }
 
-Task<void> Watchdog::watch_survivor(Verdict verdict, Instant since) {
+Task<void> Watchdog::watch_survivor(Verdict verdict, config::Mode mode, Instant since) {
   ++totals_.survivors;
   Duration pause = 1s;
   asio::steady_timer timer{context_};
@@ -229,14 +294,16 @@ Task<void> Watchdog::watch_survivor(Verdict verdict, Instant since) {
   --totals_.survivors;
   if (!gone) co_return;
   events_.resolved(server_.name, verdict, now() - since);
-  co_await write_line(AuditEvent::resolved, std::move(verdict), std::nullopt, "gone after all");
+  co_await write_line(AuditEvent::resolved, std::move(verdict), mode, std::nullopt,
+                      "gone after all");
 }
 
 // ---------------------------------------------------------------- what others see
 
-void Watchdog::count(const Verdict& verdict, Outcome outcome, Duration took) {
+void Watchdog::count(const Verdict& verdict, config::Mode in_force, Outcome outcome,
+                     Duration took) {
   const std::string action{config::name(verdict.action)};
-  const std::string mode{config::name(enforcement_.mode)};
+  const std::string mode{config::name(in_force)};
   const std::string word{name(outcome)};
   ++totals_.actions_total[{verdict.rule, action, mode, word}];
   std::string application = verdict.session.view.who->application;
@@ -262,6 +329,7 @@ void Watchdog::note_monitor() {
 void Watchdog::publish(std::shared_ptr<const Snapshot> snapshot) {
   totals_.snapshot = std::move(snapshot);
   totals_.rules = engine_->status();
+  totals_.brake = brake_.status(totals_.snapshot->now);
   if (sampler_) {
     totals_.monitor_up = sampler_->state().up;
     totals_.monitor_problem = monitor_problem_;

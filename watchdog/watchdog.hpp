@@ -32,6 +32,10 @@ class WatchdogEvents {
   virtual void judged(std::string_view server, const Verdict& verdict, bool acting) = 0;
   virtual void finished(std::string_view server, const Verdict& verdict,
                         const TerminationRecord& record) = 0;
+  /// A fuse opened: who is within its scope is not ended for now.
+  virtual void fuse_tripped(std::string_view server, const OpenFuse& fuse) = 0;
+  /// The server is another one, or in another life, than the sample before.
+  virtual void failover(std::string_view server, std::string_view what) = 0;
   /// A backend that had survived is gone after all.
   virtual void resolved(std::string_view server, const Verdict& verdict, Duration after) = 0;
   virtual void failure(std::string_view where, std::string_view what) = 0;
@@ -46,8 +50,9 @@ class WatchdogEvents {
 class Watchdog {
  public:
   /// `audit` may be null (sink off). All references outlive the watchdog; the watchdog outlives its
-  /// tasks: await stop().
-  Watchdog(boost::asio::io_context& context, const config::Config& config,
+  /// tasks: await stop(). `server` is what needs a restart, `config` the first generation of what
+  /// reload() replaces.
+  Watchdog(boost::asio::io_context& context, std::shared_ptr<const config::Config> config,
            const config::Server& server, std::unique_ptr<RuleEngine> engine,
            proxy::SessionDirectory& sessions, AuditLog* audit, WatchdogEvents& events);
   ~Watchdog();
@@ -57,6 +62,17 @@ class Watchdog {
   void start();
   /// Ends the loops and waits for terminations under way; survivors are given up.
   Task<void> stop();
+
+  /// Takes another generation of rules and enforcement, whole, between two judgements. Verdicts
+  /// under way end by the rule that gave them. `engine` and `before` are compiled from the new and
+  /// the old configuration; `before` is run beside for a while, as the rehearsal of the other.
+  void reload(std::shared_ptr<const config::Config> config, std::unique_ptr<RuleEngine> engine,
+              std::unique_ptr<RuleEngine> before);
+
+  /// The kill switch, and a kill by hand: see Brake.
+  void pause() noexcept { brake_.pause(); }
+  void resume() { brake_.resume(); }
+  void note_manual() noexcept { brake_.note_manual(); }
 
   [[nodiscard]] std::shared_ptr<const WatchdogStatus> status() const noexcept { return status_; }
 
@@ -71,21 +87,24 @@ class Watchdog {
   Task<void> judge();
   Task<void> tick();
   void judge_again(Instant now);
+  void note_server(Instant now);
+  void rehearse(const Snapshot& snapshot);
   void decide(Verdict verdict, Instant now);
-  void finish_without_act(const Verdict& verdict, Outcome outcome);
-  Task<void> write_line(AuditEvent event, Verdict verdict, std::optional<Outcome> outcome,
-                        std::string why);
-  Task<void> terminate(Verdict verdict);
-  Task<void> watch_survivor(Verdict verdict, Instant since);
-  void count(const Verdict& verdict, Outcome outcome, Duration took);
+  void finish_without_act(const Verdict& verdict, Outcome outcome, std::string why);
+  Task<void> write_line(AuditEvent event, Verdict verdict, config::Mode mode,
+                        std::optional<Outcome> outcome, std::string why);
+  Task<void> terminate(Verdict verdict, config::Mode mode);
+  Task<void> watch_survivor(Verdict verdict, config::Mode mode, Instant since);
+  void count(const Verdict& verdict, config::Mode mode, Outcome outcome, Duration took);
   void publish(std::shared_ptr<const Snapshot> snapshot);
   void note_monitor();
   void spawn(Task<void> task, const char* what);
 
   boost::asio::io_context& context_;
-  const config::Enforcement& enforcement_;
+  std::shared_ptr<const config::Config> config_;
   const config::Server& server_;
   std::unique_ptr<RuleEngine> engine_;
+  std::unique_ptr<RuleEngine> before_;  ///< the rules before a reload, as their rehearsal
   proxy::SessionDirectory& sessions_;
   WatchdogEvents& events_;
   SnapshotJoin join_;
@@ -100,6 +119,7 @@ class Watchdog {
   WatchdogStatus totals_;
   std::shared_ptr<const WatchdogStatus> status_;
   std::vector<Later> later_;
+  std::optional<ServerIdentity> identity_;
   std::size_t tasks_ = 0;
   bool monitor_was_up_ = false;
   std::string monitor_problem_;

@@ -87,6 +87,7 @@ name = "story"
 workers = 2
 drain_delay = "off"
 drain_timeout = "2s"
+{}
 [[listener]]
 name = "main"
 listen = ["127.0.0.1:{}"]
@@ -97,7 +98,7 @@ host = "127.0.0.1"
 port = {}
 {}
 )",
-                          port, options.listener, server_port, options.server);
+                          options.process, port, options.listener, server_port, options.server);
   if (options.monitor) {
     toml += fmt::format(
         "[server.monitor]\nuser = \"{}\"\npassword_file = \"{}\"\npoll_interval = \"{}\"\n",
@@ -108,9 +109,13 @@ port = {}
   } else {
     toml += "monitor = \"none\"\n";
   }
-  toml += fmt::format(R"([enforcement]
+  toml +=
+      fmt::format(R"([enforcement]
 mode = "{}"
 hold_after_start = "{}"
+hold_after_reload = "{}"
+hold_after_failover = "{}"
+{}
 [audit]
 file = "audit.jsonl"
 {}
@@ -118,7 +123,8 @@ file = "audit.jsonl"
 listen = "127.0.0.1:{}"
 {}
 )",
-                      options.mode, options.hold_after_start, options.audit, pages, options.rules);
+                  options.mode, options.hold_after_start, options.hold_after_reload,
+                  options.hold_after_failover, options.brakes, options.audit, pages, options.rules);
   return toml;
 }
 
@@ -139,8 +145,15 @@ PgleashProcess::PgleashProcess(std::string binary, const MonitoredServer& server
                                const Postgres& postgres, PgleashOptions options)
     : binary_(std::move(binary)), port_(free_port()), pages_port_(free_port()) {
   const auto server_port = options.server_port != 0 ? options.server_port : postgres.port();
-  std::ofstream{config_file()} << configuration(options, server, port_, pages_port_, server_port);
+  toml_ = [this, &server, server_port](const PgleashOptions& written) {
+    return configuration(written, server, port_, pages_port_, server_port);
+  };
+  configure(options);
   start();
+}
+
+void PgleashProcess::configure(const PgleashOptions& options) const {
+  std::ofstream{config_file()} << toml_(options);
 }
 
 void PgleashProcess::start() {

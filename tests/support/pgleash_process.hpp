@@ -8,12 +8,23 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 namespace pgleash::test {
+
+/// Brakes that never brake: for stories about something else, in which many die.
+inline constexpr const char* no_brakes = R"([enforcement.pace]
+kills_per_minute = 100000
+kills_per_minute_per_application = 100000
+kills_per_minute_per_rule = 100000
+[enforcement.fuse]
+at_least = 100000
+survived = 100000
+)";
 
 /// What an operator writes into pgleash.toml. (`= {}`, so that designated initializers may leave
 /// them out.)
@@ -27,6 +38,10 @@ struct PgleashOptions {
   std::string password_file = {};  ///< empty: that of pgleash_monitor
   std::string poll_interval = "50ms";
   std::string hold_after_start = "off";
+  std::string hold_after_reload = "off";
+  std::string hold_after_failover = "off";
+  std::string brakes = no_brakes;  ///< [enforcement.pace] and [enforcement.fuse]
+  std::string process = {};        ///< further keys of [process]
   std::string audit = "statement_text = \"fingerprint\"";
   std::uint16_t server_port = 0;  ///< 0: that of the server
 };
@@ -65,6 +80,8 @@ class PgleashProcess {
   [[nodiscard]] std::vector<boost::json::object> outcomes(const std::string& outcome) const;
 
   void start();
+  /// Writes the file anew, for the same ports and server. Nobody is told.
+  void configure(const PgleashOptions& options) const;
   /// SIGKILL, as the kernel's out-of-memory killer does it.
   void kill();
   /// Exit status after SIGTERM.
@@ -76,6 +93,7 @@ class PgleashProcess {
   std::uint16_t port_;
   std::uint16_t pages_port_;
   std::string earlier_log_;
+  std::function<std::string(const PgleashOptions&)> toml_;
   std::unique_ptr<Process> process_;
 };
 

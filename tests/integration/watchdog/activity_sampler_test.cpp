@@ -2,6 +2,7 @@
 
 #include "tests/integration/watchdog/server.hpp"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <algorithm>
@@ -234,6 +235,46 @@ TEST_F(ActivitySamplerTest, SampleKnowsTheServersSlotsAndBackgroundProcesses) {
   EXPECT_EQ(sampler->state().problem, "");
   EXPECT_TRUE(sampler->state().last_success);
   EXPECT_EQ(sampler.observed.size(), sampler->state().samples);
+}
+
+TEST_F(ActivitySamplerTest, SampleTellsWhichServerItIsAndWhichLifeOfIt) {
+  ServerIdentity before;
+  {
+    Running sampler{io, server().section()};
+    ASSERT_TRUE(sampler.until([&] { return sampler->latest() != nullptr; }));
+    before = sampler->latest()->identity;
+    const auto known = [&](const char* sql) { return server()->value(sql); };
+    EXPECT_EQ(std::to_string(before.system_identifier),
+              known("SELECT system_identifier FROM pg_control_system()"));
+    EXPECT_EQ(std::to_string(before.timeline),
+              known("SELECT timeline_id FROM pg_control_checkpoint()"));
+    EXPECT_NE(before.started, ServerTime{});
+    EXPECT_FALSE(before.in_recovery);
+  }
+  server()->restart();
+  Running sampler{io, server().section()};
+  ASSERT_TRUE(sampler.until([&] { return sampler->latest() != nullptr; }));
+  const auto after = sampler->latest()->identity;
+  EXPECT_EQ(after.system_identifier, before.system_identifier);
+  EXPECT_GT(after.started, before.started);
+}
+
+TEST_F(ActivitySamplerTest, SampleComesWithoutControlDataWhereTheyMayNotBeRead) {
+  const auto take_away = [&](const char* verb, const char* preposition) {
+    for (const auto* function : {"pg_control_system()", "pg_control_checkpoint()"})
+      server()->sql(fmt::format("{} EXECUTE ON FUNCTION {} {} PUBLIC", verb, function, preposition),
+                    "pgleash");
+  };
+  take_away("REVOKE", "FROM");
+  {
+    Running sampler{io, server().section()};
+    EXPECT_TRUE(sampler.until([&] { return sampler->latest() != nullptr; }));
+    if (sampler->latest() != nullptr) {
+      EXPECT_EQ(sampler->latest()->identity.system_identifier, 0U);
+      EXPECT_NE(sampler->latest()->identity.started, ServerTime{});
+    }
+  }
+  take_away("GRANT", "TO");
 }
 
 TEST_F(ActivitySamplerTest, LostConnectionIsSeenAtOnceAndMadeAnew) {

@@ -27,6 +27,11 @@ TEST(ClosedSets, AreTheWordsOfLogAndAuditLine) {
   expect_names<proxy::CancelResult>(words::cancel_results);
   expect_names<watchdog::Outcome>(words::outcomes);
   expect_names<watchdog::Exemption>(words::exemptions, 1);
+  for (std::size_t i = 0; i < watchdog::fuse_kinds; ++i)
+    EXPECT_EQ(words::fuses[i], name(static_cast<watchdog::FuseKind>(i)));
+  EXPECT_EQ(words::fuses.back(), name(watchdog::FuseScope::global));
+  expect_names<watchdog::PaceScope>(words::pace_scopes);
+  expect_names<watchdog::HoldReason>(words::hold_reasons);
 }
 
 TEST(ClosedSets, WhoOnlyObservesNeverEndsAnybody) {
@@ -34,6 +39,10 @@ TEST(ClosedSets, WhoOnlyObservesNeverEndsAnybody) {
   EXPECT_FALSE(words::possible("terminate", "observe", "confirmed"));
   EXPECT_FALSE(words::possible("observe", "enforce", "confirmed"));
   EXPECT_TRUE(words::possible("observe", "enforce", "observed"));
+  EXPECT_FALSE(words::possible("terminate", "enforce", "observed"));
+  EXPECT_FALSE(words::possible("terminate", "observe", "deferred"));
+  EXPECT_TRUE(words::possible("terminate", "enforce", "fused"));
+  EXPECT_TRUE(words::possible("terminate", "observe", "exempted"));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <prometheus/text_serializer.h>
 
+#include <map>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -207,6 +208,37 @@ TEST_F(SnapshotCollectableTest, AWordThatNobodyListedMakesNoNewSeries) {
       Contains(Pair(
           R"(pgleash_actions_total{rule="held",action="terminate",mode="enforce",outcome="other"})",
           100)));
+}
+
+TEST_F(SnapshotCollectableTest, BrakesOfAllServersAreAddedUpAndHoldOffsAreEachOnes) {
+  auto orders = status({.server = "orders"});
+  orders.brake.paused = true;
+  orders.brake.waiting = 4;
+  orders.brake.held = watchdog::HoldReason::failover;
+  orders.brake.deferred = {1, 20, 3};
+  orders.brake.open_fuses = {
+      {watchdog::FuseKind::share, watchdog::FuseScope::rule, "a", "", "", {}},
+      {watchdog::FuseKind::share, watchdog::FuseScope::rule, "b", "", "", {}}};
+  orders.brake.fuse_trips[0][1] = 5;
+  auto stock = status({.server = "stock"});
+  stock.brake.deferred = {0, 2, 0};
+  stock.brake.fuse_trips[0][1] = 1;
+  stock.brake.fuse_trips[2][2] = 3;
+  stock.brake.manual_kills = 7;
+  const Series series = collect({orders, stock});
+  for (const auto& [name, value] : std::map<std::string, double>{
+           {"pgleash_enforcement_paused", 1},
+           {R"(pgleash_enforcement_held{server="orders",reason="failover"})", 1},
+           {R"(pgleash_enforcement_held{server="orders",reason="start"})", 0},
+           {R"(pgleash_enforcement_held{server="stock",reason="failover"})", 0},
+           {R"(pgleash_deferred_sessions{server="orders"})", 4},
+           {R"(pgleash_pace_deferred_total{scope="application"})", 22},
+           {R"(pgleash_fuse_open{fuse="share"})", 2},
+           {R"(pgleash_fuse_open{fuse="survived"})", 0},
+           {R"(pgleash_fuse_trips_total{fuse="global"})", 3},
+           {R"(pgleash_fuse_trips_total{fuse="share"})", 6},
+           {"pgleash_manual_kills_total", 7}})
+    EXPECT_THAT(series, Contains(Pair(name, value)));
 }
 
 TEST_F(SnapshotCollectableTest, TheAuditLogThatAllServersShareIsCountedOnce) {

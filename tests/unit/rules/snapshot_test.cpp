@@ -222,5 +222,16 @@ TEST_F(Join, CarriesTheSamplesAgeAndTheServersSlots) {
   EXPECT_FALSE(at({}, std::nullopt).sample_age);
 }
 
+TEST(Failover, IsAnotherIdentifierStartOrTimelineAndNothingThatWasNotSeen) {
+  const ServerIdentity before{7, 1, ServerTime{100}, false};
+  EXPECT_EQ(failover_between(before, before), "");
+  EXPECT_NE(failover_between(before, {8, 1, ServerTime{100}, false}), "");
+  EXPECT_NE(failover_between(before, {7, 2, ServerTime{100}, false}), "");
+  EXPECT_NE(failover_between(before, {7, 1, ServerTime{101}, false}), "");
+  EXPECT_NE(failover_between({7, 1, ServerTime{100}, true}, before), "") << "promoted";
+  EXPECT_EQ(failover_between(before, {0, 0, ServerTime{100}, false}), "") << "not visible any more";
+  EXPECT_EQ(failover_between({0, 0, ServerTime{100}, false}, before), "");
+}
+
 }  // namespace
 }  // namespace pgleash::watchdog
