@@ -1,6 +1,6 @@
 #include "app/application.hpp"
 
-#include "config/loader.hpp"
+#include "app/reload.hpp"
 #include "proxy/clock.hpp"
 
 #include <boost/asio/as_tuple.hpp>
@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdexcept>
 #include <sys/resource.h>
+#include <system_error>
 #include <unistd.h>
 
 #ifndef PGLEASH_REVISION
@@ -52,10 +53,18 @@ watchdog::VerdictIds fresh_ids() {
   return watchdog::VerdictIds{(std::uint64_t{random()} << 32U) | random()};
 }
 
+std::unique_ptr<watchdog::RuleEngine> compiled(const config::Config& config,
+                                               std::vector<config::Diagnostic>& faults) {
+  return watchdog::RuleEngine::compile(config.rules, config.protect, faults, fresh_ids(),
+                                       config.enforcement.evidence_max_age);
+}
+
 }  // namespace
 
-Application::Application(config::Config config)
-    : config_(std::make_shared<const config::Config>(std::move(config))),
+Application::Application(config::Config config, std::string file)
+    : file_(std::move(file)),
+      started_with_(std::make_shared<const config::Config>(std::move(config))),
+      config_(started_with_),
       build_{PGLEASH_VERSION, PGLEASH_REVISION},
       started_(proxy::wall_now()),
       log_(config_->process.log_format),
@@ -69,6 +78,8 @@ Application::Application(config::Config config)
           [this](std::string_view target) { return pages_.get(target, proxy::monotonic_now()); },
           events_) {
   signals_.add(SIGUSR1);
+  signals_.add(SIGUSR2);
+  reloads_.last_success = started_;
   ::signal(SIGPIPE, SIG_IGN);
   raise_descriptor_limit();
   if (config_->audit.sink != config::AuditSink::off) {
@@ -77,16 +88,16 @@ Application::Application(config::Config config)
     if (!audit_) throw std::runtime_error("audit log: " + problem);
   }
   if (config_->metrics.listen) http_.listen(*config_->metrics.listen);
-  for (const config::Server& server : config_->servers) {
+  for (const config::Server& server : started_with_->servers) {
     std::vector<config::Diagnostic> faults;
-    auto engine = watchdog::RuleEngine::compile(config_->rules, config_->protect, faults,
-                                                fresh_ids(), config_->enforcement.evidence_max_age);
+    auto engine = compiled(*config_, faults);
     if (!engine)
       throw std::runtime_error(faults.empty() ? "rules cannot be compiled"
                                               : config::render(faults.front(), false));
     watchdogs_.push_back(std::make_unique<watchdog::Watchdog>(
         context_, config_, server, std::move(engine), proxy_, audit_.get(), events_));
   }
+  if (config_->process.watch_config && !file_.empty()) watch_config();
 }
 
 Application::~Application() = default;
@@ -146,10 +157,10 @@ void Application::on_signal() {
     if (error) return;
     switch (signal) {
       case SIGHUP:
-        log_.write(Level::warning, "config.reload_refused",
-                   {{"why",
-                     "this version takes a changed configuration at a restart only; nothing was "
-                     "changed"}});
+        reload();
+        break;
+      case SIGUSR2:
+        toggle_kill_switch();
         break;
       case SIGUSR1:
         if (audit_)
@@ -168,6 +179,82 @@ void Application::on_signal() {
     }
     on_signal();
   });
+}
+
+// ---------------------------------------------------------------- changes
+
+void Application::reload() {
+  if (file_.empty()) {
+    ++reloads_.failures;
+    log_.write(Level::warning, "config.reload_refused",
+               {{"why", "started without a configuration file: there is nothing to read again"}});
+    return;
+  }
+  Reload read = read_again(*config_, file_);
+  if (!read.config) return refuse_reload(read.faults);
+  // All is compiled before anything is swapped: old and new, as the old one is run beside the new
+  // one for a while.
+  struct Engines {
+    std::unique_ptr<watchdog::RuleEngine> now;
+    std::unique_ptr<watchdog::RuleEngine> before;
+  };
+  std::vector<Engines> engines;
+  for (std::size_t i = 0; i < watchdogs_.size(); ++i) {
+    engines.push_back({compiled(*read.config, read.faults), compiled(*config_, read.faults)});
+    if (!engines.back().now || !engines.back().before) return refuse_reload(read.faults);
+  }
+
+  config_ = std::make_shared<const config::Config>(std::move(*read.config));
+  for (std::size_t i = 0; i < watchdogs_.size(); ++i)
+    watchdogs_[i]->reload(config_, std::move(engines[i].now), std::move(engines[i].before));
+  proxy_.reload(*config_);
+  if (audit_) audit_->set_statement_text(config_->audit.statement_text);
+  ++reloads_.successes;
+  reloads_.last_successful = true;
+  reloads_.last_success = proxy::wall_now();
+
+  std::string waits;
+  for (const config::ChangedKey& one : read.changed) {
+    if (one.needs_restart) waits += (waits.empty() ? "" : ", ") + one.key;
+    log_.write(Level::info, "config.changed",
+               {{"key", one.key},
+                {"before", one.before},
+                {"after", one.after},
+                {"taken", !one.needs_restart}});
+  }
+  log_.write(
+      waits.empty() ? Level::info : Level::warning, "config.reloaded",
+      {{"changed", static_cast<std::uint64_t>(read.changed.size())}, {"needs_restart", waits}});
+}
+
+void Application::watch_config() {
+  try {
+    watch_ = std::make_unique<ConfigWatch>(context_, file_, [this] { reload(); });
+  } catch (const std::system_error& e) {
+    // SIGHUP works all the same: no reason not to serve.
+    log_.write(Level::error, "config.watch_failed", {{"why", e.what()}});
+  }
+}
+
+void Application::refuse_reload(const std::vector<config::Diagnostic>& faults) {
+  ++reloads_.failures;
+  reloads_.last_successful = false;
+  for (const config::Diagnostic& fault : faults)
+    if (fault.severity == config::Severity::error)
+      log_.write(Level::error, "config.reload_refused",
+                 {{"why", in_one_line(fault)}, {"in_force", "the configuration before it"}});
+}
+
+void Application::toggle_kill_switch() {
+  paused_ = !paused_;
+  for (const auto& watchdog : watchdogs_) paused_ ? watchdog->pause() : watchdog->resume();
+  if (paused_) {
+    log_.write(Level::error, "enforcement.paused",
+               {{"why", "SIGUSR2: no rule ends anybody until the next one"}});
+  } else {
+    log_.write(Level::warning, "enforcement.resumed",
+               {{"why", "SIGUSR2: rules act again, open fuses are reset"}});
+  }
 }
 
 watchdog::Task<void> Application::live() {
@@ -197,6 +284,7 @@ watchdog::Task<void> Application::wind_down(bool patient) {
     (void)co_await wake_.async_wait(as_result);
     if (stop_signals_ > 1 && !std::exchange(hurried, true)) proxy_.drain(Duration::zero());
   }
+  if (watch_) watch_->stop();
   for (const auto& watchdog : watchdogs_) co_await watchdog->stop();
   co_await http_.stop();
   proxy_.finish();
@@ -204,12 +292,6 @@ watchdog::Task<void> Application::wind_down(bool patient) {
 }
 
 // ---------------------------------------------------------------- what the pages show
-
-metrics::ReloadFacts Application::reloads() const {
-  metrics::ReloadFacts facts;
-  facts.last_success = started_;
-  return facts;
-}
 
 std::vector<std::shared_ptr<const watchdog::WatchdogStatus>> Application::statuses() const {
   std::vector<std::shared_ptr<const watchdog::WatchdogStatus>> all;

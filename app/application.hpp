@@ -1,5 +1,6 @@
 #pragma once
 
+#include "app/config_watch.hpp"
 #include "app/event_log.hpp"
 #include "app/log.hpp"
 #include "config/config.hpp"
@@ -25,8 +26,9 @@ namespace pgleash::app {
 /// server says is found out while running.
 class Application final : private metrics::MetricsSource {
  public:
-  /// Throws std::exception whose text says what to do.
-  explicit Application(config::Config config);
+  /// `file` is what a reload reads again; empty: there is none. Throws std::exception whose text
+  /// says what to do.
+  explicit Application(config::Config config, std::string file = {});
   ~Application() override;
   Application(const Application&) = delete;
   Application& operator=(const Application&) = delete;
@@ -40,18 +42,27 @@ class Application final : private metrics::MetricsSource {
   watchdog::Task<void> wind_down(bool patient);
   void on_signal();
   void raise_descriptor_limit();
+  /// Takes the changed file over, or leaves all as it is and says why.
+  void reload();
+  void refuse_reload(const std::vector<config::Diagnostic>& faults);
+  void watch_config();
+  void toggle_kill_switch();
 
   const metrics::BuildInfo& build() const override { return build_; }
   std::chrono::system_clock::time_point started() const override { return started_; }
   std::shared_ptr<const config::Config> config() const override { return config_; }
-  metrics::ReloadFacts reloads() const override;
+  metrics::ReloadFacts reloads() const override { return reloads_; }
   std::vector<std::shared_ptr<const watchdog::WatchdogStatus>> statuses() const override;
   std::vector<metrics::WorkerCounters<proxy::ListenerCounters>> listeners() const override;
   std::vector<metrics::WorkerCounters<proxy::ServerCounters>> servers() const override;
   std::vector<metrics::Heartbeat> heartbeats() const override;
   metrics::Readiness readiness() const override;
 
-  std::shared_ptr<const config::Config> config_;
+  std::string file_;
+  /// What needs a restart is referred to for good.
+  const std::shared_ptr<const config::Config> started_with_;
+  std::shared_ptr<const config::Config> config_;  ///< in force: another one after each reload
+  metrics::ReloadFacts reloads_;
   metrics::BuildInfo build_;
   std::chrono::system_clock::time_point started_;
   Log log_;
@@ -65,7 +76,9 @@ class Application final : private metrics::MetricsSource {
   std::vector<std::unique_ptr<watchdog::Watchdog>> watchdogs_;
   metrics::Pages pages_;
   metrics::HttpServer http_;
+  std::unique_ptr<ConfigWatch> watch_;
   int stop_signals_ = 0;
+  bool paused_ = false;
   bool interrupted_ = false;  ///< SIGINT: somebody waits at a terminal
 };
 

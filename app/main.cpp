@@ -56,7 +56,7 @@ int run(const RunOptions& options) {
                                                      : config::load_file(options.config);
   print(loaded.diagnostics);
   if (!loaded.config) return exit_faults;
-  app::Application application{*loaded.config};
+  app::Application application{*loaded.config, options.config};
   std::fputs(app::start_card(*loaded.config, colour_on(STDOUT_FILENO)).c_str(), stdout);
   std::fflush(stdout);
   return application.run();
@@ -112,7 +112,9 @@ int main(int argc, char** argv) {
 
   RunOptions run_options;
   CLI::App* run_command = cli.add_subcommand(
-      "run", "serve in the foreground; SIGTERM drains, a second one ends at once");
+      "run",
+      "serve in the foreground; SIGTERM drains, a second one ends at once; SIGHUP reloads, "
+      "SIGUSR1 reopens the audit log, SIGUSR2 pauses and resumes enforcement");
   auto* file =
       run_command->add_option("--config", run_options.config,
                               "configuration file; without one: observe mode, default rules");

@@ -22,6 +22,8 @@ class Proxy final : public SessionDirectory, private ProxyLinks {
   Proxy& operator=(const Proxy&) = delete;
 
   void start();
+  /// See ProxySettings::reload.
+  void reload(const config::Config& config) { settings_.reload(config); }
   /// Stops listening; sessions end as they become idle outside a transaction, all of them after
   /// `patience`.
   void drain(Duration patience);

@@ -63,8 +63,8 @@ class SessionTable::Events final : public protocol::TrackerEvents {
     who->application_name = value;
     // A later SET changes what is shown, not what rules and metrics call the session.
     if (session_.phase == SessionPhase::login)
-      who->application = table_.settings_.names.resolve(value, session_.listener->application,
-                                                        who->user, who->database);
+      who->application = table_.settings_.names()->resolve(value, session_.listener->application,
+                                                           who->user, who->database);
     session_.who = std::move(who);
   }
 
