@@ -191,8 +191,12 @@ void SessionTracker::FrontendMessages::query(Bytes prefix) {
     return;
   }
   const StatementText query = decode_query(prefix);
-  const auto text = tracker.texts_->intern(query.text, query.truncated);
-  const auto traits = text ? text.traits() : read_traits(query.text, query.truncated);
+  auto& text = tracker.arriving_text_;
+  // The block of the last statement's text is free for this one, unless the transaction began with
+  // it.
+  if (!text) text = std::move(tracker.last_statement_);
+  tracker.texts_->keep(text, query.text, query.truncated);
+  const auto traits = text.traits();
   // Of a text that was cut off and holds several statements, the last may be a COMMIT that nobody
   // saw.
   const bool several = traits.starts_transaction || query.text.find(';') != std::string_view::npos;

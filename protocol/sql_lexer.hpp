@@ -22,6 +22,10 @@ class SqlLexer {
  public:
   explicit SqlLexer(std::string_view text) noexcept : left_(text) {}
   [[nodiscard]] SqlToken next() noexcept;
+  /// Whether the character comes in what is left, quoted or not.
+  [[nodiscard]] bool comes(char symbol) const noexcept {
+    return left_.find(symbol) != std::string_view::npos;
+  }
 
  private:
   SqlToken word() noexcept;

@@ -2,6 +2,7 @@
 
 #include "protocol/text_hash.hpp"
 
+#include <array>
 #include <cstring>
 #include <new>
 #include <random>
@@ -34,6 +35,8 @@ struct StatementTexts::Table {
   void grow();
   void park(Entry* entry) noexcept;  // its last reference went
   void unpark(Entry* entry) noexcept;
+  [[nodiscard]] Entry* new_kept(std::size_t size);
+  void free_kept(Entry* entry) noexcept;
 
   std::size_t max_bytes;
   std::size_t bytes = 0;
@@ -42,7 +45,53 @@ struct StatementTexts::Table {
   Entry* oldest = nullptr;  // least recently used of those without a reference
   Entry* newest = nullptr;
   std::vector<Entry*> buckets;
+
+  /// Blocks for kept texts come in four sizes; some of those that were given back are held ready.
+  struct Spares {
+    Entry* first = nullptr;
+    unsigned count = 0;
+  };
+  static constexpr std::size_t smallest_room = max_text / 8;
+  static constexpr unsigned max_spares = 64;
+  static std::size_t size_class(std::size_t size) noexcept {
+    std::size_t result = 0;
+    while ((smallest_room << result) < size) ++result;
+    return result;
+  }
+  std::array<Spares, 4> spares;
 };
+
+StatementTexts::Entry* StatementTexts::Table::new_kept(std::size_t size) {
+  const std::size_t which = size_class(size);
+  Spares& ready = spares[which];
+  if (ready.first != nullptr) {
+    --ready.count;
+    return std::exchange(ready.first, ready.first->next_in_bucket);
+  }
+  const std::size_t room = smallest_room << which;
+  return new (::operator new(sizeof(Entry) + room)) Entry{
+      .table = this,
+      .next_in_bucket = nullptr,
+      .older = nullptr,
+      .newer = nullptr,
+      .hash = 0,
+      .references = 0,
+      .size = 0,
+      .traits = {},
+      .truncated = false,
+      .kept_room = static_cast<std::uint16_t>(room),
+  };
+}
+
+void StatementTexts::Table::free_kept(Entry* entry) noexcept {
+  Spares& ready = spares[size_class(entry->kept_room)];
+  if (ready.count == max_spares) {
+    ::operator delete(entry);
+    return;
+  }
+  ++ready.count;
+  entry->next_in_bucket = std::exchange(ready.first, entry);
+}
 
 StatementTexts::Entry* StatementTexts::Table::find(std::string_view text, bool truncated,
                                                    std::uint64_t hash) noexcept {
@@ -67,6 +116,7 @@ StatementTexts::Entry* StatementTexts::Table::add(std::string_view text, bool tr
       .size = static_cast<std::uint16_t>(text.size()),
       .traits = read_traits(text, truncated),
       .truncated = truncated,
+      .kept_room = 0,
   };
   if (!text.empty()) std::memcpy(entry->bytes(), text.data(), text.size());
   head = entry;
@@ -123,6 +173,10 @@ StatementTexts::StatementTexts(std::size_t max_bytes)
     : table_(std::make_unique<Table>(max_bytes)) {}
 
 StatementTexts::~StatementTexts() {
+  for (const Table::Spares& ready : table_->spares) {
+    for (Entry* entry = ready.first; entry != nullptr;)
+      ::operator delete(std::exchange(entry, entry->next_in_bucket));
+  }
   for (Entry* entry : table_->buckets) {
     while (entry != nullptr) {
       Entry* const next = entry->next_in_bucket;
@@ -147,6 +201,24 @@ StatementTexts::Ref StatementTexts::intern(std::string_view text, bool truncated
   return Ref{entry};
 }
 
+void StatementTexts::keep(Ref& slot, std::string_view text, bool truncated) {
+  if (text.size() > max_text) {
+    text = text.substr(0, max_text);
+    truncated = true;
+  }
+  Entry* entry = slot.entry_;
+  const bool reusable = entry != nullptr && entry->references == 1 && entry->kept_room != 0 &&
+                        entry->kept_room >= text.size();
+  if (!reusable) {
+    entry = table_->new_kept(text.size());
+    slot = Ref{entry};
+  }
+  entry->size = static_cast<std::uint16_t>(text.size());
+  entry->traits = read_traits(text, truncated);
+  entry->truncated = truncated;
+  if (!text.empty()) std::memcpy(entry->bytes(), text.data(), text.size());
+}
+
 std::size_t StatementTexts::bytes() const noexcept {
   return table_->bytes;
 }
@@ -155,7 +227,11 @@ std::size_t StatementTexts::texts() const noexcept {
 }
 
 void StatementTexts::park(Entry* entry) noexcept {
-  entry->table->park(entry);
+  if (entry->kept_room != 0) {
+    entry->table->free_kept(entry);
+  } else {
+    entry->table->park(entry);
+  }
 }
 
 }  // namespace pgleash::protocol

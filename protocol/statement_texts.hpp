@@ -37,6 +37,9 @@ struct StatementTraits {
 /// when every text is referenced, intern() returns an empty reference and evidence says "unknown".
 /// Interning a known text does not allocate. One thread only. References must not outlive the
 /// table.
+///
+/// A text that is not expected again, as that of a simple Query with its values in it, is kept for
+/// its session alone: it is not looked up, and the next one takes its place in memory.
 class StatementTexts {
  public:
   /// Bytes kept of one statement; the rest is cut off.
@@ -50,6 +53,10 @@ class StatementTexts {
   class Ref;
   /// `text` is at most max_text bytes; `truncated` says that the statement went on.
   [[nodiscard]] Ref intern(std::string_view text, bool truncated);
+  /// Makes `slot` refer to this text, for nobody else to find. In the block of the text that it
+  /// referred to where that one was kept too, has room, and is referred to by nobody else.
+  void keep(Ref& slot, std::string_view text, bool truncated);
+  /// Of the interned texts.
   [[nodiscard]] std::size_t bytes() const noexcept;
   [[nodiscard]] std::size_t texts() const noexcept;
 
@@ -72,6 +79,7 @@ struct StatementTexts::Entry {
   std::uint16_t size;
   StatementTraits traits;
   bool truncated;
+  std::uint16_t kept_room;  // of a kept text: what its block has room for; 0: interned
 
   [[nodiscard]] char* bytes() noexcept { return reinterpret_cast<char*>(this + 1); }
   [[nodiscard]] std::string_view text() noexcept { return {bytes(), size}; }

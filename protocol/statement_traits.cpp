@@ -134,6 +134,10 @@ void TraitsReader::create() noexcept {
 /// To behind the next semicolon that separates statements: not one in parentheses (CREATE RULE) or
 /// in the body of an SQL routine (BEGIN ATOMIC … END), as psql has it too.
 void TraitsReader::skip_statement() noexcept {
+  if (!is(';') && !lexer_.comes(';')) {  // by far the usual case: nothing follows
+    token_ = {};
+    return;
+  }
   int parentheses = 0;
   int blocks = 0;
   for (; token_.kind != SqlToken::Kind::end; advance()) {

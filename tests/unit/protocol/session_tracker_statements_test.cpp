@@ -182,7 +182,11 @@ TEST(CommitOutstanding, IsJudgedByTheTextEvenIfTheTableIsFull) {
   tracker.on_backend(wire::bytes(wire::login()), Instant{}, report);
   tracker.on_frontend(wire::bytes(wire::query("select 1")), Instant{}, report);
   EXPECT_FALSE(tracker.facts().commit_outstanding);
+  EXPECT_EQ(tracker.last_statement().text(), "select 1") << "a simple query needs no place in it";
+  tracker.on_frontend(wire::bytes(wire::parse("select 2") + wire::bind() + wire::execute()),
+                      Instant{}, report);
   EXPECT_FALSE(tracker.last_statement());
+  EXPECT_TRUE(tracker.facts().commit_outstanding) << "of an unknown text anything may be true";
   tracker.on_frontend(wire::bytes(wire::query("commit")), Instant{}, report);
   EXPECT_TRUE(tracker.facts().commit_outstanding);
 }

@@ -106,5 +106,51 @@ TEST(StatementTexts, StaysWithinItsBoundsUnderRandomUse) {
   }
 }
 
+TEST(StatementTexts, AKeptTextIsForItsSessionAlone) {
+  StatementTexts texts;
+  StatementTexts::Ref mine;
+  texts.keep(mine, "commit", false);
+  EXPECT_EQ(mine.text(), "commit");
+  EXPECT_TRUE(mine.traits().ends_transaction);
+  EXPECT_EQ(texts.texts(), 0U);
+  const auto other = texts.intern("commit", false);
+  EXPECT_NE(static_cast<const void*>(other.text().data()),
+            static_cast<const void*>(mine.text().data()));
+}
+
+TEST(StatementTexts, TheNextKeptTextTakesThePlaceOfTheLast) {
+  StatementTexts texts;
+  StatementTexts::Ref mine;
+  texts.keep(mine, "select 1 from t", false);
+  const void* const block = mine.text().data();
+  texts.keep(mine, "", true);
+  EXPECT_EQ(mine.text(), "");
+  EXPECT_TRUE(mine.truncated());
+  texts.keep(mine, std::string(60, 'x'), false);
+  EXPECT_EQ(static_cast<const void*>(mine.text().data()), block);
+  EXPECT_FALSE(mine.truncated());
+  texts.keep(mine, std::string(2000, 'x'), false);
+  EXPECT_EQ(mine.text().size(), StatementTexts::max_text);
+  EXPECT_TRUE(mine.truncated());
+}
+
+TEST(StatementTexts, AKeptTextThatSomebodyElseRefersToStays) {
+  StatementTexts texts;
+  StatementTexts::Ref last;
+  texts.keep(last, "begin", false);
+  const StatementTexts::Ref first = last;
+  texts.keep(last, "select 1", false);
+  EXPECT_EQ(first.text(), "begin");
+  EXPECT_EQ(last.text(), "select 1");
+}
+
+TEST(StatementTexts, AnInternedTextIsNeverWrittenOver) {
+  StatementTexts texts;
+  StatementTexts::Ref slot = texts.intern("select $1", false);
+  texts.keep(slot, "", false);
+  EXPECT_EQ(texts.intern("select $1", false).text(), "select $1");
+  EXPECT_EQ(slot.text(), "");
+}
+
 }  // namespace
 }  // namespace pgleash::protocol
