@@ -96,9 +96,15 @@ bool whole_to_server(const Session& session) {
 }  // namespace
 
 asio::awaitable<KillReport> KillExecutor::carry_out(KillOrder order) {
+  const LoopShare::Flow flow{share_};
   const Instant deadline = monotonic_now() + order.deadline;
-  if (order.action == KillAction::terminate) return terminate(std::move(order), deadline);
-  return cancel(std::move(order), deadline);
+  KillReport done;
+  if (order.action == KillAction::terminate) {
+    done = co_await terminate(std::move(order), deadline);
+  } else {
+    done = co_await cancel(std::move(order), deadline);
+  }
+  co_return done;
 }
 
 asio::awaitable<KillReport> KillExecutor::terminate(KillOrder order, Instant deadline) {

@@ -13,8 +13,9 @@ namespace pgleash::proxy {
 /// below the kill ladder; FACTS.md 5.2).
 class KillExecutor {
  public:
-  KillExecutor(boost::asio::io_context& context, SessionTable& sessions, CancelSender& cancels)
-      : context_(context), sessions_(sessions), cancels_(cancels) {}
+  KillExecutor(boost::asio::io_context& context, SessionTable& sessions, CancelSender& cancels,
+               LoopShare& share)
+      : context_(context), sessions_(sessions), cancels_(cancels), share_(share) {}
 
   /// Ends within order.deadline, give or take a tick of the worker.
   boost::asio::awaitable<KillReport> carry_out(KillOrder order);
@@ -26,6 +27,7 @@ class KillExecutor {
   boost::asio::io_context& context_;
   SessionTable& sessions_;
   CancelSender& cancels_;
+  LoopShare& share_;
 };
 
 }  // namespace pgleash::proxy

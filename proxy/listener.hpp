@@ -33,6 +33,8 @@ class Listener {
   void stop();
   /// The port in use: of interest when the configured one is 0.
   [[nodiscard]] std::uint16_t port() const noexcept;
+  /// The listening socket, readable when somebody connects.
+  [[nodiscard]] int descriptor() noexcept { return socket_.native_handle(); }
 
  private:
   void bind(const config::Address& address);

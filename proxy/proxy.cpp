@@ -2,6 +2,7 @@
 
 #include "proxy/clock.hpp"
 
+#include <boost/asio/async_result.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -31,6 +32,18 @@ Task<std::optional<StatementEvidence>> evidence_of(Worker& worker, SessionId ses
   co_return worker.sessions().evidence(session);
 }
 
+/// Runs it on the worker's thread, and rings once it was handed over.
+template <class T>
+Task<T> on_worker(Worker& worker, Task<T> task) {
+  const auto start = [&worker](auto handler, Task<T> what) {
+    asio::co_spawn(worker.executor(), std::move(what), std::move(handler));
+    worker.ring();
+  };
+  auto done = asio::async_initiate<const asio::use_awaitable_t<>&, void(std::exception_ptr, T)>(
+      start, asio::use_awaitable, std::move(task));
+  co_return co_await std::move(done);
+}
+
 }  // namespace
 
 Proxy::Proxy(const config::Config& config, ProxyEvents& events)
@@ -53,7 +66,10 @@ Proxy::~Proxy() {
 void Proxy::start() {
   for (const auto& worker : workers_) worker->start();
   asio::post(workers_.front()->executor(), [this] {
-    for (const auto& listener : listeners_) listener->start();
+    for (const auto& listener : listeners_) {
+      listener->start();
+      workers_.front()->sessions().relay().also_ring_for(listener->descriptor());
+    }
   });
   accepting_ = true;
 }
@@ -82,6 +98,7 @@ void Proxy::drain(Duration patience) {
   asio::post(workers_.front()->executor(), [this] {
     for (const auto& listener : listeners_) listener->stop();
   });
+  workers_.front()->ring();
   const Instant deadline = monotonic_now() + patience;
   for (const auto& worker : workers_) worker->drain(deadline);
 }
@@ -105,8 +122,7 @@ Worker* Proxy::owner(SessionId session) noexcept {
 Task<std::vector<SessionView>> Proxy::views(std::string server) {
   std::vector<SessionView> all;
   for (const auto& worker : workers_) {
-    auto some =
-        co_await asio::co_spawn(worker->executor(), views_of(*worker, server), asio::use_awaitable);
+    auto some = co_await on_worker(*worker, views_of(*worker, server));
     all.insert(all.end(), std::make_move_iterator(some.begin()),
                std::make_move_iterator(some.end()));
   }
@@ -116,23 +132,20 @@ Task<std::vector<SessionView>> Proxy::views(std::string server) {
 Task<std::optional<StatementEvidence>> Proxy::evidence(SessionId session) {
   Worker* worker = owner(session);
   if (worker == nullptr) co_return std::nullopt;
-  co_return co_await asio::co_spawn(worker->executor(), evidence_of(*worker, session),
-                                    asio::use_awaitable);
+  co_return co_await on_worker(*worker, evidence_of(*worker, session));
 }
 
 Task<KillReport> Proxy::carry_out(KillOrder order) {
   Worker* worker = owner(order.session);
   if (worker == nullptr) co_return KillReport{};
-  co_return co_await asio::co_spawn(
-      worker->executor(), worker->killer().carry_out(std::move(order)), asio::use_awaitable);
+  co_return co_await on_worker(*worker, worker->killer().carry_out(std::move(order)));
 }
 
 asio::awaitable<CancelResult> Proxy::forward_cancel(protocol::CancelKey key, std::size_t listener,
                                                     CancelSender& cancels, Upstream& upstream) {
   const Instant deadline = monotonic_now() + cancel_time;
   for (const auto& worker : workers_) {
-    const auto done = co_await asio::co_spawn(
-        worker->executor(), worker->cancel_for_client(key, deadline), asio::use_awaitable);
+    const auto done = co_await on_worker(*worker, worker->cancel_for_client(key, deadline));
     if (done) co_return *done;
   }
   // Another instance may own the session, and the server checks the key anyway.

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <exception>
+#include <sys/eventfd.h>
 #include <system_error>
 #include <unistd.h>
 
@@ -19,17 +20,23 @@ std::uint64_t tag(const Session& session, Side side) noexcept {
   return reinterpret_cast<std::uintptr_t>(&session) | (side == Side::server ? 1U : 0U);
 }
 static_assert(alignof(Session) >= 2);
+/// No session: the io_context has something to do.
+constexpr std::uint64_t bell_tag = 0;
+constexpr int forever = -1;
 
 }  // namespace
 
-Relay::Relay(boost::asio::io_context& context, RelayHost& host, const LoopShare& share)
+Relay::Relay(boost::asio::io_context& context, RelayHost& host, LoopShare& share)
     : host_(host),
       share_(share),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
+      bell_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       context_(context),
       watch_(context),
       scratch_(std::make_unique_for_overwrite<std::byte[]>(scratch_size)) {
   if (!epoll_.open()) throw std::system_error(errno, std::generic_category(), "epoll_create1");
+  if (!bell_.open()) throw std::system_error(errno, std::generic_category(), "eventfd");
+  also_ring_for(bell_.get());
   watch_.assign(epoll_.get());
 }
 
@@ -40,6 +47,20 @@ Relay::~Relay() {
 
 void Relay::start() {
   wait();
+}
+
+void Relay::ring() noexcept {
+  // Nobody reads it: each write is an edge of its own.
+  const std::uint64_t one = 1;
+  (void)!::write(bell_.get(), &one, sizeof one);
+}
+
+void Relay::also_ring_for(int fd) noexcept {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLET;
+  event.data.u64 = bell_tag;
+  // Without it the io_context is served a little later.
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
 }
 
 void Relay::stop() {
@@ -67,31 +88,18 @@ bool Relay::adopt(Session& session) {
   return true;
 }
 
-int Relay::collect(Duration patience) noexcept {
-  if (patience <= Duration::zero())
-    return ::epoll_wait(epoll_.get(), events_.data(), events_per_batch, 0);
-  const auto whole = std::chrono::floor<std::chrono::seconds>(patience);
-  const timespec limit{whole.count(), std::chrono::nanoseconds{patience - whole}.count()};
-  const int count = ::epoll_pwait2(epoll_.get(), events_.data(), events_per_batch, &limit, nullptr);
-  if (count >= 0 || errno != ENOSYS) return count;
-  // Before Linux 5.11 a wait is counted in whole milliseconds.
-  const auto rounded = std::chrono::ceil<std::chrono::milliseconds>(patience).count();
-  return ::epoll_wait(epoll_.get(), events_.data(), events_per_batch, static_cast<int>(rounded));
-}
-
 void Relay::serve() {
-  Instant now = monotonic_now();
-  const Instant until = now + LoopShare::patience;
-  Duration patience{};  // these events are there already
   serving_ = true;
+  share_.turn_begins();
+  bool wait = false;  // these events are there already
   do {
-    const int count = collect(patience);
-    if (count <= 0 && again_.empty()) break;
-    now = monotonic_now();
+    const int count =
+        ::epoll_wait(epoll_.get(), events_.data(), events_per_batch, wait ? forever : 0);
+    const Instant now = monotonic_now();
     handle(count, now);
     run_again(now);
-    patience = again_.empty() ? until - now : Duration::zero();
-  } while (!stopped_ && now < until && share_.relay_may_wait());
+    wait = again_.empty();
+  } while (!stopped_ && share_.relay_may_wait());
   serving_ = false;
   if (!again_.empty()) post_again();
 }
@@ -99,6 +107,10 @@ void Relay::serve() {
 void Relay::handle(int count, Instant now) {
   for (int i = 0; i < count; ++i) {
     const epoll_event& event = events_[static_cast<std::size_t>(i)];
+    if (event.data.u64 == bell_tag) {
+      share_.ask();
+      continue;
+    }
     auto& session = *reinterpret_cast<Session*>(
         event.data.u64 & ~std::uint64_t{1});  // NOLINT(performance-no-int-to-ptr): set by tag()
     // Earlier events of this batch may have ended it; its memory stays until the batch is over.

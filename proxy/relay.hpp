@@ -47,12 +47,16 @@ class Relay {
   static constexpr int events_per_batch = 256;
 
   /// `share` outlives the relay.
-  Relay(boost::asio::io_context& context, RelayHost& host, const LoopShare& share);
+  Relay(boost::asio::io_context& context, RelayHost& host, LoopShare& share);
   ~Relay();
   Relay(const Relay&) = delete;
   Relay& operator=(const Relay&) = delete;
 
   void start();
+  /// Gives the io_context its turn, from any thread: after something was posted to it.
+  void ring() noexcept;
+  /// The same whenever this descriptor, which the io_context serves, becomes readable.
+  void also_ring_for(int fd) noexcept;
   /// No more events after this; sessions must be removed first.
   void stop();
 
@@ -74,11 +78,10 @@ class Relay {
 
  private:
   void wait();
-  /// The io_context says that there are events: handles them, and those that follow.
+  /// The io_context says that there are events: handles them, and those that follow, until it is
+  /// the io_context's turn again.
   void serve();
   void handle(int count, Instant now);
-  /// Waits for events, at most that long.
-  [[nodiscard]] int collect(Duration patience) noexcept;
   void on_event(Session& session, Side side, std::uint32_t events, Instant now);
   void pump(Session& session, Side from, Instant now);
   void read_turn(Session& session, Side from, Instant now);
@@ -95,8 +98,9 @@ class Relay {
   void fail(Session& session, Instant now) noexcept;
 
   RelayHost& host_;
-  const LoopShare& share_;
+  LoopShare& share_;
   Fd epoll_;
+  Fd bell_;
   boost::asio::io_context& context_;
   boost::asio::posix::stream_descriptor watch_;
   std::unique_ptr<std::byte[]> scratch_;

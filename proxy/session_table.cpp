@@ -84,7 +84,7 @@ SessionTable::SessionTable(boost::asio::io_context& context, std::uint16_t worke
                            ProxyEvents& events, std::vector<ServerCounters>& servers,
                            std::vector<ListenerCounters>& listeners,
                            std::atomic<std::uint32_t>& live, std::function<void()> deadline_set,
-                           const LoopShare& share)
+                           LoopShare& share)
     : context_(context),
       settings_(settings),
       cancels_(cancels),
@@ -93,6 +93,7 @@ SessionTable::SessionTable(boost::asio::io_context& context, std::uint16_t worke
       listeners_(listeners),
       live_(live),
       deadline_set_(std::move(deadline_set)),
+      share_(share),
       relay_(context, *this, share),
       next_id_(static_cast<std::uint64_t>(worker) << worker_shift) {}
 
@@ -358,6 +359,7 @@ bool SessionTable::reset_and_cancel(Session& session, const ErrorNotice* notice,
   const protocol::CancelKey key = session.key;
   ServerCounters* counters = session.counters;
   const bool told = reset_server(session, notice, cause, now);
+  share_.ask();
   boost::asio::co_spawn(
       context_, cancels_.send(target, key, now + std::chrono::seconds{5}, [] { return true; }),
       [counters, origin](const std::exception_ptr& failure, CancelResult result) {

@@ -41,7 +41,7 @@ class SessionTable final : private RelayHost {
                const ProxySettings& settings, CancelSender& cancels, ProxyEvents& events,
                std::vector<ServerCounters>& servers, std::vector<ListenerCounters>& listeners,
                std::atomic<std::uint32_t>& live, std::function<void()> deadline_set,
-               const LoopShare& share);
+               LoopShare& share);
   ~SessionTable() override;
 
   void start() { relay_.start(); }
@@ -107,6 +107,7 @@ class SessionTable final : private RelayHost {
   std::vector<ListenerCounters>& listeners_;
   std::atomic<std::uint32_t>& live_;
   std::function<void()> deadline_set_;
+  LoopShare& share_;
   std::string rewritten_;  ///< a chunk in which an error was replaced; valid until the next one
   protocol::StatementTexts texts_;
   Relay relay_;

@@ -22,8 +22,8 @@ Worker::Worker(std::uint16_t index, unsigned workers, const ProxySettings& setti
           [this] { quicken(); }, share_),
       startup_(context_, settings, sessions_, upstream_, cancels_, events, listener_counters_,
                workers, live_, links, share_),
-      killer_(context_, sessions_, cancels_),
-      timer_(context_) {}
+      killer_(context_, sessions_, cancels_, share_),
+      timer_(context_, [this] { tick(); }) {}
 
 Worker::~Worker() {
   join();
@@ -31,6 +31,8 @@ Worker::~Worker() {
 
 void Worker::start() {
   sessions_.start();
+  sessions_.relay().also_ring_for(timer_.descriptor());
+  timer_.start();
   schedule(busy_tick);
   thread_ = std::thread{[this] { run(); }};
 }
@@ -52,11 +54,7 @@ void Worker::run() {
 }
 
 void Worker::schedule(Duration delay) {
-  if (finished_) return;
-  timer_.expires_after(delay);
-  timer_.async_wait([this](const boost::system::error_code& error) {
-    if (!error) tick();
-  });
+  if (!finished_) timer_.set(delay);
 }
 
 void Worker::tick() {
@@ -75,7 +73,7 @@ void Worker::tick() {
 }
 
 void Worker::quicken() {
-  if (timer_.expiry() > monotonic_now() + busy_tick) schedule(busy_tick);
+  if (timer_.due() > monotonic_now() + busy_tick) schedule(busy_tick);
 }
 
 void Worker::hand_over(Accepted accepted) {
@@ -85,22 +83,25 @@ void Worker::hand_over(Accepted accepted) {
     quicken();
   };
   asio::post(context_, std::move(handler));
+  ring();
 }
 
 void Worker::finish() {
   asio::post(context_, [this] {
     finished_ = true;
-    timer_.cancel();
+    timer_.stop();
     startup_.stop();
     sessions_.stop();
     work_.reset();
   });
+  ring();
 }
 
 asio::awaitable<std::optional<CancelResult>> Worker::cancel_for_client(protocol::CancelKey key,
                                                                        Instant deadline) {
   Session* session = sessions_.find(key);
   if (session == nullptr) co_return std::nullopt;
+  const LoopShare::Flow flow{share_};
   struct Hold {
     SessionTable& sessions;
     SessionId id;
@@ -128,6 +129,7 @@ void Worker::drain(Instant deadline) {
     sessions_.drain(deadline, monotonic_now());
     schedule(Duration::zero());
   });
+  ring();
 }
 
 }  // namespace pgleash::proxy

@@ -4,11 +4,11 @@
 #include "proxy/kill_executor.hpp"
 #include "proxy/session_table.hpp"
 #include "proxy/startup_phase.hpp"
+#include "proxy/tick_timer.hpp"
 #include "proxy/upstream.hpp"
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/steady_timer.hpp>
 
 #include <atomic>
 #include <optional>
@@ -39,6 +39,8 @@ class Worker {
   [[nodiscard]] boost::asio::io_context::executor_type executor() noexcept {
     return context_.get_executor();
   }
+  /// After something was posted or spawned there: the relay may be waiting in its own set.
+  void ring() noexcept { sessions_.relay().ring(); }
   void hand_over(Accepted accepted);
   /// Sessions end as they become idle, all of them at `deadline`.
   void drain(Instant deadline);
@@ -85,7 +87,7 @@ class Worker {
   SessionTable sessions_;
   StartupPhase startup_;
   KillExecutor killer_;
-  boost::asio::steady_timer timer_;
+  TickTimer timer_;
   bool draining_ = false;
   Instant drain_deadline_{};
   bool finished_ = false;
