@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <optional>
 
 namespace pgleash::protocol {
 
@@ -38,6 +39,11 @@ class FrameScanner {
   /// Everything seen ends at the end of a message.
   [[nodiscard]] bool at_boundary() const noexcept {
     return body_left_ == 0 && header_seen_ == 0 && !broken_;
+  }
+  /// Bytes to come of the message under way, 0 at a boundary; nothing when its length was not seen
+  /// whole.
+  [[nodiscard]] std::optional<std::uint32_t> message_left() const noexcept {
+    return header_seen_ == 0 && !broken_ ? std::optional{body_left_} : std::nullopt;
   }
 
  private:

@@ -43,6 +43,10 @@ bool SessionTracker::at_boundary(Direction direction) const noexcept {
   return (direction == Direction::to_backend ? frontend_ : backend_).at_boundary();
 }
 
+std::optional<std::uint32_t> SessionTracker::message_left(Direction direction) const noexcept {
+  return (direction == Direction::to_backend ? frontend_ : backend_).message_left();
+}
+
 bool SessionTracker::queue_full() const noexcept {
   return flow_.queue().full();
 }

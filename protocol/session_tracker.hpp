@@ -7,6 +7,7 @@
 #include "protocol/types.hpp"
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -141,6 +142,8 @@ class SessionTracker {
   [[nodiscard]] bool at_boundary(Direction direction) const noexcept;
   /// True while the queue of outstanding messages is at its cap: read no more from the frontend
   /// until it drained.
+  /// Bytes to come of the message under way: see FrameScanner.
+  [[nodiscard]] std::optional<std::uint32_t> message_left(Direction direction) const noexcept;
   [[nodiscard]] bool queue_full() const noexcept;
   [[nodiscard]] const StatementTexts::Ref& last_statement() const noexcept;
   [[nodiscard]] const StatementTexts::Ref& first_of_transaction() const noexcept;

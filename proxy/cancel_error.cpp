@@ -25,8 +25,10 @@ std::string cancel_error(const ErrorNotice& notice) {
                                    .hint = notice.hint});
 }
 
-bool replace_cancel_error(protocol::Bytes chunk, const std::string& replacement, std::string& out) {
-  std::size_t at = 0;
+bool replace_cancel_error(protocol::Bytes chunk, std::size_t begin, const std::string& replacement,
+                          std::string& out) {
+  if (begin > chunk.size()) return false;
+  std::size_t at = begin;
   while (chunk.size() - at >= header_size) {
     const std::size_t size = message_size(chunk.subspan(at));
     if (size < header_size || size > chunk.size() - at) return false;

@@ -170,7 +170,7 @@ protocol::Bytes SessionTable::observe_server(Session& session, protocol::Bytes b
   const auto before_transaction = facts.transaction;
   const auto before_since = facts.transaction_since;
   const auto before_anomalies = facts.anomalies;
-  const bool whole = session.tracker.at_boundary(protocol::Direction::to_frontend);
+  const auto under_way = session.tracker.message_left(protocol::Direction::to_frontend);
 
   session.counters->bytes_to_frontend.add(bytes.size());
   const protocol::Changes changes = session.tracker.on_backend(bytes, now, events);
@@ -203,8 +203,8 @@ protocol::Bytes SessionTable::observe_server(Session& session, protocol::Bytes b
   // A pipeline stays busy from one request to the next: who waits for the last one is told of each.
   const bool moved = changes.state || facts.outstanding != before_outstanding;
   if (moved && session.waiter != nullptr) session.waiter->state_changed();
-  if (session.cancel_error != nullptr && whole &&
-      replace_cancel_error(bytes, *session.cancel_error, rewritten_)) {
+  if (session.cancel_error != nullptr && under_way &&
+      replace_cancel_error(bytes, *under_way, *session.cancel_error, rewritten_)) {
     session.cancel_error.reset();
     return std::as_bytes(std::span{rewritten_});
   }

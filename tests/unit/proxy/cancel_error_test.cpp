@@ -33,7 +33,7 @@ const std::string row = message('D', std::string_view("\0\1\0\0\0\1x", 7));
 
 TEST(CancelError, TakesThePlaceOfTheServersOwnWords) {
   std::string out;
-  ASSERT_TRUE(replace_cancel_error(bytes(error("ERROR", "57014") + ready), ours, out));
+  ASSERT_TRUE(replace_cancel_error(bytes(error("ERROR", "57014") + ready), 0, ours, out));
   EXPECT_EQ(out, ours + ready);
   EXPECT_NE(out.find("SERROR"), std::string::npos);
 }
@@ -41,15 +41,26 @@ TEST(CancelError, TakesThePlaceOfTheServersOwnWords) {
 TEST(CancelError, KeepsWhatStandsBeforeAndBehind) {
   const std::string chunk = row + row + error("ERROR", "57014") + ready;
   std::string out;
-  ASSERT_TRUE(replace_cancel_error(bytes(chunk), ours, out));
+  ASSERT_TRUE(replace_cancel_error(bytes(chunk), 0, ours, out));
   EXPECT_EQ(out, row + row + ours + ready);
+}
+
+TEST(CancelError, IsFoundBehindTheRestOfAMessageThatBeganInTheChunkBefore) {
+  const std::string chunk = row.substr(7) + row + error("ERROR", "57014") + ready;
+  std::string out;
+  ASSERT_TRUE(replace_cancel_error(bytes(chunk), row.size() - 7, ours, out));
+  EXPECT_EQ(out, row.substr(7) + row + ours + ready);
+  out = "untouched";
+  EXPECT_FALSE(replace_cancel_error(bytes(row.substr(7)), 100, ours, out))
+      << "all of it is the rest";
+  EXPECT_EQ(out, "untouched");
 }
 
 TEST(CancelError, LeavesAnyOtherErrorAlone) {
   std::string out = "untouched";
-  EXPECT_FALSE(replace_cancel_error(bytes(error("ERROR", "22012") + ready), ours, out));
-  EXPECT_FALSE(replace_cancel_error(bytes(error("FATAL", "57014")), ours, out));
-  EXPECT_FALSE(replace_cancel_error(bytes(row + ready), ours, out));
+  EXPECT_FALSE(replace_cancel_error(bytes(error("ERROR", "22012") + ready), 0, ours, out));
+  EXPECT_FALSE(replace_cancel_error(bytes(error("FATAL", "57014")), 0, ours, out));
+  EXPECT_FALSE(replace_cancel_error(bytes(row + ready), 0, ours, out));
   EXPECT_EQ(out, "untouched");
 }
 
@@ -58,19 +69,19 @@ TEST(CancelError, LeavesAnErrorAloneThatIsCutAnywhere) {
   for (std::size_t end = 0; end < whole.size(); ++end) {
     std::string out;
     const std::string cut = whole.substr(0, end);
-    EXPECT_FALSE(replace_cancel_error(bytes(cut), ours, out)) << end;
+    EXPECT_FALSE(replace_cancel_error(bytes(cut), 0, ours, out)) << end;
   }
 }
 
 TEST(CancelError, DoesNotWalkPastALengthThatCannotBe) {
   std::string out;
   const std::string broken{"D\0\0\0\1E", 6};
-  EXPECT_FALSE(replace_cancel_error(bytes(broken), ours, out));
+  EXPECT_FALSE(replace_cancel_error(bytes(broken), 0, ours, out));
   const std::string huge{
       "D\xff\xff\xff\xff"
       "E\0\0\0\4",
       10};
-  EXPECT_FALSE(replace_cancel_error(bytes(huge), ours, out));
+  EXPECT_FALSE(replace_cancel_error(bytes(huge), 0, ours, out));
 }
 
 }  // namespace
