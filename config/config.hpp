@@ -180,6 +180,9 @@ struct Match {
   [[nodiscard]] bool empty() const noexcept {
     return applications.empty() && users.empty() && databases.empty() && clients.empty();
   }
+  std::string marker = "pgleash:keep";  ///< in a comment of the transaction's first statement
+  std::vector<Pattern> marker_users;    ///< whose marker counts; empty: nobody's
+  Duration marker_max = 1h;             ///< how long it protects the transaction
   bool operator==(const Match&) const = default;
 };
 

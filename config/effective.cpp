@@ -207,6 +207,9 @@ void write(Writer& out, const Protect& protect) {
                    list(entry.users, [](const std::string& user) { return pattern(user); }) + " }";
           }));
 }
+  out.key("marker", string(protect.marker));
+  out.key("marker_users", patterns(protect.marker_users));
+  out.key("marker_max", duration(protect.marker_max));
 
 void write(Writer& out, const Match& match, std::string_view header, std::string path) {
   if (match.empty()) return;

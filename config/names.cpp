@@ -73,6 +73,17 @@ Parsed<std::string> parse_sqlstate(std::string_view text) {
   return std::string(text);
 }
 
+Parsed<std::string> parse_marker(std::string_view text) {
+  const bool good =
+      text.size() >= 4 && text.size() <= 63 && std::ranges::all_of(text, [](char c) {
+        return is_lower_or_digit(c) || is_upper(c) || c == ':' || c == '.' || c == '_' || c == '-';
+      });
+  if (!good || text.find("--") != std::string_view::npos)
+    return Fault{in_quotes(text) + " cannot be a marker",
+                 "4 to 63 letters, digits, ':', '.', '_' and '-', as \"pgleash:keep\""};
+  return std::string(text);
+}
+
 Parsed<std::string> parse_hint(std::string_view text) {
   if (text.size() > 500) return Fault{"the hint is too long", "500 bytes at most"};
   if (std::ranges::any_of(text, is_control))

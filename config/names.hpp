@@ -20,6 +20,8 @@ namespace pgleash::config {
 /// Five characters, or "native" for none of our own.
 [[nodiscard]] Parsed<std::string> parse_sqlstate(std::string_view text);
 /// One line that goes into the client's error message and the audit line.
+/// A word that stands in a comment of an SQL text.
+[[nodiscard]] Parsed<std::string> parse_marker(std::string_view text);
 [[nodiscard]] Parsed<std::string> parse_hint(std::string_view text);
 
 }  // namespace pgleash::config

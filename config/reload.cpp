@@ -57,6 +57,7 @@ void forget_positions(Match& match) {
 }  // namespace
 
 bool needs_restart(std::string_view key) noexcept {
+  if (key == "protect.marker") return true;  // texts that are known were read with the old one
   return std::ranges::none_of(taken_at_once, [key](std::string_view one) {
     return one.ends_with('.') ? key.starts_with(one) : key == one;
   });
@@ -86,6 +87,7 @@ Config take_over(const Config& running, const Config& fresh) {
   result.process.drain_timeout = fresh.process.drain_timeout;
   result.enforcement = fresh.enforcement;
   result.protect = fresh.protect;
+  result.protect.marker = running.protect.marker;
   result.rules = fresh.rules;
   result.identity = fresh.identity;
   result.audit.statement_text = fresh.audit.statement_text;

@@ -117,6 +117,9 @@ void read(Section& at, Protect& protect) {
   at.boolean("superusers", protect.superusers);
   at.each("entries", protect.entries,
           [](Section& within, ProtectEntry& entry) { read(within, entry); });
+  at.text("marker", protect.marker, parse_marker);
+  at.patterns("marker_users", protect.marker_users, WhenEmpty::allowed, PatternMay::not_be_empty);
+  at.duration("marker_max", protect.marker_max);
 }
 
 void read(Section& at, Match& match) {

@@ -44,10 +44,10 @@ inline constexpr Words<11> outcomes{"observed",   "exempted",  "deferred",     "
 static_assert(outcomes.size() == static_cast<std::size_t>(watchdog::Outcome::error) + 1);
 
 /// In the order of watchdog::Exemption, less its `none`.
-inline constexpr Words<11> exemptions{
+inline constexpr Words<12> exemptions{
     "replication",      "superuser",       "listening",        "dump",
     "copy_moving",      "commit",          "sync_replication", "protected_user",
-    "protected_client", "protected_entry", "unknown"};
+    "protected_client", "protected_entry", "marker",           "unknown"};
 static_assert(exemptions.size() == static_cast<std::size_t>(watchdog::Exemption::unknown));
 
 /// PostgreSQL's words for pg_stat_activity.state, and two of ours for a backend that is "active"

@@ -117,6 +117,7 @@ void SessionTracker::end_transaction() noexcept {
   } else {
     first_of_transaction_ = {};
   }
+  facts_.marked = first_of_transaction_ && first_of_transaction_.traits().marked;
 }
 
 }  // namespace pgleash::protocol

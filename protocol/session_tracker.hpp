@@ -60,9 +60,11 @@ struct SessionFacts {
   bool listening = false;
   /// READ ONLY with REPEATABLE READ or SERIALIZABLE, confirmed by its command tag.
   bool dump_transaction = false;
+  /// The first statement of the transaction that is open, or about to be, has the marker.
+  bool marked = false;
+  /// Extended messages came behind the last one that ends in ReadyForQuery.
+  bool segment_open = false;
   /// An unanswered statement ends a transaction, or may, as nothing of its text is known.
-  bool segment_open =
-      false;  ///< extended messages came behind the last one that ends in ReadyForQuery
   bool commit_outstanding = false;
   /// is_superuser of the login's ParameterStatus.
   bool superuser_at_login = false;
@@ -140,10 +142,10 @@ class SessionTracker {
   /// True when everything seen of that direction ends at a message boundary: only there may an own
   /// message follow.
   [[nodiscard]] bool at_boundary(Direction direction) const noexcept;
-  /// True while the queue of outstanding messages is at its cap: read no more from the frontend
-  /// until it drained.
   /// Bytes to come of the message under way: see FrameScanner.
   [[nodiscard]] std::optional<std::uint32_t> message_left(Direction direction) const noexcept;
+  /// True while the queue of outstanding messages is at its cap: read no more from the frontend
+  /// until it drained.
   [[nodiscard]] bool queue_full() const noexcept;
   [[nodiscard]] const StatementTexts::Ref& last_statement() const noexcept;
   [[nodiscard]] const StatementTexts::Ref& first_of_transaction() const noexcept;
@@ -209,6 +211,7 @@ class SessionTracker {
   bool closing_ = false;            // FATAL, or a stream that cannot be framed
   bool terminated_ = false;         // the frontend said Terminate
   bool first_to_come_ = true;       // the next statement is the transaction's first
+  bool first_is_sure_ = true;       // and is not within a request that began before it
   bool transaction_ended_ = false;  // by a command tag of the running request
   bool unlisten_to_come_ = false;   // UNLISTEN * ran, and counts when its transaction commits
   bool clean_request_ = false;      // no anomaly since the outstanding requests began

@@ -200,6 +200,7 @@ void SessionTracker::BackendMessages::command_tag(Bytes tag, Outstanding stateme
     tracker.transaction_ended_ = true;
     facts.transaction_since = now;
     facts.dump_transaction = false;
+    facts.marked = false;
   } else if (is("BEGIN") || is("START TRANSACTION") || is("SET")) {
     facts.dump_transaction |= statement.has(Outstanding::dump_snapshot);
   } else if (is("LISTEN")) {
@@ -248,9 +249,13 @@ void SessionTracker::BackendMessages::take_status(TransactionStatus status, bool
   const bool another = request_ended && std::exchange(tracker.transaction_ended_, false);
   if (status == TransactionStatus::idle) {
     if (request_ended || before != TransactionStatus::idle) tracker.end_transaction();
+    tracker.first_is_sure_ = true;
     if (std::exchange(tracker.unlisten_to_come_, false)) facts.listening = false;
   } else if (another) {
+    // Its first statement may have been a part of that request, so the next one need not be the
+    // first.
     tracker.end_transaction();
+    tracker.first_is_sure_ = false;
   } else if (before == TransactionStatus::idle) {
     ++facts.mark.transaction;
   }

@@ -142,8 +142,10 @@ void SessionTracker::FrontendMessages::statement(Kind kind) {
     send(kind);
     return;
   }
-  if (std::exchange(tracker.first_to_come_, false))
+  if (std::exchange(tracker.first_to_come_, false)) {
     tracker.first_of_transaction_ = tracker.last_statement_;
+    tracker.facts_.marked = traits.marked && tracker.first_is_sure_;
+  }
   send(kind, flags_of(traits, tracker.arriving_known_));
 }
 

@@ -36,7 +36,7 @@ SqlToken SqlLexer::next() noexcept {
     if (is_space(c)) {
       skip(1);
     } else if (left_.starts_with("--")) {
-      skip(left_.find_first_of("\r\n"));
+      skip_comment(left_.find_first_of("\r\n"));
     } else if (left_.starts_with("/*")) {
       skip_block_comment();
     } else if (c == '\'' || c == '"') {
@@ -107,7 +107,30 @@ void SqlLexer::skip_block_comment() noexcept {
       ++at;
     }
   }
-  skip(at);
+  skip_comment(at);
+}
+
+void SqlLexer::skip_comment(std::size_t count) noexcept {
+  const std::string_view comment = left_.substr(0, count);
+  skip(count);
+  if (marked_ || marker_.empty()) return;
+  const auto part_of_word = [comment](std::size_t at) {
+    return at < comment.size() &&
+           (continues_name(comment[at]) || comment[at] == ':' || comment[at] == '.');
+  };
+  for (std::size_t at = comment.find(marker_); at != std::string_view::npos;
+       at = comment.find(marker_, at + 1)) {
+    if (at > 0 && part_of_word(at - 1)) continue;
+    const std::size_t behind = at + marker_.size();
+    // "pgleash:keep-not" is another word; "--" and a full stop end a sentence.
+    const bool hyphenated = behind + 1 < comment.size() && comment[behind] == '-' &&
+                            continues_name(comment[behind + 1]);
+    const bool full_stop =
+        behind < comment.size() && comment[behind] == '.' && !part_of_word(behind + 1);
+    if (hyphenated || (part_of_word(behind) && !full_stop)) continue;
+    marked_ = true;
+    return;
+  }
 }
 
 /// False when the dollar does not open a quoted piece.

@@ -20,15 +20,21 @@ struct SqlToken {
 /// standard_conforming_strings = on. Source: "SQL Syntax", Lexical Structure.
 class SqlLexer {
  public:
-  explicit SqlLexer(std::string_view text) noexcept : left_(text) {}
+  /// `marker`: a word looked for in the comments that are skipped; empty for none.
+  explicit SqlLexer(std::string_view text, std::string_view marker = {}) noexcept
+      : left_(text), marker_(marker) {}
   [[nodiscard]] SqlToken next() noexcept;
   /// Whether the character comes in what is left, quoted or not.
   [[nodiscard]] bool comes(char symbol) const noexcept {
     return left_.find(symbol) != std::string_view::npos;
   }
+  /// True once a comment had the marker in it, standing by itself.
+  [[nodiscard]] bool marked() const noexcept { return marked_; }
+  [[nodiscard]] bool looks_for_marker() const noexcept { return !marker_.empty() && !marked_; }
 
  private:
   SqlToken word() noexcept;
+  void skip_comment(std::size_t count) noexcept;
   void skip(std::size_t count) noexcept {
     left_.remove_prefix(count < left_.size() ? count : left_.size());
   }
@@ -38,6 +44,8 @@ class SqlLexer {
   bool skip_dollar_quoted() noexcept;
 
   std::string_view left_;
+  std::string_view marker_;
+  bool marked_ = false;
 };
 
 }  // namespace pgleash::protocol

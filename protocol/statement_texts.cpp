@@ -12,7 +12,8 @@
 namespace pgleash::protocol {
 
 struct StatementTexts::Table {
-  explicit Table(std::size_t limit) : max_bytes(limit), buckets(64) {
+  Table(std::size_t limit, std::string looked_for)
+      : max_bytes(limit), marker(std::move(looked_for)), buckets(64) {
     std::random_device random;
     seed = std::uint64_t{random()} << 32U | random();
   }
@@ -39,6 +40,7 @@ struct StatementTexts::Table {
   void free_kept(Entry* entry) noexcept;
 
   std::size_t max_bytes;
+  std::string marker;
   std::size_t bytes = 0;
   std::size_t texts = 0;
   std::uint64_t seed = 0;
@@ -114,7 +116,7 @@ StatementTexts::Entry* StatementTexts::Table::add(std::string_view text, bool tr
       .hash = hash,
       .references = 0,
       .size = static_cast<std::uint16_t>(text.size()),
-      .traits = read_traits(text, truncated),
+      .traits = read_traits(text, truncated, marker),
       .truncated = truncated,
       .kept_room = 0,
   };
@@ -169,8 +171,8 @@ void StatementTexts::Table::unpark(Entry* entry) noexcept {
   (entry->newer != nullptr ? entry->newer->older : newest) = entry->older;
 }
 
-StatementTexts::StatementTexts(std::size_t max_bytes)
-    : table_(std::make_unique<Table>(max_bytes)) {}
+StatementTexts::StatementTexts(std::size_t max_bytes, std::string marker)
+    : table_(std::make_unique<Table>(max_bytes, std::move(marker))) {}
 
 StatementTexts::~StatementTexts() {
   for (const Table::Spares& ready : table_->spares) {
@@ -214,7 +216,7 @@ void StatementTexts::keep(Ref& slot, std::string_view text, bool truncated) {
     slot = Ref{entry};
   }
   entry->size = static_cast<std::uint16_t>(text.size());
-  entry->traits = read_traits(text, truncated);
+  entry->traits = read_traits(text, truncated, table_->marker);
   entry->truncated = truncated;
   if (!text.empty()) std::memcpy(entry->bytes(), text.data(), text.size());
 }

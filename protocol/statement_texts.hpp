@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -26,11 +27,15 @@ struct StatementTraits {
   bool savepoint_rollback : 1 = false;
   /// Each UNLISTEN in it is UNLISTEN *, which its command tag does not tell.
   bool unlistens_all : 1 = false;
+  /// A comment of its first statement has the marker in it: who may use it asks to be left alone.
+  bool marked : 1 = false;
 
   bool operator==(const StatementTraits&) const = default;
 };
 
-[[nodiscard]] StatementTraits read_traits(std::string_view text, bool truncated) noexcept;
+/// `marker`: a word looked for in comments; empty for none.
+[[nodiscard]] StatementTraits read_traits(std::string_view text, bool truncated,
+                                          std::string_view marker = {}) noexcept;
 
 /// Interned statement texts of one worker: each distinct text is held once, sessions hold
 /// references. Bounded: past `max_bytes` the least recently used text without a reference goes;
@@ -44,8 +49,10 @@ class StatementTexts {
  public:
   /// Bytes kept of one statement; the rest is cut off.
   static constexpr std::size_t max_text = 1024;
+  static constexpr std::size_t default_bytes = std::size_t{4} << 20U;
 
-  explicit StatementTexts(std::size_t max_bytes = std::size_t{4} << 20U);
+  /// `marker` as in read_traits(), the same for all texts.
+  explicit StatementTexts(std::size_t max_bytes = default_bytes, std::string marker = {});
   ~StatementTexts();
   StatementTexts(const StatementTexts&) = delete;
   StatementTexts& operator=(const StatementTexts&) = delete;

@@ -18,12 +18,20 @@ struct Tally {
 /// Reads one statement after the other.
 class TraitsReader {
  public:
-  explicit TraitsReader(std::string_view text) noexcept : lexer_(text) { advance(); }
+  TraitsReader(std::string_view text, std::string_view marker) noexcept : lexer_(text, marker) {
+    advance();
+  }
 
   StatementTraits read(bool truncated) noexcept {
+    bool first = true;
     while (token_.kind != SqlToken::Kind::end) {
-      if (!is(';')) statement();
-      skip_statement();
+      const bool empty = is(';');
+      if (!empty) statement();
+      skip_to_end();
+      // What stands behind the semicolon belongs to the next statement.
+      if (first) traits_.marked = lexer_.marked();
+      first = first && empty;
+      if (is(';')) advance();
     }
     traits_.unknown = truncated;
     traits_.savepoint_rollback = tally_.savepoint_rollback && !tally_.rollback && !truncated;
@@ -49,7 +57,7 @@ class TraitsReader {
   void rollback() noexcept;
   void unlisten() noexcept;
   void create() noexcept;
-  void skip_statement() noexcept;
+  void skip_to_end() noexcept;
 
   SqlLexer lexer_;
   SqlToken token_;
@@ -131,10 +139,11 @@ void TraitsReader::create() noexcept {
   traits_.maintenance |= is("INDEX");
 }
 
-/// To behind the next semicolon that separates statements: not one in parentheses (CREATE RULE) or
+/// To the next semicolon that separates statements: not one in parentheses (CREATE RULE) or
 /// in the body of an SQL routine (BEGIN ATOMIC … END), as psql has it too.
-void TraitsReader::skip_statement() noexcept {
-  if (!is(';') && !lexer_.comes(';')) {  // by far the usual case: nothing follows
+void TraitsReader::skip_to_end() noexcept {
+  if (!is(';') && !lexer_.comes(';') &&
+      !lexer_.looks_for_marker()) {  // by far the usual case: nothing follows
     token_ = {};
     return;
   }
@@ -152,7 +161,6 @@ void TraitsReader::skip_statement() noexcept {
     } else if (is(')')) {
       if (parentheses > 0) --parentheses;
     } else if (is(';') && parentheses == 0 && blocks == 0) {
-      advance();
       return;
     }
   }
@@ -160,8 +168,11 @@ void TraitsReader::skip_statement() noexcept {
 
 }  // namespace
 
-StatementTraits read_traits(std::string_view text, bool truncated) noexcept {
-  return TraitsReader{text}.read(truncated);
+StatementTraits read_traits(std::string_view text, bool truncated,
+                            std::string_view marker) noexcept {
+  // Most texts do not have it, in a comment or elsewhere, and need not be read to their end.
+  if (!marker.empty() && text.find(marker) == std::string_view::npos) marker = {};
+  return TraitsReader{text, marker}.read(truncated);
 }
 
 }  // namespace pgleash::protocol

@@ -94,6 +94,7 @@ SessionTable::SessionTable(boost::asio::io_context& context, std::uint16_t worke
       live_(live),
       deadline_set_(std::move(deadline_set)),
       share_(share),
+      texts_(protocol::StatementTexts::default_bytes, settings.marker),
       relay_(context, *this, share),
       next_id_(static_cast<std::uint64_t>(worker) << worker_shift) {}
 

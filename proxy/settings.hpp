@@ -21,6 +21,7 @@ struct ProxySettings {
         servers(config.servers),
         mode(config.enforcement.mode),
         spare_superusers(config.protect.superusers),
+        marker(config.protect.marker),
         names_(std::make_shared<const ApplicationNames>(config.identity)) {
     for (const config::Listener& listener : listeners) {
       std::size_t index = 0;
@@ -35,7 +36,8 @@ struct ProxySettings {
   std::vector<std::size_t> server_of;  ///< index of each listener's server
   std::atomic<config::Mode> mode;
   std::atomic<bool>
-      spare_superusers;  ///< [protect] superusers: their abandoned queries are left alone too
+      spare_superusers;      ///< [protect] superusers: their abandoned queries are left alone too
+  const std::string marker;  ///< looked for in statements: known texts were read with it
 
   [[nodiscard]] std::shared_ptr<const ApplicationNames> names() const {
     const std::lock_guard lock{names_mutex_};

@@ -119,12 +119,14 @@ Answer maintenance_by_keyword(std::string_view query) {
 }  // namespace
 
 Protection::Protection(const config::Protect& protect, std::vector<config::Diagnostic>& diagnostics)
-    : clients_(protect.clients), superusers_(protect.superusers) {
+    : clients_(protect.clients), superusers_(protect.superusers), marker_max_(protect.marker_max) {
   for (const auto& user : protect.users) users_.add(user.text, user.position, diagnostics);
   for (const auto& entry : protect.entries) {
     Entry& compiled = entries_.emplace_back();
     compiled.application.add(entry.application, entry.position, diagnostics);
     for (const auto& user : entry.users) compiled.users.add(user, entry.position, diagnostics);
+  for (const auto& user : protect.marker_users)
+    marker_users_.add(user.text, user.position, diagnostics);
   }
 }
 
@@ -169,6 +171,8 @@ Exemption exemption(RuleKind kind, const SessionEntry& entry, const Protection& 
   const RuleClass rule_class = class_of(kind);
   if (rule_class == RuleClass::idle) {
     return facts.listening ? Exemption::listening : Exemption::none;
+  if (facts.marked && protection.marker(who, freshness.now - facts.transaction_since))
+    return Exemption::marker;
   }
 
   if (facts.commit_outstanding) return Exemption::commit;

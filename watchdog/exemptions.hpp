@@ -27,6 +27,10 @@ class Protection {
   }
   /// Application and user both: what a client says of itself exempts nobody alone.
   [[nodiscard]] bool entry(const proxy::SessionIdentity& who) const;
+  /// Whether a marker in a transaction of that age counts.
+  [[nodiscard]] bool marker(const proxy::SessionIdentity& who, Duration transaction_age) const {
+    return transaction_age <= marker_max_ && marker_users_.match(who.user);
+  }
 
  private:
   struct Entry {
@@ -36,6 +40,8 @@ class Protection {
   Patterns users_;
   Networks clients_;
   bool superusers_;
+  Patterns marker_users_;
+  Duration marker_max_;
   std::vector<Entry> entries_;
 };
 

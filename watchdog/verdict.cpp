@@ -77,6 +77,8 @@ std::string_view name(Exemption exemption) noexcept {
     case Exemption::protected_entry:
       return "protected_entry";
     case Exemption::unknown:
+    case Exemption::marker:
+      return "marker";
       break;
   }
   return "unknown";

@@ -62,6 +62,7 @@ enum class Exemption : std::uint8_t {
   protected_user,
   protected_client,
   protected_entry,
+  marker,
   unknown,
 };
 [[nodiscard]] std::string_view name(Exemption exemption) noexcept;

@@ -53,6 +53,10 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_FALSE(config.protect.superusers);
   ASSERT_THAT(config.protect.entries, SizeIs(2));
   EXPECT_THAT(config.protect.entries[0].users, ElementsAre("backup", "it's"));
+  EXPECT_EQ(config.protect.marker, "keep-me");
+  ASSERT_THAT(config.protect.marker_users, SizeIs(1));
+  EXPECT_EQ(config.protect.marker_users[0].text, "batch.*");
+  EXPECT_EQ(config.protect.marker_max, 10min);
   ASSERT_THAT(config.rules, SizeIs(2));
   const Rule& rule = config.rules.front();
   EXPECT_EQ(rule.limit, 2min);
@@ -61,9 +65,9 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(rule.sqlstate, "25P03");
   EXPECT_EQ(rule.match.applications.front().text, "checkout-\\d+");
   EXPECT_EQ(rule.match.applications.front().position,
-            (SourcePosition{"/etc/pgleash/pgleash.toml", 80, 17}));
+            (SourcePosition{"/etc/pgleash/pgleash.toml", 83, 17}));
   EXPECT_EQ(rule.except.clients.front().text, "10.20.4.17/32");
-  EXPECT_EQ(rule.position.line, 70U);
+  EXPECT_EQ(rule.position.line, 73U);
   EXPECT_EQ(config.rules[1].limit, std::nullopt);
   EXPECT_EQ(config.audit, (Audit{AuditSink::file, "/var/log/pgleash/audit.jsonl", false,
                                  StatementTextPolicy::none}));

@@ -103,6 +103,9 @@ users = ['replicator', "o'brien.*"]
 clients = ["10.20.9.0/24"]
 superusers = false
 entries = [ { application = 'pg_dump', users = ['backup', "it's"] }, { application = 'etl', users = ['etl'] } ]
+marker = "keep-me"
+marker_users = ['batch.*']
+marker_max = "10m"
 
 [[rule]]
 name = "web"

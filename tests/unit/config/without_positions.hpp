@@ -14,6 +14,7 @@ inline Config without_positions(Config config) {
   };
   forget(config.identity.driver_defaults);
   forget(config.protect.users);
+  forget(config.protect.marker_users);
   for (ProtectEntry& entry : config.protect.entries) entry.position = {};
   for (Rule& rule : config.rules) {
     rule.position = {};

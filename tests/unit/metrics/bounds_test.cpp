@@ -43,6 +43,17 @@ void every_outcome(std::string_view action, Count count) {
   }
 }
 
+/// What can exempt sessions that a rule of that kind judges.
+bool possible_exemption(config::RuleKind kind, std::string_view exemption) {
+  using config::RuleKind;
+  const bool idle = kind == RuleKind::idle || kind == RuleKind::session_age;
+  const bool in_state = kind == RuleKind::idle_in_transaction || kind == RuleKind::aborted;
+  if (exemption == "listening") return idle;
+  if (exemption == "copy_moving") return kind == RuleKind::statement;
+  if (exemption == "sync_replication") return !idle && !in_state;
+  return true;
+}
+
 void fill_rules(watchdog::WatchdogStatus& status, const config::Config& config) {
   for (const auto& configured : config.rules) {
     status.rules.push_back({configured.name, 1, 1, 0});
@@ -51,7 +62,8 @@ void fill_rules(watchdog::WatchdogStatus& status, const config::Config& config) 
       status.actions_total[{configured.name, act, mode, outcome}] = 1;
     });
     for (const auto exemption : words::exemptions) {
-      status.exempted_total[{configured.name, std::string{exemption}}] = 1;
+      if (possible_exemption(configured.kind, exemption))
+        status.exempted_total[{configured.name, std::string{exemption}}] = 1;
     }
   }
 }

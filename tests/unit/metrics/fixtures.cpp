@@ -1,5 +1,6 @@
 #include "fixtures.hpp"
 
+#include <array>
 #include <utility>
 
 namespace pgleash::metrics::testing {
@@ -68,6 +69,11 @@ config::Config small_config() {
                   rule("stalled", config::Action::terminate),
                   rule("statement", config::Action::cancel),
                   rule("transaction-age", config::Action::observe)};
+  using config::RuleKind;
+  const std::array kinds{
+      RuleKind::idle_in_transaction, RuleKind::aborted,        RuleKind::held, RuleKind::stalled,
+      RuleKind::statement,           RuleKind::transaction_age};
+  for (std::size_t i = 0; i < kinds.size(); ++i) result.rules[i].kind = kinds[i];
   result.audit.sink = config::AuditSink::file;
   return result;
 }

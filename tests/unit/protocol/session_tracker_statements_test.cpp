@@ -254,5 +254,55 @@ TEST(DumpTransaction, OutsideOfATransactionBlockLastsForNothing) {
   EXPECT_FALSE(session.facts().dump_transaction);
 }
 
+TEST(Statements, AMarkerHoldsForTheTransactionThatItBegins) {
+  Player session;
+  session.play("> Q(begin /* pgleash:keep */)");
+  EXPECT_TRUE(session.facts().marked);
+  session.play("< C(BEGIN) Z(T) > Q(select 1)");
+  EXPECT_TRUE(session.facts().marked);
+  session.play("< T D C Z(T) > Q(commit) < C(COMMIT) Z");
+  EXPECT_FALSE(session.facts().marked);
+  session.play("> Q(begin) < C(BEGIN) Z(T)");
+  EXPECT_FALSE(session.facts().marked);
+}
+
+TEST(Statements, AMarkerHoldsForOneStatementOutsideOfATransaction) {
+  Player session;
+  session.play("> P(/* pgleash:keep */ select 1) B E S");
+  EXPECT_TRUE(session.facts().marked);
+  session.play("< 1 2 C Z > Q(select 1)");
+  EXPECT_FALSE(session.facts().marked);
+}
+
+TEST(Statements, AMarkerInALaterStatementIsNone) {
+  Player session;
+  session.play("> Q(begin) < C(BEGIN) Z(T) > Q(/* pgleash:keep */ select 1)");
+  EXPECT_FALSE(session.facts().marked);
+  session.play("< T D C Z(T)");
+  EXPECT_FALSE(session.facts().marked);
+}
+
+TEST(Statements, AMarkerDoesNotReachTheTransactionThatFollowsInTheSameRequest) {
+  Player session;
+  session.play("> Q(begin /* pgleash:keep */; commit; begin; select 1) < C(BEGIN)");
+  EXPECT_TRUE(session.facts().marked);
+  session.play("< C(COMMIT)");
+  EXPECT_FALSE(session.facts().marked);
+  session.play("< C(BEGIN) T D C Z(T)");
+  EXPECT_FALSE(session.facts().marked);
+  session.play("> Q(select 1 /* pgleash:keep */)");
+  EXPECT_FALSE(session.facts().marked);
+}
+
+TEST(Statements, AMarkerSentAheadCountsForItsOwnTransactionOnly) {
+  Player session;
+  session.play("> Q(select 1) Q(begin /* pgleash:keep */)");
+  EXPECT_FALSE(session.facts().marked) << "the first one runs";
+  session.play("< T D C Z");
+  EXPECT_TRUE(session.facts().marked);
+  session.play("< C(BEGIN) Z(T) > Q(commit) Q(begin) Q(select 1 /* pgleash:keep */) < C(COMMIT) Z");
+  EXPECT_FALSE(session.facts().marked) << "which of both waiting ones is first nobody keeps";
+}
+
 }  // namespace
 }  // namespace pgleash::protocol

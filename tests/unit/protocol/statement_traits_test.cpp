@@ -173,5 +173,34 @@ TEST(StatementTraits, CanBeReadOfEveryBeginningOfAText) {
   }
 }
 
+bool marked(std::string_view text) {
+  return read_traits(text, false, "pgleash:keep").marked;
+}
+
+TEST(StatementTraits, AMarkerIsAWordInACommentOfTheFirstStatement) {
+  for (const char* text :
+       {"/* pgleash:keep */ begin", "begin /* pgleash:keep */", "-- pgleash:keep\nselect 1",
+        "begin -- pgleash:keep", "/*pgleash:keep*/begin", "begin /* a, pgleash:keep, b */;",
+        "select /* x /* pgleash:keep */ y */ 1", "/* please: pgleash:keep. */ begin",
+        "; /* pgleash:keep */ begin", "select 'x' /* pgleash:keep */; select 2",
+        "/* pgleash:keep-- */ begin", "select /* not-pgleash:keeper but pgleash:keep */ 1"}) {
+    EXPECT_TRUE(marked(text)) << text;
+  }
+}
+
+TEST(StatementTraits, AMarkerAnywhereElseIsNone) {
+  for (const char* text :
+       {"select 'pgleash:keep'", "select '/* pgleash:keep */'", "select $$/* pgleash:keep */$$",
+        "select $a$-- pgleash:keep\n$a$", "select \"/* pgleash:keep */\"",
+        "select E'\\'/* pgleash:keep */'", "select pgleash:keep", "begin; /* pgleash:keep */",
+        "begin; -- pgleash:keep", "begin; select 1 /* pgleash:keep */",
+        "/* pgleash:keeper */ begin", "/* xpgleash:keep */ begin", "/* pgleash:keep-not */ begin",
+        "/* pgleash:keep:not */ begin", "/* a.pgleash:keep */ begin", "/* PGLEASH:KEEP */ begin",
+        "/* pgleash: keep */ begin", "", "begin"}) {
+    EXPECT_FALSE(marked(text)) << text;
+  }
+  EXPECT_FALSE(read_traits("/* pgleash:keep */ begin", false).marked) << "nobody may use one";
+}
+
 }  // namespace
 }  // namespace pgleash::protocol

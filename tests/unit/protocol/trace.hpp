@@ -51,7 +51,7 @@ class Player {
   [[nodiscard]] std::string state() const { return std::string{short_name(facts().state)}; }
   static std::string_view short_name(SessionState state);
 
-  StatementTexts texts;
+  StatementTexts texts{StatementTexts::default_bytes, "pgleash:keep"};
   Instant now{};
   SessionTracker tracker{texts, now};
   Report report;
