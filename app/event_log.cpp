@@ -26,6 +26,10 @@ std::vector<Field> about(const watchdog::Verdict& verdict) {
   fields.emplace_back("action", config::name(verdict.action));
   fields.emplace_back("measured_seconds", seconds(verdict.measured));
   fields.emplace_back("limit_seconds", seconds(verdict.limit));
+  if (verdict.cost) {
+    fields.emplace_back("measured_value", verdict.cost->value);
+    fields.emplace_back("limit_value", verdict.cost->threshold);
+  }
   fields.emplace_back("session", number(verdict.session.view.id));
   fields.emplace_back("state", protocol::name(verdict.session.view.facts.state));
   add_who(fields, *verdict.session.view.who);
@@ -88,6 +92,17 @@ void EventLog::monitor(std::string_view server, bool up, std::string_view proble
     log_.write(problem.empty() ? Level::info : Level::warning, "monitor.up", fields);
   } else {
     log_.write(Level::error, "monitor.down", fields);
+  }
+}
+
+void EventLog::no_data(std::string_view server, std::string_view rule, std::string_view kind,
+                       std::string_view why) {
+  std::vector<Field> fields{{"server", server}, {"rule", rule}, {"kind", kind}};
+  if (why.empty()) {
+    log_.write(Level::info, "rule.has_data", fields);
+  } else {
+    fields.emplace_back("why", why);
+    log_.write(Level::warning, "rule.no_data", fields);
   }
 }
 

@@ -30,6 +30,8 @@ class EventLog final : public proxy::ProxyEvents,
                 const watchdog::TerminationRecord& record) override;
   void fuse_tripped(std::string_view server, const watchdog::OpenFuse& fuse) override;
   void failover(std::string_view server, std::string_view what) override;
+  void no_data(std::string_view server, std::string_view rule, std::string_view kind,
+               std::string_view why) override;
   void resolved(std::string_view server, const watchdog::Verdict& verdict, Duration after) override;
 
   void accept_failed(std::string_view address, std::string_view why) override;

@@ -1,5 +1,6 @@
 #include "app/application.hpp"
 #include "config/duration.hpp"
+#include "config/measure.hpp"
 #include "proxy/socket.hpp"
 
 #include <fmt/format.h>
@@ -19,6 +20,9 @@ std::string connection_string(const config::Address& address) {
 
 std::string rule_line(const config::Rule& rule) {
   std::string line = fmt::format("{:<32} {:<20}", rule.name, config::name(rule.kind));
+  if (rule.value)
+    line += fmt::format(" value {}",
+                        config::format_measure(config::measure_unit(rule.kind), *rule.value));
   line += rule.limit ? fmt::format(" limit {:<7}", config::format_duration(*rule.limit))
                      : fmt::format(" limit {:<7}", "off");
   if (rule.warn) line += fmt::format(" warn {}", config::format_duration(*rule.warn));

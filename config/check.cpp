@@ -3,6 +3,7 @@
 #include "config/address.hpp"
 #include "config/duration.hpp"
 #include "config/fault.hpp"
+#include "config/measure.hpp"
 #include "config/nearest.hpp"
 #include "config/words.hpp"
 
@@ -28,7 +29,7 @@ std::span<const Action> possible_actions(RuleKind kind) {
   static constexpr std::array in_transaction{Action::observe, Action::terminate, Action::escalate};
   static constexpr std::array running{Action::observe, Action::cancel, Action::terminate,
                                       Action::escalate};
-  if (kind == RuleKind::statement) return running;
+  if (kind == RuleKind::statement || is_cost(kind)) return running;
   if (kind == RuleKind::transaction_age) return in_transaction;
   return waiting;
 }
@@ -217,11 +218,45 @@ class Checker {
               {"rule " + in_quotes(rule.name) + " does nothing: neither limit nor warn", {}},
               rule.position);
     }
+    check_sampled(rule, path);
     if (rule.sqlstate == "57P01") {
       warning({path + ".sqlstate"},
               {"57P01 for one session makes Npgsql drop its whole pool",
                "write \"native\" for the code that PostgreSQL itself uses for this reason"},
               rule.position);
+    }
+  }
+
+  /// What the server or its host is asked for now and then cannot be judged between two answers.
+  void check_sampled(const Rule& rule, const std::string& path) {
+    if (!is_cost(rule.kind) || rule.kind == RuleKind::sent_bytes || rule.kind == RuleKind::rows)
+      return;
+    if (rule.kind == RuleKind::wal) {
+      warning({path + ".kind"},
+              {"rule " + in_quotes(rule.name) +
+                   " has no data: PostgreSQL up to 18 shows the WAL of a "
+                   "transaction only when that is over",
+               "judge by write_rate or statement"},
+              rule.position);
+      return;
+    }
+    for (std::size_t i = 0; i < config_.servers.size(); ++i) {
+      const Server& server = config_.servers[i];
+      if (!server.monitor.enabled) {
+        warning({path + ".kind", item("server", i) + ".monitor"},
+                {"rule " + in_quotes(rule.name) + " has no data of server " +
+                     in_quotes(server.name) + ", which has no monitor",
+                 "give the server a [server.monitor], or judge by sent_bytes, rows or statement"},
+                rule.position);
+      } else if (rule.limit && *rule.limit < server.monitor.poll_interval) {
+        warning({path + ".limit", item("server", i) + ".monitor.poll_interval"},
+                {"the limit of rule " + in_quotes(rule.name) +
+                     " is shorter than the poll_interval of server " + in_quotes(server.name),
+                 "what it judges is measured once each " +
+                     format_duration(server.monitor.poll_interval) +
+                     ", so it acts later than its limit says"},
+                rule.position);
+      }
     }
   }
 

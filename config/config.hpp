@@ -33,7 +33,20 @@ enum class RuleKind : std::uint8_t {
   stalled,
   statement,
   transaction_age,
-  session_age
+  session_age,
+  // What a running statement costs, above `value`: see config/measure.hpp.
+  sent_bytes,
+  rows,
+  temp_bytes,
+  xmin_age,
+  locks,
+  parallel_workers,
+  cpu_time,
+  cpu_share,
+  memory,
+  read_rate,
+  write_rate,
+  wal
 };
 enum class Action : std::uint8_t { observe, cancel, terminate, escalate };
 enum class AuditSink : std::uint8_t { off, file, standard_output };
@@ -167,6 +180,9 @@ struct Protect {
   std::vector<Network> clients;
   bool superusers = true;
   std::vector<ProtectEntry> entries;
+  std::string marker = "pgleash:keep";  ///< in a comment of the transaction's first statement
+  std::vector<Pattern> marker_users;    ///< whose marker counts; empty: nobody's
+  Duration marker_max = 1h;             ///< how long it protects the transaction
   bool operator==(const Protect&) const = default;
 };
 
@@ -180,16 +196,15 @@ struct Match {
   [[nodiscard]] bool empty() const noexcept {
     return applications.empty() && users.empty() && databases.empty() && clients.empty();
   }
-  std::string marker = "pgleash:keep";  ///< in a comment of the transaction's first statement
-  std::vector<Pattern> marker_users;    ///< whose marker counts; empty: nobody's
-  Duration marker_max = 1h;             ///< how long it protects the transaction
   bool operator==(const Match&) const = default;
 };
 
 struct Rule {
   std::string name;  ///< [a-z0-9_-]{1,40}, unique; the metric label
   RuleKind kind = RuleKind::idle_in_transaction;
-  OptionalDuration limit;
+  std::optional<std::uint64_t>
+      value;               ///< of the kinds of cost, in the kind's unit: config/measure.hpp
+  OptionalDuration limit;  ///< of the kinds of cost: how long without a break above `value`
   OptionalDuration warn;
   Action action = Action::observe;  ///< the second lock
   Duration grace = 5s;

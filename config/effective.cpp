@@ -1,6 +1,7 @@
 #include "config/address.hpp"
 #include "config/duration.hpp"
 #include "config/loader.hpp"
+#include "config/measure.hpp"
 #include "config/words.hpp"
 
 #include <array>
@@ -206,10 +207,10 @@ void write(Writer& out, const Protect& protect) {
             return "{ application = " + pattern(entry.application) + ", users = " +
                    list(entry.users, [](const std::string& user) { return pattern(user); }) + " }";
           }));
-}
   out.key("marker", string(protect.marker));
   out.key("marker_users", patterns(protect.marker_users));
   out.key("marker_max", duration(protect.marker_max));
+}
 
 void write(Writer& out, const Match& match, std::string_view header, std::string path) {
   if (match.empty()) return;
@@ -225,6 +226,11 @@ void write(Writer& out, const Rule& rule, std::size_t index) {
   out.section("[[rule]]", path);
   out.key("name", string(rule.name));
   out.key("kind", string(name(rule.kind)));
+  if (rule.value) {
+    const MeasureUnit unit = measure_unit(rule.kind);
+    const std::string text = format_measure(unit, *rule.value);
+    out.key("value", unit == MeasureUnit::count ? text : string(text));
+  }
   out.key("limit", duration(rule.limit));
   out.key("warn", duration(rule.warn));
   out.key("action", string(name(rule.action)));

@@ -1,6 +1,7 @@
 #include "config/reader.hpp"
 
 #include "config/duration_text.hpp"
+#include "config/measure.hpp"
 #include "config/nearest.hpp"
 #include "config/pattern.hpp"
 #include "config/percent.hpp"
@@ -169,6 +170,47 @@ void Section::percent(std::string_view key, Percent& target) {
     return;
   }
   accept(key, *value, parse_percent(value->text), target);
+}
+
+void Section::measure(std::string_view key, std::optional<std::uint64_t>& target, RuleKind kind) {
+  const Value* value = given(key);
+  const bool kind_unread = reading_->unreadable.contains(path_of("kind"));
+  if (table_ == nullptr || kind_unread) return;
+  const MeasureUnit unit = measure_unit(kind);
+  const std::string kind_name = "a rule of kind '" + std::string(name(kind)) + '\'';
+  if (unit == MeasureUnit::none) {
+    if (value == nullptr) return;
+    fail(key, value->place,
+         {kind_name + " has no '" + std::string(key) + '\'',
+          "leave it out: what this kind judges is a time, its 'limit'"});
+    return;
+  }
+  const std::string example = key_is(key, measure_example(unit));
+  if (value == nullptr) {
+    fail(key, place_, {kind_name + " needs a '" + std::string(key) + '\'', example});
+    return;
+  }
+  if (unit == MeasureUnit::count) {
+    std::string hint = example;
+    if (value->type == Value::Type::string && is_number(value->text))
+      hint = key_is(key, value->text) + " without quotes";
+    if (value->type != Value::Type::integer) {
+      fail_type(key, *value, "a whole number", std::move(hint));
+    } else if (value->integer < 1) {
+      fail(key, value->place,
+           {'\'' + std::string(key) + "' is out of range: " + std::to_string(value->integer),
+            "1 is the least"});
+    } else {
+      target = static_cast<std::uint64_t>(value->integer);
+    }
+    return;
+  }
+  if (value->type != Value::Type::string) {
+    fail_type(key, *value, "a string such as " + std::string(measure_example(unit)), example);
+    return;
+  }
+  std::uint64_t parsed = 0;
+  if (accept(key, *value, parse_measure(unit, value->text), parsed)) target = parsed;
 }
 
 std::optional<std::size_t> Section::choice(std::string_view key,

@@ -79,6 +79,9 @@ class Section {
   void limit(std::string_view key, OptionalDuration& target, std::string_view off_word = "off");
   /// "20%": whole, from 1% to 100%.
   void percent(std::string_view key, Percent& target);
+  /// What a rule of that kind measures, in the kind's unit. Nothing is said when the kind itself
+  /// could not be read.
+  void measure(std::string_view key, std::optional<std::uint64_t>& target, RuleKind kind);
   template <typename Choice, std::size_t Count>
   void word(std::string_view key, Choice& target, const std::array<Word<Choice>, Count>& words) {
     std::array<std::string_view, Count> texts;

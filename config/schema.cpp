@@ -136,6 +136,7 @@ void read(Section& at, Rule& rule) {
               {"limit", R"("5m", or "off")"}});
   at.text("name", rule.name, parse_name);
   at.word("kind", rule.kind, kind_words);
+  at.measure("value", rule.value, rule.kind);
   at.limit("limit", rule.limit);
   at.limit("warn", rule.warn);
   at.word("action", rule.action, action_words);

@@ -35,7 +35,19 @@ inline constexpr std::array kind_words{
     Word<RuleKind>{"stalled", RuleKind::stalled},
     Word<RuleKind>{"statement", RuleKind::statement},
     Word<RuleKind>{"transaction_age", RuleKind::transaction_age},
-    Word<RuleKind>{"session_age", RuleKind::session_age}};
+    Word<RuleKind>{"session_age", RuleKind::session_age},
+    Word<RuleKind>{"sent_bytes", RuleKind::sent_bytes},
+    Word<RuleKind>{"rows", RuleKind::rows},
+    Word<RuleKind>{"temp_bytes", RuleKind::temp_bytes},
+    Word<RuleKind>{"xmin_age", RuleKind::xmin_age},
+    Word<RuleKind>{"locks", RuleKind::locks},
+    Word<RuleKind>{"parallel_workers", RuleKind::parallel_workers},
+    Word<RuleKind>{"cpu_time", RuleKind::cpu_time},
+    Word<RuleKind>{"cpu_share", RuleKind::cpu_share},
+    Word<RuleKind>{"memory", RuleKind::memory},
+    Word<RuleKind>{"read_rate", RuleKind::read_rate},
+    Word<RuleKind>{"write_rate", RuleKind::write_rate},
+    Word<RuleKind>{"wal", RuleKind::wal}};
 inline constexpr std::array action_words{
     Word<Action>{"observe", Action::observe}, Word<Action>{"cancel", Action::cancel},
     Word<Action>{"terminate", Action::terminate}, Word<Action>{"escalate", Action::escalate}};

@@ -43,6 +43,7 @@ constexpr LabelSpec cancel_result{"result", words::cancel_results, {}};
 constexpr LabelSpec sqlstate_class{"sqlstate_class", words::sqlstate_classes, {}};
 constexpr LabelSpec exemption{"exemption", words::exemptions, {}};
 constexpr LabelSpec kind{"kind", words::slot_kinds, {}};
+constexpr LabelSpec no_data{"reason", words::no_data, {}};
 constexpr LabelSpec sink{"sink", words::audit_sinks, {}};
 constexpr LabelSpec family{"family", words::bounded_labels, {}};
 
@@ -221,6 +222,18 @@ constexpr std::array<MetricSpec, metric_count> table{{
      {},
      "Verdicts that were not carried out because of an exemption.",
      labels<rule, exemption>},
+    {Metric::rule_paused_sessions,
+     "pgleash_rule_paused_sessions",
+     Gauge,
+     {},
+     "Sessions old enough for the rule that it cannot judge for want of data, and so leaves alone.",
+     labels<rule>},
+    {Metric::rule_without_data,
+     "pgleash_rule_without_data",
+     Gauge,
+     {},
+     "1 while what the rule judges cannot be measured on that server at all, and why.",
+     labels<server, rule, no_data>},
     {Metric::actions,
      "pgleash_actions_total",
      Counter,
@@ -280,6 +293,19 @@ constexpr std::array<MetricSpec, metric_count> table{{
      {},
      "Sessions that wait for a lock, direct ones too. Absent while the monitor is down.",
      labels<server>},
+    {Metric::backend_cpu, "pgleash_backend_cpu_seconds_total", Counter, "seconds",
+     "CPU time that the server's processes have used, by application: of backends and their "
+     "parallel "
+     "workers, as far as two measurements saw it. Only with a rule of kind cpu_time, cpu_share, "
+     "memory, read_rate or write_rate, and on the server's own host.",
+     labels<server, application>},
+    {Metric::backend_anonymous_memory, "pgleash_backend_anonymous_memory_bytes", Gauge, "bytes",
+     "Memory of the largest session's backend, its parallel workers included, without shared "
+     "buffers. As the one above.",
+     labels<server, application>},
+    {Metric::temp_bytes, "pgleash_temp_bytes", Gauge, "bytes",
+     "Temporary files of sessions now. Only with a rule of kind temp_bytes.",
+     labels<server, application>},
     {Metric::monitor_up,
      "pgleash_monitor_up",
      Gauge,

@@ -65,6 +65,10 @@ inline constexpr Words<watchdog::fuse_kinds + 1> fuses{"share", "recovered", "su
 inline constexpr Words<watchdog::pace_scopes> pace_scopes{"global", "application", "rule"};
 inline constexpr Words<watchdog::hold_reasons> hold_reasons{"start", "reload", "failover"};
 
+/// In the order of watchdog::NoData, less its `none`.
+inline constexpr Words<4> no_data{"no_monitor", "server_version", "not_this_host", "not_permitted"};
+static_assert(no_data.size() == static_cast<std::size_t>(watchdog::NoData::not_permitted));
+
 inline constexpr Words<2> reload_results{"success", "failure"};
 inline constexpr Words<2> directions{"to_backend", "to_frontend"};
 inline constexpr Words<4> slot_kinds{"max", "reserved", "used_proxy", "used_direct"};

@@ -187,6 +187,7 @@ void add_rules(const Statuses& statuses, const config::Config& config, Families&
   struct Counts {
     std::uint64_t matching = 0;
     std::uint64_t warned = 0;
+    std::uint64_t paused = 0;
   };
   std::map<std::string, Counts> rules;
   std::map<std::pair<std::string, std::string>, std::uint64_t> exempted;
@@ -198,6 +199,13 @@ void add_rules(const Statuses& statuses, const config::Config& config, Families&
       auto& counts = rules[clean_label(rule.rule)];
       counts.matching += rule.matching;
       counts.warned += rule.warned_total;
+      counts.paused += rule.paused;
+      if (rule.no_data != watchdog::NoData::none) {
+        out.add(
+            Metric::rule_without_data,
+            {status->server, clean_label(rule.rule), word_of(words::no_data, name(rule.no_data))},
+            std::uint64_t{1});
+      }
     }
     for (const auto& [key, value] : status->exempted_total) {
       exempted[{clean_label(key.first), std::string{word_of(words::exemptions, key.second)}}] +=
@@ -207,6 +215,7 @@ void add_rules(const Statuses& statuses, const config::Config& config, Families&
   for (const auto& [rule, counts] : rules) {
     out.add(Metric::rule_matching_sessions, {rule}, counts.matching);
     out.add(Metric::rule_warned, {rule}, counts.warned);
+    out.add(Metric::rule_paused_sessions, {rule}, counts.paused);
   }
   for (const auto& [key, value] : exempted) {
     out.add(Metric::rule_exempted, {key.first, key.second}, value);
@@ -295,7 +304,8 @@ SnapshotCollectable::SnapshotCollectable(std::size_t max_applications)
     : applications_(max_applications),
       users_(max_users),
       databases_(max_databases),
-      acted_applications_(max_applications) {}
+      acted_applications_(max_applications),
+      costly_applications_(max_applications) {}
 
 void SnapshotCollectable::collect(const Statuses& statuses, const config::Config& config,
                                   Instant now, Families& out) {
@@ -310,6 +320,7 @@ void SnapshotCollectable::collect(const Statuses& statuses, const config::Config
   add_rules(statuses, config, out);
   add_actions(statuses, config, out);
   collect_application_actions(statuses, out);
+  collect_costs(statuses, out);
   add_action_durations(statuses, out);
   add_brakes(statuses, out);
   add_audit(statuses, config, out);
@@ -357,6 +368,30 @@ void SnapshotCollectable::collect_sessions(const Statuses& statuses, Instant now
     for (std::size_t i = 0; i < tallies.users.size(); ++i) {
       if (tallies.users[i] > 0) {
         out.add(Metric::user_sessions, {status->server, by_user.label(i)}, tallies.users[i]);
+      }
+    }
+  }
+}
+
+/// What nobody measures has no series: a zero would be a guess.
+void SnapshotCollectable::collect_costs(const Statuses& statuses, Families& out) {
+  for (const auto& status : statuses) {
+    std::map<std::string, watchdog::ApplicationCost> by_label;
+    for (const auto& [application, cost] : status->application_costs) {
+      auto& sum = by_label[costly_applications_.label(application)];
+      sum.cpu += cost.cpu;
+      sum.largest_memory = std::max(sum.largest_memory, cost.largest_memory);
+      sum.temp_bytes += cost.temp_bytes;
+    }
+    for (const auto& [label, cost] : by_label) {
+      if (status->costs_measured.processes) {
+        out.add(Metric::backend_cpu, {status->server, label}, seconds(cost.cpu));
+        if (cost.largest_memory > 0) {
+          out.add(Metric::backend_anonymous_memory, {status->server, label}, cost.largest_memory);
+        }
+      }
+      if (status->costs_measured.temp_bytes && cost.temp_bytes > 0) {
+        out.add(Metric::temp_bytes, {status->server, label}, cost.temp_bytes);
       }
     }
   }

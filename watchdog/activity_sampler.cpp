@@ -180,6 +180,9 @@ Task<void> ActivitySampler::poll() {
       failed(std::move(problem));
       co_return;
     }
+    // What it is refused is its own affair; a connection that was lost is found out below.
+    if (costs_ != nullptr && costs_->due(watchdog::now()))
+      co_await costs_->sample(*connection_, statement_deadline());
     const bool lost = co_await connection_->lost_before(started + pace_.interval());
     if (lost) {
       failed(fmt::format("the connection was lost: {}", described(connection_->loss())));

@@ -3,6 +3,7 @@
 #include "config/config.hpp"
 #include "watchdog/activity.hpp"
 #include "watchdog/activity_query.hpp"
+#include "watchdog/cost_sampler.hpp"
 #include "watchdog/pg_connection.hpp"
 #include "watchdog/sampling_pace.hpp"
 #include "watchdog/task.hpp"
@@ -61,6 +62,8 @@ class ActivitySampler {
   void also_ours(std::function<std::optional<protocol::BackendPid>()> pid) {
     also_ours_ = std::move(pid);
   }
+  /// Asked after a sample whenever it is due, on the same connection. Outlives the sampler.
+  void also_ask(CostSampler& costs) noexcept { costs_ = &costs; }
 
  private:
   struct Role {
@@ -86,6 +89,7 @@ class ActivitySampler {
   config::Server server_;
   std::function<void(Duration)> observe_;
   std::function<std::optional<protocol::BackendPid>()> also_ours_;
+  CostSampler* costs_ = nullptr;
   boost::asio::any_io_executor executor_;
   boost::asio::steady_timer pause_;
   std::unique_ptr<PgConnection> connection_;

@@ -81,6 +81,10 @@ AuditRecord audit_record(AuditEvent event, const Verdict& verdict, config::Mode 
   if (verdict.exemption != Exemption::none) record.exemption = name(verdict.exemption);
   record.measured = duration_cast<milliseconds>(verdict.measured);
   record.limit = duration_cast<milliseconds>(verdict.limit);
+  if (verdict.cost) {
+    record.measured_value = verdict.cost->value;
+    record.limit_value = verdict.cost->threshold;
+  }
   const auto& session = verdict.session;
   record.session = proxy::number(session.view.id);
   record.state = protocol::name(session.view.facts.state);
@@ -118,6 +122,8 @@ std::string to_line(const AuditRecord& record, config::StatementTextPolicy polic
   put(line, "exemption", record.exemption);
   put(line, "measured_ms", record.measured);
   put(line, "limit_ms", record.limit);
+  put(line, "measured_value", record.measured_value);
+  put(line, "limit_value", record.limit_value);
   put(line, "server", record.server);
   // A text, since 64 bits do not survive readers whose numbers are doubles.
   if (record.session) line["session"] = std::to_string(*record.session);

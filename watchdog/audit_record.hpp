@@ -36,6 +36,8 @@ struct AuditRecord {
   std::string exemption;  ///< empty: none
   std::optional<std::chrono::milliseconds> measured;
   std::optional<std::chrono::milliseconds> limit;
+  std::optional<std::uint64_t> measured_value;  ///< of a kind of cost, in its unit
+  std::optional<std::uint64_t> limit_value;
   std::string server;
   std::optional<std::uint64_t> session;
   std::string user;

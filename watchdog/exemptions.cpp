@@ -1,5 +1,7 @@
 #include "watchdog/exemptions.hpp"
 
+#include "config/measure.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -19,6 +21,7 @@ constexpr Duration copy_pause = std::chrono::seconds{10};
 enum class RuleClass : std::uint8_t { idle, transaction, statement, held };
 
 RuleClass class_of(RuleKind kind) noexcept {
+  if (config::is_cost(kind)) return RuleClass::statement;
   switch (kind) {
     case RuleKind::idle:
     case RuleKind::session_age:
@@ -31,6 +34,7 @@ RuleClass class_of(RuleKind kind) noexcept {
       return RuleClass::statement;
     case RuleKind::held:
     case RuleKind::stalled:
+    default:
       break;
   }
   return RuleClass::held;
@@ -121,12 +125,12 @@ Answer maintenance_by_keyword(std::string_view query) {
 Protection::Protection(const config::Protect& protect, std::vector<config::Diagnostic>& diagnostics)
     : clients_(protect.clients), superusers_(protect.superusers), marker_max_(protect.marker_max) {
   for (const auto& user : protect.users) users_.add(user.text, user.position, diagnostics);
+  for (const auto& user : protect.marker_users)
+    marker_users_.add(user.text, user.position, diagnostics);
   for (const auto& entry : protect.entries) {
     Entry& compiled = entries_.emplace_back();
     compiled.application.add(entry.application, entry.position, diagnostics);
     for (const auto& user : entry.users) compiled.users.add(user, entry.position, diagnostics);
-  for (const auto& user : protect.marker_users)
-    marker_users_.add(user.text, user.position, diagnostics);
   }
 }
 
@@ -167,12 +171,12 @@ Exemption exemption(RuleKind kind, const SessionEntry& entry, const Protection& 
   if (protection.user(who)) return Exemption::protected_user;
   if (protection.client(who)) return Exemption::protected_client;
   if (protection.entry(who)) return Exemption::protected_entry;
+  if (facts.marked && protection.marker(who, freshness.now - facts.transaction_since))
+    return Exemption::marker;
 
   const RuleClass rule_class = class_of(kind);
   if (rule_class == RuleClass::idle) {
     return facts.listening ? Exemption::listening : Exemption::none;
-  if (facts.marked && protection.marker(who, freshness.now - facts.transaction_since))
-    return Exemption::marker;
   }
 
   if (facts.commit_outstanding) return Exemption::commit;

@@ -1,5 +1,7 @@
 #include "watchdog/message.hpp"
 
+#include "config/measure.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -40,11 +42,63 @@ std::string_view what_it_did(const Verdict& verdict) noexcept {
       return "transaction open";
     case RuleKind::session_age:
       return "connected";
+    default:  // of cost: see what_it_costs()
+      break;
   }
   return "over its limit";
 }
 
+/// "temporary files of 61.3 MiB".
+std::string what_it_costs(RuleKind kind, std::uint64_t value) {
+  const std::string shown = config::show_measure(config::measure_unit(kind), value);
+  switch (kind) {
+    case RuleKind::sent_bytes:
+      return shown + " sent";
+    case RuleKind::rows:
+      return shown + " rows sent";
+    case RuleKind::temp_bytes:
+      return "temporary files of " + shown;
+    case RuleKind::xmin_age:
+      return "vacuum held back by " + shown + " transactions";
+    case RuleKind::locks:
+      return shown + " locks held";
+    case RuleKind::parallel_workers:
+      return shown + " parallel workers";
+    case RuleKind::cpu_time:
+      return shown + " of CPU time used";
+    case RuleKind::cpu_share:
+      return shown + " of a CPU used";
+    case RuleKind::memory:
+      return shown + " of memory used";
+    case RuleKind::read_rate:
+      return shown + " read";
+    case RuleKind::write_rate:
+      return shown + " written";
+    case RuleKind::wal:
+      return shown + " of WAL written";
+    default:
+      return shown;
+  }
+}
+
+std::string_view cost_hint(RuleKind kind) noexcept {
+  switch (kind) {
+    case RuleKind::sent_bytes:
+    case RuleKind::rows:
+      return "Ask for fewer rows or columns, or page through them.";
+    case RuleKind::temp_bytes:
+      return "Sort or join less at once: filter earlier, or index what is sorted by.";
+    case RuleKind::xmin_age:
+      return "Use shorter statements: vacuum cannot clean up what this one might still see.";
+    case RuleKind::locks:
+      return "Touch fewer tables and partitions in one statement.";
+    default:
+      return "Make the statement cheaper, or ask for a rule of its own if it has to cost so much.";
+  }
+}
+
 std::string_view default_hint(RuleKind kind) noexcept {
+  if (config::is_cost(kind)) return cost_hint(kind);
   switch (kind) {
     case RuleKind::idle:
       return "Return connections to the pool or close them, and let the pool retire idle ones "
@@ -65,6 +119,8 @@ std::string_view default_hint(RuleKind kind) noexcept {
       return "Do the work in shorter transactions.";
     case RuleKind::session_age:
       return "Let the pool retire connections before the limit.";
+    default:
+      break;
   }
   return {};
 }
@@ -110,9 +166,15 @@ proxy::ErrorNotice error_notice(const Verdict& verdict, proxy::KillAction action
   const bool cancel = action == proxy::KillAction::cancel;
   proxy::ErrorNotice notice;
   notice.sqlstate = cancel ? "57014" : verdict.sqlstate;  // a cancel is the server's own error
+  std::string what{what_it_did(verdict)};
+  if (verdict.cost) {
+    const auto unit = config::measure_unit(verdict.kind);
+    what = fmt::format("{}, above {}", what_it_costs(verdict.kind, verdict.cost->value),
+                       config::show_measure(unit, verdict.cost->threshold));
+  }
   notice.message =
       fmt::format("{}: {} for {} (pgleash rule '{}', limit {})",
-                  cancel ? "canceling statement" : "terminating connection", what_it_did(verdict),
+                  cancel ? "canceling statement" : "terminating connection", what,
                   in_seconds(verdict.measured), printable(verdict.rule), in_seconds(verdict.limit));
   notice.detail = detail_of(verdict);
   notice.hint =

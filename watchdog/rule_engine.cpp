@@ -1,6 +1,8 @@
 #include "watchdog/rule_engine.hpp"
 
+#include "config/measure.hpp"
 #include "config/reload.hpp"
+#include "watchdog/cost_rule.hpp"
 #include "watchdog/exemptions.hpp"
 #include "watchdog/selector.hpp"
 
@@ -105,6 +107,8 @@ Condition statement(const SessionEntry& entry, Action action, const Freshness& f
 
 Condition condition_of(RuleKind kind, Action action, const SessionEntry& entry,
                        const Freshness& freshness) {
+  // Of cost: a statement runs. What it costs is asked for behind the rule's match.
+  if (config::is_cost(kind)) return statement(entry, action, freshness);
   const proxy::SessionView& view = entry.view;
   const auto& facts = view.facts;
   const Instant now = freshness.now;
@@ -127,8 +131,9 @@ Condition condition_of(RuleKind kind, Action action, const SessionEntry& entry,
                  : Condition{};
     case RuleKind::session_age:
       return facts.state == SessionState::idle ? since(view.who->connected, now) : Condition{};
+    default:
+      return {};
   }
-  return {};
 }
 
 struct CompiledRule {
@@ -161,6 +166,8 @@ struct Judged {
 struct SessionMemory {
   std::uint64_t seen = 0;  ///< evaluation that last saw the session
   std::vector<Judged> judged;
+  AboveSince above;
+  [[nodiscard]] bool empty() const noexcept { return judged.empty() && above.empty(); }
 };
 
 class CompiledRules final : public RuleEngine {
@@ -172,7 +179,7 @@ class CompiledRules final : public RuleEngine {
     rules_.reserve(rules.size());
     for (const auto& rule : rules) {
       rules_.emplace_back(rule, diagnostics);
-      status_.push_back({rule.name, 0, 0, 0});
+      status_.push_back({rule.name, 0, 0, 0, rule.kind});
       for (const auto& threshold : {rule.limit, rule.warn}) {
         if (threshold) interval_ = std::min(interval_, Duration{*threshold} / 4);
       }
@@ -189,6 +196,9 @@ class CompiledRules final : public RuleEngine {
  private:
   void judge(const SessionEntry& entry, const Freshness& freshness, SessionMemory& memory,
              Evaluation& found);
+  Condition above_value(Condition running, std::size_t index, const SessionEntry& entry,
+                        const Freshness& freshness, AboveSince& memory,
+                        std::optional<CostFinding>& cost) const;
   Judged& recall(SessionMemory& memory, std::size_t index, const proxy::SessionView& view) const;
   Verdict verdict(const CompiledRule& compiled, const SessionEntry& entry, Duration age,
                   Exemption exempt) const;
@@ -203,6 +213,24 @@ class CompiledRules final : public RuleEngine {
       memory_;  ///< of sessions about which something was said
   std::uint64_t evaluation_ = 0;
 };
+
+/// From a statement that runs to one that has been above the rule's value for a while. Without a
+/// measure its own age tells whether the rule could concern it.
+Condition CompiledRules::above_value(Condition running, std::size_t index,
+                                     const SessionEntry& entry, const Freshness& freshness,
+                                     AboveSince& memory, std::optional<CostFinding>& cost) const {
+  const CompiledRule& compiled = rules_[index];
+  const auto rule = static_cast<std::uint32_t>(index);
+  if (!running.holds || running.blind || !compiled.selects(*entry.view.who)) {
+    memory.forget(rule);
+    return running;
+  }
+  const CostCondition found =
+      memory.judge(rule, compiled.rule, entry, freshness.now, evidence_max_age_);
+  if (!found.known) return {true, true, running.age};
+  if (found.above) cost = CostFinding{found.value, compiled.rule.value.value_or(0)};
+  return {found.above, false, found.age};
+}
 
 /// The note on this rule and activity; a fresh one when the activity it was on is over.
 Judged& CompiledRules::recall(SessionMemory& memory, std::size_t index,
@@ -249,7 +277,11 @@ void CompiledRules::judge(const SessionEntry& entry, const Freshness& freshness,
     const CompiledRule& compiled = rules_[index];
     const config::Rule& rule = compiled.rule;
     RuleStatus& status = status_[index];
-    const Condition condition = condition_of(rule.kind, rule.action, entry, freshness);
+    Condition condition = condition_of(rule.kind, rule.action, entry, freshness);
+    std::optional<CostFinding> cost;
+    if (config::is_cost(rule.kind)) {
+      condition = above_value(condition, index, entry, freshness, memory.above, cost);
+    }
     if (!condition.holds || !compiled.concerns(condition.age) ||
         !compiled.selects(*entry.view.who)) {
       continue;
@@ -266,6 +298,7 @@ void CompiledRules::judge(const SessionEntry& entry, const Freshness& freshness,
       ++status.warned_total;
       Verdict& warning =
           found.warnings.emplace_back(verdict(compiled, entry, condition.age, exempt));
+      warning.cost = cost;
       warning.action = Action::observe;
       warning.limit = *rule.warn;
     }
@@ -278,6 +311,7 @@ void CompiledRules::judge(const SessionEntry& entry, const Freshness& freshness,
     judged.verdict = true;
     judged.exempt = exempt != Exemption::none;
     found.verdicts.push_back(verdict(compiled, entry, condition.age, exempt));
+    found.verdicts.back().cost = cost;
   }
 }
 
@@ -294,7 +328,7 @@ Evaluation CompiledRules::evaluate(const Snapshot& snapshot) {
     SessionMemory& memory = known == memory_.end() ? blank : known->second;
     memory.seen = evaluation_;
     if (judgeable(entry.view)) judge(entry, freshness, memory, found);
-    if (!blank.judged.empty()) memory_.emplace(id, std::exchange(blank, {}));
+    if (!blank.empty()) memory_.emplace(id, std::exchange(blank, {}));
   }
   std::erase_if(memory_, [&](const auto& item) { return item.second.seen != evaluation_; });
 
@@ -334,6 +368,7 @@ void CompiledRules::inherit(RuleEngine& before, bool judge_again) {
   memory_ = std::move(old->memory_);
   evaluation_ = old->evaluation_;
   for (auto& [session, memory] : memory_) {
+    memory.above.rename(same);
     std::erase_if(memory.judged, [&](const Judged& judged) { return !same.contains(judged.rule); });
     for (Judged& judged : memory.judged) {
       judged.rule = same.at(judged.rule);

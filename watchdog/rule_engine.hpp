@@ -19,6 +19,9 @@ struct RuleStatus {
   std::uint64_t matching = 0;      ///< sessions over the limit now
   std::uint64_t warned_total = 0;  ///< activities that passed `warn`
   std::uint64_t paused = 0;        ///< sessions that could not be judged for want of data
+  config::RuleKind kind{};
+  NoData no_data =
+      NoData::none;  ///< a kind of cost that cannot be measured here; set by the watchdog
 };
 
 struct Evaluation {

@@ -2,8 +2,10 @@
 
 #include "proxy/session_view.hpp"
 #include "watchdog/activity.hpp"
+#include "watchdog/cost.hpp"
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -31,6 +33,7 @@ struct SessionEntry {
   std::optional<ActivityRow> row;    ///< of the newest sample, absent when not in it
   Instant row_taken{};               ///< when that sample was
   bool superuser = false;            ///< in-band or by sample
+  std::shared_ptr<const Costs> costs;  ///< of its running request; null: nothing is known
 };
 
 /// All that is known at one moment. Rules see nothing else.

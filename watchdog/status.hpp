@@ -48,7 +48,9 @@ struct WatchdogStatus {
   std::map<std::pair<std::string, std::string>, std::uint64_t> exempted_total;  ///< rule, exemption
   std::map<std::string, ActionHistogram> action_duration;                       ///< action
   BrakeStatus brake;
-  std::uint64_t survivors = 0;  ///< backends alive after the whole ladder, still verified
+  CostNeeds costs_measured;            ///< what the next one may tell of
+  ApplicationCosts application_costs;  ///< applications bounded by the writer
+  std::uint64_t survivors = 0;         ///< backends alive after the whole ladder, still verified
   std::uint64_t audit_records_total = 0;
   std::uint64_t audit_write_errors_total = 0;
 };

@@ -1,5 +1,6 @@
 #include "watchdog/verdict.hpp"
 
+#include "config/measure.hpp"
 namespace pgleash::watchdog {
 
 using config::Action;
@@ -76,15 +77,16 @@ std::string_view name(Exemption exemption) noexcept {
       return "protected_client";
     case Exemption::protected_entry:
       return "protected_entry";
-    case Exemption::unknown:
     case Exemption::marker:
       return "marker";
+    case Exemption::unknown:
       break;
   }
   return "unknown";
 }
 
 JudgedCounter judged_counter(RuleKind kind) noexcept {
+  if (config::is_cost(kind)) return JudgedCounter::request;
   switch (kind) {
     case RuleKind::idle:
     case RuleKind::idle_in_transaction:
@@ -98,8 +100,9 @@ JudgedCounter judged_counter(RuleKind kind) noexcept {
       return JudgedCounter::transaction;
     case RuleKind::session_age:
       return JudgedCounter::session;
+    default:
+      return JudgedCounter::state;  // the strictest
   }
-  return JudgedCounter::state;  // the strictest
 }
 
 namespace {
@@ -129,6 +132,7 @@ std::string_view native_sqlstate(RuleKind kind, Action action,
     case RuleKind::idle:
     case RuleKind::statement:
     case RuleKind::session_age:
+    default:  // the kinds of cost: as statement
       break;
   }
   return "57P05";

@@ -75,6 +75,12 @@ enum class Exemption : std::uint8_t {
 [[nodiscard]] std::string_view native_sqlstate(config::RuleKind kind, config::Action action,
                                                const protocol::SessionFacts& facts) noexcept;
 
+/// What a rule of cost measured, in the unit of its kind.
+struct CostFinding {
+  std::uint64_t value = 0;
+  std::uint64_t threshold = 0;
+};
+
 /// One rule's judgement of one session's one activity.
 struct Verdict {
   VerdictId id;
@@ -83,8 +89,9 @@ struct Verdict {
   config::Action action{};
   proxy::JudgedCounter counter{};
   protocol::ActivityMark mark;
-  Duration measured{};
+  Duration measured{};  ///< of a kind of cost: how long above its value
   Duration limit{};
+  std::optional<CostFinding> cost;  ///< of the kinds of cost
   Duration grace{};
   Exemption exemption = Exemption::none;
   std::string sqlstate;  ///< native code of the kind and action, or the rule's own

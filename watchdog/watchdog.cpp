@@ -65,6 +65,7 @@ Watchdog::Watchdog(asio::io_context& context, std::shared_ptr<const config::Conf
       events_(events),
       join_(server.name, server.monitor.enabled),
       brake_(now(), config_->enforcement),
+      costs_(server, config_->rules),
       kill_connection_(context.get_executor(), server),
       terminator_(context.get_executor(), server, sessions,
                   server.monitor.enabled ? &kill_connection_ : nullptr, audit, fingerprints_),
@@ -80,6 +81,7 @@ Watchdog::Watchdog(asio::io_context& context, std::shared_ptr<const config::Conf
         context.get_executor(), server,
         [this](Duration took) { observe(totals_.monitor_query_duration, took); });
     sampler_->also_ours([this] { return kill_connection_.pid(); });
+    sampler_->also_ask(costs_.sampler());
   }
   totals_.rules = engine_->status();
   status_ = std::make_shared<const WatchdogStatus>(totals_);
@@ -150,6 +152,7 @@ Task<void> Watchdog::tick() {
   const bool up = sampler_ && sampler_->state().up;
   auto snapshot = std::make_shared<Snapshot>(
       join_.join(at, std::move(views), sampler_ ? sampler_->latest() : nullptr, up));
+  costs_.fill(*snapshot);
   for (const Verdict& waited : brake_.release(*snapshot)) engine_->forget(waited);
   rehearse(*snapshot);
   Evaluation evaluation = engine_->evaluate(*snapshot);
@@ -157,6 +160,7 @@ Task<void> Watchdog::tick() {
   for (const OpenFuse& fuse : brake_.weigh(evaluation.verdicts, *snapshot))
     events_.fuse_tripped(server_.name, fuse);
   for (Verdict& verdict : evaluation.verdicts) decide(std::move(verdict), at);
+  costs_.read_processes(*snapshot);
   publish(std::move(snapshot));
 }
 
@@ -214,6 +218,7 @@ void Watchdog::reload(std::shared_ptr<const config::Config> config,
   std::erase_if(later_, [&](const Later& later) {
     return std::find(changed.begin(), changed.end(), later.verdict.rule) != changed.end();
   });
+  costs_.set_rules(config->rules);
   totals_.mode = config->enforcement.mode;
   config_ = std::move(config);
   timer_.cancel();  // the new rules may want to be asked more often
@@ -326,10 +331,28 @@ void Watchdog::note_monitor() {
   events_.monitor(server_.name, state.up, problem);
 }
 
+/// Which rules have no data, said once each time that changes. Before the monitor came up for the
+/// first time nothing is known either way.
+void Watchdog::note_costs() {
+  const bool up = sampler_ && sampler_->state().up;
+  const bool too_early = sampler_ && sampler_->state().samples == 0;
+  for (RuleStatus& rule : totals_.rules) {
+    rule.no_data = too_early ? NoData::none : costs_.no_data(rule.kind, up);
+    NoData& said = no_data_said_[rule.rule];
+    if (too_early || rule.no_data == said) continue;
+    said = rule.no_data;
+    events_.no_data(server_.name, rule.rule, config::name(rule.kind),
+                    said == NoData::none ? std::string_view{} : name(said));
+  }
+  totals_.costs_measured = costs_.needs();
+  totals_.application_costs = costs_.applications();
+}
+
 void Watchdog::publish(std::shared_ptr<const Snapshot> snapshot) {
   totals_.snapshot = std::move(snapshot);
   totals_.rules = engine_->status();
   totals_.brake = brake_.status(totals_.snapshot->now);
+  note_costs();
   if (sampler_) {
     totals_.monitor_up = sampler_->state().up;
     totals_.monitor_problem = monitor_problem_;

@@ -5,6 +5,7 @@
 #include "watchdog/activity_sampler.hpp"
 #include "watchdog/audit_log.hpp"
 #include "watchdog/brake.hpp"
+#include "watchdog/cost_collector.hpp"
 #include "watchdog/evidence.hpp"
 #include "watchdog/kill_connection.hpp"
 #include "watchdog/rule_engine.hpp"
@@ -16,6 +17,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,6 +38,9 @@ class WatchdogEvents {
   virtual void fuse_tripped(std::string_view server, const OpenFuse& fuse) = 0;
   /// The server is another one, or in another life, than the sample before.
   virtual void failover(std::string_view server, std::string_view what) = 0;
+  /// A rule of cost can, or can no longer, be judged here; `why` empty: it can.
+  virtual void no_data(std::string_view server, std::string_view rule, std::string_view kind,
+                       std::string_view why) = 0;
   /// A backend that had survived is gone after all.
   virtual void resolved(std::string_view server, const Verdict& verdict, Duration after) = 0;
   virtual void failure(std::string_view where, std::string_view what) = 0;
@@ -98,6 +103,7 @@ class Watchdog {
   void count(const Verdict& verdict, config::Mode mode, Outcome outcome, Duration took);
   void publish(std::shared_ptr<const Snapshot> snapshot);
   void note_monitor();
+  void note_costs();
   void spawn(Task<void> task, const char* what);
 
   boost::asio::io_context& context_;
@@ -111,6 +117,7 @@ class Watchdog {
   Brake brake_;
   FingerprintCache fingerprints_;
   std::unique_ptr<ActivitySampler> sampler_;  ///< null: monitor = "none"
+  CostCollector costs_;
   KillConnection kill_connection_;
   Terminator terminator_;
   AuditLog* audit_;
@@ -123,6 +130,7 @@ class Watchdog {
   std::size_t tasks_ = 0;
   bool monitor_was_up_ = false;
   std::string monitor_problem_;
+  std::map<std::string, NoData> no_data_said_;  ///< by rule
   bool stopping_ = false;
 };
 

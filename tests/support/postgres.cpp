@@ -166,12 +166,33 @@ void Postgres::start() {
   fail("PostgreSQL did not start");
 }
 
+bool Postgres::can_have_pids_of_its_own() {
+  static const bool can =
+      ::geteuid() == 0 && run({.argv = {"unshare", "--pid", "--fork", "--mount-proc", "true"},
+                               .environment = {},
+                               .user = {}})
+                                  .status == 0;
+  return can;
+}
+
 bool Postgres::start_on(std::uint16_t port) {
-  server_ = std::make_unique<Process>(
-      Command{.argv = {program("postgres"), "-D", directory_ / "data", "-p", std::to_string(port)},
-              .environment = {"LC_ALL=C"},
-              .user = server_user(),
-              .death_signal = SIGQUIT});
+  Command command{
+      .argv = {program("postgres"), "-D", directory_ / "data", "-p", std::to_string(port)},
+      .environment = {"LC_ALL=C"},
+      .user = server_user(),
+      .death_signal = SIGQUIT};
+  if (options_.pids_of_its_own) {
+    // Only root may make the namespace; the server becomes its first process, and dies with
+    // unshare.
+    const std::vector<std::string> around{"unshare",          "--pid",
+                                          "--fork",           "--mount-proc",
+                                          "--kill-child",     "setpriv",
+                                          "--reuid=postgres", "--regid=postgres",
+                                          "--init-groups",    "--pdeathsig=SIGKILL"};
+    command.argv.insert(command.argv.begin(), around.begin(), around.end());
+    command.user.clear();
+  }
+  server_ = std::make_unique<Process>(std::move(command));
   const auto where =
       fmt::format("host={} port={} user={} dbname=postgres", directory_.path(), port, superuser);
   const bool decided =

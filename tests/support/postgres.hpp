@@ -17,7 +17,8 @@ namespace pgleash::test {
 /// How a private PostgreSQL is set up.
 struct PostgresOptions {
   unsigned max_connections = 50;
-  std::vector<std::string> settings;  ///< further "name=value"
+  std::vector<std::string> settings = {};  ///< further "name=value"
+  bool pids_of_its_own = false;            ///< in a pid namespace, as in a container on this host
 };
 
 /// A PostgreSQL of this test's own: fresh data directory, free port, gone with the object or with
@@ -39,6 +40,8 @@ class Postgres {
 
   /// False: there is no PostgreSQL here, skip loudly.
   [[nodiscard]] static bool available();
+  /// Whether `pids_of_its_own` can be had: root, and a kernel that lets it.
+  [[nodiscard]] static bool can_have_pids_of_its_own();
   /// Path of one of its programs: "psql", "pgbench".
   [[nodiscard]] static std::string program(const std::string& name);
 

@@ -1,4 +1,5 @@
 #include "config/loader.hpp"
+#include "config/measure.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -35,12 +36,29 @@ TEST(Check, LetsEachKindHaveItsOwnActionsOnly) {
   ASSERT_TRUE(loaded.config);
   const auto allowed = [](RuleKind kind, Action action) {
     if (action == Action::observe || action == Action::terminate) return true;
-    if (kind == RuleKind::statement) return true;
+    if (kind == RuleKind::statement || is_cost(kind)) return true;
     return kind == RuleKind::transaction_age && action == Action::escalate;
   };
-  for (const RuleKind kind :
-       {RuleKind::idle, RuleKind::idle_in_transaction, RuleKind::aborted, RuleKind::held,
-        RuleKind::stalled, RuleKind::statement, RuleKind::transaction_age, RuleKind::session_age}) {
+  for (const RuleKind kind : {RuleKind::idle,
+                              RuleKind::idle_in_transaction,
+                              RuleKind::aborted,
+                              RuleKind::held,
+                              RuleKind::stalled,
+                              RuleKind::statement,
+                              RuleKind::transaction_age,
+                              RuleKind::session_age,
+                              RuleKind::sent_bytes,
+                              RuleKind::rows,
+                              RuleKind::temp_bytes,
+                              RuleKind::xmin_age,
+                              RuleKind::locks,
+                              RuleKind::parallel_workers,
+                              RuleKind::cpu_time,
+                              RuleKind::cpu_share,
+                              RuleKind::memory,
+                              RuleKind::read_rate,
+                              RuleKind::write_rate,
+                              RuleKind::wal}) {
     for (const Action action :
          {Action::observe, Action::cancel, Action::terminate, Action::escalate}) {
       Config config = *loaded.config;

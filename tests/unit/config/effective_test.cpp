@@ -19,7 +19,34 @@ TEST(Effective, LoadsBackToTheSameConfiguration) {
   with_secret.replace(with_secret.find("database = \"ops\""), 0,
                       "password_file = \"" + folder.path("monitor.pw") + "\"\n");
   const std::string small = "[[server]]\nname = \"s\"\nhost = \"db\"\n[audit]\nsink = \"stdout\"\n";
-  for (const std::string& text : {std::string(everything), with_secret, small}) {
+  const std::string hogs = small + R"(
+[[rule]]
+name = "files"
+kind = "temp_bytes"
+value = "1536KiB"
+limit = "10s"
+[[rule]]
+name = "rows"
+kind = "rows"
+value = 1000000
+limit = "1s"
+[[rule]]
+name = "busy"
+kind = "cpu_time"
+value = "1h30m"
+limit = "1s"
+[[rule]]
+name = "share"
+kind = "cpu_share"
+value = "150%"
+limit = "1m"
+[[rule]]
+name = "reader"
+kind = "read_rate"
+value = "100MiB/s"
+limit = "1m"
+)";
+  for (const std::string& text : {std::string(everything), with_secret, small, hogs}) {
     const LoadResult first = load_text(text, "first");
     ASSERT_TRUE(first.config);
     for (const std::string& again : {effective_toml(*first.config), effective_toml(first)}) {

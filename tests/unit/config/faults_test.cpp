@@ -276,6 +276,35 @@ INSTANTIATE_TEST_SUITE_P(
                "missing )", "close"},
         Faulty{"[identity]\ndriver_defaults = ['a{2,1}']\n", 2, 22, "repetition size", "1000"}));
 
+#define HOG(kind) "[[rule]]\nname = \"r\"\nkind = \"" kind "\"\nlimit = \"10s\"\n"
+
+INSTANTIATE_TEST_SUITE_P(
+    Measures, Faults,
+    ::testing::Values(
+        Faulty{HOG("temp_bytes"), 1, 1, "'temp_bytes' needs a 'value'", "\"20GiB\""},
+        Faulty{HOG("rows"), 1, 1, "'rows' needs a 'value'", "value = 1000000"},
+        Faulty{HOG("temp_bytes") "value = 20\n", 5, 9, "takes a string such as \"20GiB\"",
+               "\"20GiB\""},
+        Faulty{HOG("temp_bytes") "value = \"20GB\"\n", 5, 9, "is no size", "\"20GiB\""},
+        Faulty{HOG("rows") "value = \"1000\"\n", 5, 9, "takes a whole number",
+               "value = 1000 without quotes"},
+        Faulty{HOG("locks") "value = 0\n", 5, 9, "out of range", "1 is the least"},
+        Faulty{HOG("locks") "value = -7\n", 5, 9, "out of range", "1 is the least"},
+        Faulty{HOG("cpu_time") "value = \"2\"\n", 5, 9, "has no unit", "\"2s\""},
+        Faulty{HOG("cpu_share") "value = \"150\"\n", 5, 9, "has no unit", "\"150%\""},
+        Faulty{HOG("read_rate") "value = \"10MiB\"\n", 5, 9, "a rate is wanted", "\"10MiB/s\""},
+        Faulty{HOG("idle") "value = \"10MiB\"\n", 5, 9, "'idle' has no 'value'", "'limit'"},
+        Faulty{HOG("temp_byte") "value = 7\n", 3, 8, "'kind' cannot be", "temp_bytes"},
+        Faulty{"[[rule]]\nname = \"r\"\nkind = \"locks\"\nlimit = \"1s\"\nvalue = 9\n", 4, 9,
+               "shorter than the poll_interval", "each 2s", Severity::warning},
+        Faulty{HOG("wal") "value = \"1GiB\"\n", 3, 8, "has no data", "write_rate",
+               Severity::warning},
+        Faulty{HOG("locks") "value = 9\n[[server]]\nname = \"s\"\nhost = \"db\"\nmonitor = "
+                            "\"none\"\n",
+               3, 8, "which has no monitor", "sent_bytes", Severity::warning},
+        Faulty{"[protect]\nmarker = \"*/\"\n", 2, 10, "cannot be a marker", "pgleash:keep"},
+        Faulty{"[protect]\nmarker_users = ['a(']\n", 2, 18, "missing )", "close"}));
+
 INSTANTIATE_TEST_SUITE_P(
     Secrets, Faults,
     ::testing::Values(

@@ -56,7 +56,7 @@ bool possible_exemption(config::RuleKind kind, std::string_view exemption) {
 
 void fill_rules(watchdog::WatchdogStatus& status, const config::Config& config) {
   for (const auto& configured : config.rules) {
-    status.rules.push_back({configured.name, 1, 1, 0});
+    status.rules.push_back({configured.name, 1, 1, 0, configured.kind});
     const auto action = words::actions[static_cast<std::size_t>(configured.action)];
     every_outcome(action, [&](auto act, auto mode, auto outcome) {
       status.actions_total[{configured.name, act, mode, outcome}] = 1;

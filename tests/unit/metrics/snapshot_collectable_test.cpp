@@ -303,5 +303,31 @@ TEST(StateLabel, TheAgeOfActiveIsThatOfTheStatementAndNeverNegative) {
   EXPECT_EQ(state_age(snapshot, entry, StateLabel::active), 0s);
 }
 
+TEST_F(SnapshotCollectableTest, TellsWhatBackendsCostOnlyWhereItIsMeasured) {
+  auto measured = status({});
+  measured.application_costs["checkout"] = {2500ms, 7'000'000, 4096};
+  EXPECT_THAT(collect({measured}),
+              Not(Contains(Key(::testing::StartsWith("pgleash_backend_cpu_seconds_total")))));
+  measured.costs_measured.processes = measured.costs_measured.temp_bytes = true;
+  const Series series = collect({measured});
+  const std::string of = R"({server="orders",application="checkout"})";
+  EXPECT_THAT(series, Contains(Pair("pgleash_backend_cpu_seconds_total" + of, 2.5)));
+  EXPECT_THAT(series, Contains(Pair("pgleash_backend_anonymous_memory_bytes" + of, 7'000'000)));
+  EXPECT_THAT(series, Contains(Pair("pgleash_temp_bytes" + of, 4096)));
+}
+
+TEST_F(SnapshotCollectableTest, TellsWhichRulesHaveNoDataAndWhy) {
+  auto blind = status({});
+  watchdog::RuleStatus rule{"hog", 0, 0, 3, config::RuleKind::memory};
+  rule.no_data = watchdog::NoData::not_this_host;
+  blind.rules.push_back(rule);
+  const Series series = collect({blind});
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_rule_paused_sessions{rule="hog"})", 3)));
+  EXPECT_THAT(
+      series,
+      Contains(Pair(
+          R"(pgleash_rule_without_data{server="orders",rule="hog",reason="not_this_host"})", 1)));
+}
+
 }  // namespace
 }  // namespace pgleash::metrics

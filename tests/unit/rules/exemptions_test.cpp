@@ -34,6 +34,8 @@ SessionBuilder session_for(RuleKind kind) {
     case RuleKind::idle:
     case RuleKind::session_age:
       break;
+    default:
+      return SessionBuilder{SessionState::busy, 1h}.row("active");
   }
   return SessionBuilder{SessionState::idle, 1h};
 }
@@ -248,6 +250,56 @@ TEST(Maintenance, OfAKnownStatementNeedsNoRow) {
   session.facts().statement.maintenance = true;
   const Snapshot vacuum = without_sample(snapshot_of(session));
   EXPECT_TRUE(maintenance(vacuum.sessions[0], Freshness::of(vacuum, 30s)) == Answer::yes);
+}
+
+/// A session in a marked transaction that is as old as that.
+SessionBuilder marked(Duration age) {
+  auto session = SessionBuilder{SessionState::idle_in_transaction, age};
+  session.facts().marked = true;
+  return session;
+}
+
+config::Protect with_marker_of(std::string user) {
+  config::Protect protect;
+  protect.marker_users = {pattern(std::move(user))};
+  protect.marker_max = 1h;
+  return protect;
+}
+
+TEST(Exemptions, AMarkedTransactionOfAMarkerUserIsLeftAloneByEveryKind) {
+  for (const RuleKind kind : all_kinds) {
+    auto session = session_for(kind);
+    session.facts().marked = true;
+    EXPECT_EQ(ask(kind, snapshot_of(session), with_marker_of("ali.*")), Exemption::marker)
+        << config::name(kind);
+  }
+}
+
+TEST(Exemptions, AMarkerIsNothingInTheHandsOfOthers) {
+  constexpr auto kind = RuleKind::idle_in_transaction;
+  EXPECT_EQ(ask(kind, snapshot_of(marked(1min))), Exemption::none) << "nobody is listed";
+  EXPECT_EQ(ask(kind, snapshot_of(marked(1min)), with_marker_of("alic")), Exemption::none);
+  EXPECT_EQ(ask(kind, snapshot_of(marked(1min)), with_marker_of("bob")), Exemption::none);
+}
+
+TEST(Exemptions, AMarkerProtectsNoLongerThanItMay) {
+  constexpr auto kind = RuleKind::transaction_age;
+  EXPECT_EQ(ask(kind, snapshot_of(marked(1h)), with_marker_of("alice")), Exemption::marker);
+  EXPECT_EQ(ask(kind, snapshot_of(marked(1h + 1ms)), with_marker_of("alice")), Exemption::none);
+}
+
+TEST(Exemptions, OfCostAreThoseOfStatements) {
+  auto dump = SessionBuilder{SessionState::busy, 1h}.in_transaction().row("active");
+  dump.facts().dump_transaction = true;
+  auto copy = SessionBuilder{SessionState::copy_out, 1h}.in_transaction().row("active");
+  copy.facts().last_backend_byte = noon;
+  auto commit = SessionBuilder{SessionState::busy, 1h}.in_transaction().row("active");
+  commit.facts().commit_outstanding = true;
+  for (const RuleKind kind : {RuleKind::sent_bytes, RuleKind::temp_bytes, RuleKind::cpu_time}) {
+    EXPECT_EQ(ask(kind, snapshot_of(dump)), Exemption::dump);
+    EXPECT_EQ(ask(kind, snapshot_of(copy)), Exemption::copy_moving);
+    EXPECT_EQ(ask(kind, snapshot_of(commit)), Exemption::commit);
+  }
 }
 
 }  // namespace

@@ -109,5 +109,23 @@ TEST(InSeconds, SuitsTheLength) {
   EXPECT_EQ(in_seconds(1h), "3600 s");
 }
 
+TEST(Message, SaysWhatAStatementCosts) {
+  auto hog = verdict(RuleKind::temp_bytes, SessionState::busy, 12s, 10s);
+  hog.cost = CostFinding{std::uint64_t{22} << 30U, std::uint64_t{20} << 30U};
+  EXPECT_EQ(error_notice(hog, KillAction::cancel).message,
+            "canceling statement: temporary files of 22 GiB, above 20 GiB for 12 s (pgleash rule "
+            "'web', limit 10 s)");
+  hog.kind = RuleKind::cpu_share;
+  hog.cost = CostFinding{180, 150};
+  EXPECT_EQ(error_notice(hog, KillAction::terminate).message,
+            "terminating connection: 180 % of a CPU used, above 150 % for 12 s (pgleash rule "
+            "'web', limit 10 s)");
+  hog.kind = RuleKind::rows;
+  hog.cost = CostFinding{1000001, 1000000};
+  EXPECT_EQ(error_notice(hog, KillAction::cancel).message,
+            "canceling statement: 1000001 rows sent, above 1000000 for 12 s (pgleash rule 'web', "
+            "limit 10 s)");
+}
+
 }  // namespace
 }  // namespace pgleash::watchdog
