@@ -1,5 +1,7 @@
 #pragma once
 
+#include "protocol/types.hpp"
+
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -76,7 +78,7 @@ inline constexpr std::array<double, 14> duration_bounds{0.001, 0.005, 0.01, 0.05
 struct HistogramCounts {
   std::array<Count, duration_bounds.size() + 1> buckets;  ///< not cumulative
   Count sum_microseconds;
-  void observe(double seconds) noexcept;
+  void observe(Duration took) noexcept;
 };
 
 /// SQLSTATE classes that are told apart (label sqlstate_class); all others are "other".

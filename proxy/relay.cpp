@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <system_error>
 #include <unistd.h>
+#include <utility>
 
 namespace pgleash::proxy {
 namespace {
@@ -151,6 +152,10 @@ void Relay::on_event(Session& session, Side side, std::uint32_t events, Instant 
       leg_lost(session, side, error, now);
       return;
     }
+  }
+  if (side == Side::client && leg.hangup && !leg.ended && !may_read(session, side)) {
+    host_.client_hung_up(session, now);
+    if (session.dead) return;
   }
   if ((events & EPOLLOUT) != 0 && !leg.pending.empty()) {
     flush(session, side, now);
@@ -294,6 +299,12 @@ void Relay::flush(Session& session, Side side, Instant now) {
 }
 
 void Relay::leg_lost(Session& session, Side side, int error, Instant now) {
+  if (side == Side::client && session.holds > 0) {
+    // What it sent before the reset goes on when the hold ends, as it would have directly.
+    session.client.lost = error;
+    session.client.pending.clear();
+    return;
+  }
   relay_rest(session, side, now);
   Leg& leg = session.leg(side);
   if (session.dead || !leg.fd.open()) return;
@@ -321,7 +332,12 @@ void Relay::relay_rest(Session& session, Side from, Instant now) {
 
 void Relay::resume(Session& session, Instant now) {
   if (session.holds > 0) --session.holds;
-  if (session.holds == 0 && !session.dead) pump(session, Side::client, now);
+  if (session.holds > 0 || session.dead) return;
+  if (const int error = std::exchange(session.client.lost, 0)) {
+    leg_lost(session, Side::client, error, now);
+  } else {
+    pump(session, Side::client, now);
+  }
 }
 
 void Relay::kick(Session& session, Side side, Instant now) {

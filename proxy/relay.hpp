@@ -28,6 +28,9 @@ class RelayHost {
   virtual void leg_ended(Session& session, Side side, Instant now) = 0;
   /// Reset, dead peer or any other error on a leg.
   virtual void leg_failed(Session& session, Side side, int error, Instant now) = 0;
+  /// The client closed its half, or all, while it may not be read (backpressure, hold): what it
+  /// sent before is still in the socket. May be said more than once.
+  virtual void client_hung_up(Session& session, Instant now) = 0;
   /// What waited for `side` is written.
   virtual void flushed(Session& session, Side side, Instant now) = 0;
 };

@@ -42,6 +42,7 @@ struct Leg {
   bool discard =
       false;  ///< what is read from it goes nowhere; what should be written to it is dropped
   bool shut = false;  ///< our half towards it is closed
+  int lost = 0;       ///< client: errno of a reset that is dealt with once the hold ends
 };
 
 /// Something on the worker's thread that waits for a session to move on. Lives in the waiting

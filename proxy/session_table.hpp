@@ -83,11 +83,14 @@ class SessionTable final : private RelayHost {
   protocol::Bytes observe_server(Session& session, protocol::Bytes bytes, Instant now);
   void leg_ended(Session& session, Side side, Instant now) override;
   void leg_failed(Session& session, Side side, int error, Instant now) override;
+  void client_hung_up(Session& session, Instant now) override;
   void flushed(Session& session, Side side, Instant now) override;
 
   void session_up(Session& session);
   void refuse_login(Session& session, AcceptResult result, const ErrorNotice& notice, Instant now);
   void client_left(Session& session, bool reset, Instant now);
+  /// Nobody reads what the server works on, or would hand over.
+  [[nodiscard]] static bool works_for_nobody(const Session& session) noexcept;
   void stop_abandoned_query(Session& session, Instant now);
   void server_left(Session& session, bool end_of_file, Instant now);
   bool tell_client(Session& session, const ErrorNotice& notice, Instant now);

@@ -49,6 +49,8 @@ void close_with_reset(Fd& fd) noexcept;
 
 /// Bytes that can be read without waiting. 0 also when the peer has closed.
 [[nodiscard]] std::size_t unread_bytes(int fd) noexcept;
+/// Whether what can be read without waiting ends so. Reads nothing off.
+[[nodiscard]] bool unread_ends_with(int fd, std::string_view tail);
 /// Bytes written that the peer has no room for (TCP), or has not read (Unix socket).
 [[nodiscard]] std::size_t unsent_bytes(int fd) noexcept;
 

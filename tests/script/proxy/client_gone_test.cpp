@@ -145,5 +145,43 @@ TEST(ClientGone, PassesTheEndOfAnIdleSessionOn) {
   EXPECT_FALSE(stage.backend.called());
 }
 
+/// Sends until the proxy can hand nothing more on to a server that reads nothing.
+void fill(Stage& stage, Pair& pair) {
+  const std::string block = wire::message('d', std::string(256U << 10U, 'x'));
+  std::uint64_t sent = stage.session_of(pair).facts.frontend_bytes;
+  for (;;) {
+    pair.client.send(block);
+    sent += block.size();
+    const auto all = [&] { return stage.session_of(pair).facts.frontend_bytes == sent; };
+    if (!test::wait_until(all, 300ms)) return;
+  }
+}
+
+TEST(ClientGone, StopsWorkWhoseInputTheServerDoesNotTake) {
+  // Its end of file is behind bytes that cannot be read while the server takes none.
+  Stage stage{enforce};
+  Pair pair = stage.login();
+  pair.up(wire::query("copy t from stdin"));
+  pair.down(wire::message('G', std::string("\0\0\0", 3)));
+  fill(stage, pair);
+  pair.client.close();
+  test::CancelArrived cancel = stage.backend.accept_cancel();
+  EXPECT_EQ(cancel.pid, pair.pid);
+  cancel.connection.close();
+  EXPECT_TRUE(soon([&] { return stage.events.count("closed client_abort") == 1; }));
+}
+
+TEST(ClientGone, LetsInputThatEndsInTerminateBeTaken) {
+  Stage stage{enforce};
+  Pair pair = stage.login();
+  pair.up(wire::query("copy t from stdin"));
+  pair.down(wire::message('G', std::string("\0\0\0", 3)));
+  fill(stage, pair);
+  pair.client.send(wire::message('c') + protocol::terminate());
+  pair.client.close();
+  EXPECT_FALSE(stage.backend.called(500ms));
+  EXPECT_EQ(pair.server.end(), StreamEnd::open);
+}
+
 }  // namespace
 }  // namespace pgleash::proxy

@@ -287,6 +287,22 @@ TEST(KillByCancel, HoldsTheClientsBytesWhileItIsInFlight) {
   pair.server.expect(wire::query("select 2") + wire::query("select 3"));
 }
 
+TEST(KillByCancel, PassesOnWhatAClientSentBeforeItResetMeanwhile) {
+  Stage stage;
+  Pair pair = stage.login();
+  pair.up(wire::query("select pg_sleep(600)"));
+  auto asked = stage.carry_out(stage.order_for(pair, KillAction::cancel));
+  test::CancelArrived cancel = stage.backend.accept_cancel();
+  const std::string words = wire::query("insert into t values (1)") + protocol::terminate();
+  pair.client.send(words);
+  pair.client.reset();
+  EXPECT_TRUE(pair.server.silent());
+  pair.server.send(wire::error("57014") + wire::ready());
+  cancel.connection.close();
+  EXPECT_EQ(Stage::result(asked).result, KillResult::done);
+  pair.server.expect(words);
+}
+
 TEST(KillByCancel, WaitsUntilOneRequestIsOutstanding) {
   Stage stage;
   Pair pair = stage.login();

@@ -1,0 +1,176 @@
+#include "proxy/in_band_step.hpp"
+#include "proxy/session_table.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+
+#include <string_view>
+
+// How a session comes to its end because one of its peers went away.
+namespace pgleash::proxy {
+
+namespace {
+
+/// Terminate, as it stands at the end of a client's bytes.
+constexpr std::string_view farewell{"X\0\0\0\4", 5};
+
+}  // namespace
+
+void SessionTable::leg_ended(Session& session, Side side, Instant now) {
+  if (side == Side::server) {
+    server_left(session, true, now);
+    return;
+  }
+  switch (session.phase) {
+    case SessionPhase::login:
+    case SessionPhase::up:
+      client_left(session, false, now);
+      return;
+    case SessionPhase::ending:
+      return;
+    case SessionPhase::lingering:
+      // It may have closed its half only, and still read what waits for it.
+      if (session.client.pending.empty()) bury(session);
+      return;
+  }
+}
+
+void SessionTable::leg_failed(Session& session, Side side, int error, Instant now) {
+  if (side == Side::server) {
+    if (session.phase != SessionPhase::lingering && session.cause == EndCause::server_close)
+      session.cause = EndCause::server_error;
+    server_left(session, false, now);
+    return;
+  }
+  session.client.pending.clear();
+  session.stalled_since = {};
+  session.client.ended = true;
+  session.client.fd.close();
+  switch (session.phase) {
+    case SessionPhase::login:
+    case SessionPhase::up:
+      session.cause = error == ETIMEDOUT ? EndCause::client_timeout : EndCause::client_abort;
+      client_left(session, true, now);
+      return;
+    case SessionPhase::ending:
+      return;
+    case SessionPhase::lingering:
+      bury(session);
+      return;
+  }
+}
+
+void SessionTable::client_left(Session& session, bool reset, Instant now) {
+  if (session.phase == SessionPhase::login) {
+    const auto listener = static_cast<std::size_t>(session.listener - settings_.listeners.data());
+    listeners_[listener].connections[static_cast<std::size_t>(AcceptResult::client_gone)].add();
+    over(session, EndCause::client_abort, false, "during login", now);
+    bury(session);
+    return;
+  }
+  if (session.terminate_seen) {
+    // Terminate behind work finishes, as it does directly: read the server to its end, whoever
+    // listens.
+    session.cause = EndCause::client_terminate;
+    session.server.discard = reset;
+    if (reset) relay_.kick(session, Side::server, now);
+    return;
+  }
+  session.client_lost = true;
+  if (session.cause == EndCause::server_close) session.cause = EndCause::client_abort;
+  if (!reset) relay_.shut(session, Side::server);
+  const bool works = server_may_work(session.tracker.facts().state);
+  if (!works) {
+    // The server reads: it sees the end by itself. After a reset there is nobody to hand its answer
+    // to.
+    if (reset) {
+      over(session, session.cause, false, "client gone", now);
+      bury(session);
+    }
+    return;
+  }
+  if (reset) {
+    stop_abandoned_query(session, now);
+  } else {
+    watch(session, now + session.listener->client_gone_grace);
+  }
+}
+
+void SessionTable::client_hung_up(Session& session, Instant now) {
+  // The server does not take what the client sent. A Terminate at its end means that all of it is
+  // to be done; else the client gets the same grace as one whose end of file could be read.
+  if (session.phase != SessionPhase::up || session.client_lost || session.terminate_seen) return;
+  if (session.deadline != Instant{} || unread_ends_with(session.client.fd.get(), farewell)) return;
+  watch(session, now + session.listener->client_gone_grace);
+}
+
+bool SessionTable::works_for_nobody(const Session& session) noexcept {
+  const bool unread_end = session.client.hangup && !session.client.ended;
+  if (!session.client_lost && !unread_end) return false;
+  return server_may_work(session.tracker.facts().state) || !session.server.pending.empty();
+}
+
+void SessionTable::stop_abandoned_query(Session& session, Instant now) {
+  const bool reset = !session.client.fd.open();
+  const auto& facts = session.tracker.facts();
+  const bool out_of_reach =
+      session.who->replication || (settings_.spare_superusers && facts.superuser_at_login);
+  if (session.listener->on_client_gone == config::OnClientGone::finish || out_of_reach ||
+      facts.commit_outstanding) {
+    // Nobody may take back a COMMIT half way. It finishes, its answer goes nowhere, and the server
+    // finds nobody behind it.
+    session.server.discard = reset;
+    relay_.shut(session, Side::server);
+    if (reset) {
+      relay_.kick(session, Side::server, now);
+    } else {
+      watch(session, now + session.listener->client_gone_grace);
+    }
+    return;
+  }
+  if (session.cause == EndCause::server_close) session.cause = EndCause::client_abort;
+  const bool act = settings_.mode == config::Mode::enforce;
+  events_.client_gone(session.id, *session.who, act);
+  const auto origin = static_cast<std::size_t>(CancelOrigin::client_gone);
+  if (!act) {
+    session.counters->cancels[origin][static_cast<std::size_t>(CancelResult::observed)].add();
+    session.deadline = {};
+    if (reset) {
+      over(session, session.cause, false, "client gone", now);
+      bury(session);
+    }
+    return;
+  }
+  (void)reset_and_cancel(session, nullptr, session.cause, CancelOrigin::client_gone, now);
+}
+
+bool SessionTable::reset_and_cancel(Session& session, const ErrorNotice* notice, EndCause cause,
+                                    CancelOrigin origin, Instant now) {
+  const CancelTarget target = cancel_target(session.server.fd.get());
+  const protocol::CancelKey key = session.key;
+  ServerCounters* counters = session.counters;
+  const bool told = reset_server(session, notice, cause, now);
+  share_.ask();
+  boost::asio::co_spawn(
+      context_, cancels_.send(target, key, now + std::chrono::seconds{5}, [] { return true; }),
+      [counters, origin](const std::exception_ptr& failure, CancelResult result) {
+        if (failure) result = CancelResult::unreachable;
+        counters->cancels[static_cast<std::size_t>(origin)][static_cast<std::size_t>(result)].add();
+      });
+  return told;
+}
+
+void SessionTable::server_left(Session& session, bool end_of_file, Instant now) {
+  session.server.pending.clear();
+  session.server.fd.close();
+  if (session.phase == SessionPhase::lingering) return;
+  if (session.phase == SessionPhase::login) {
+    const auto listener = static_cast<std::size_t>(session.listener - settings_.listeners.data());
+    listeners_[listener].connections[static_cast<std::size_t>(AcceptResult::server_refused)].add();
+  }
+  if (session.terminate_seen && session.phase == SessionPhase::up)
+    session.cause = EndCause::client_terminate;
+  over(session, session.cause, end_of_file, {}, now);
+  linger_client(session, now);
+}
+
+}  // namespace pgleash::proxy
