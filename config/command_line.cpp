@@ -68,7 +68,7 @@ Listener read_listener(const CommandLine& line, Options& options) {
   return listener;
 }
 
-/// "auto" is one per core, which 0 stands for.
+/// "auto" is one for every two cores, which 0 stands for.
 Parsed<unsigned> parse_workers(std::string_view text) {
   constexpr unsigned most = 1024;
   if (text == "auto") return 0U;
@@ -76,7 +76,7 @@ Parsed<unsigned> parse_workers(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), workers);
   if (error != std::errc{} || end != text.data() + text.size() || workers < 1 || workers > most)
     return Fault{in_quotes(text) + " is no number of workers",
-                 "give a number from 1 to 1024, or auto for one per core"};
+                 "give a number from 1 to 1024, or auto for one for every two cores"};
   return workers;
 }
 

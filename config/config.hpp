@@ -66,7 +66,7 @@ struct Percent {
 
 struct Process {
   std::string name;      ///< "hostname" is resolved by the loader
-  unsigned workers = 0;  ///< 0: one per core
+  unsigned workers = 0;  ///< 0: one for every two cores
   std::uint32_t max_sessions = 5000;
   std::uint32_t max_logins =
       256;  ///< sessions that have not finished logging in, half-sent startup packets among them

@@ -20,7 +20,9 @@ constexpr Duration cancel_time = std::chrono::seconds{10};
 
 unsigned worker_count(const config::Process& process) {
   if (process.workers != 0) return process.workers;
-  return std::max(1U, std::thread::hardware_concurrency());
+  // The kernel's share of the work, and whatever else runs here, needs the other half: on a machine
+  // that is busy a worker more only makes every batch smaller and every wake dearer.
+  return std::max(1U, std::thread::hardware_concurrency() / 2);
 }
 
 // Free functions, since a capturing lambda inside a co_await expression is destroyed twice by this
