@@ -109,7 +109,7 @@ SessionState SessionTracker::state_of_flow() const noexcept {
 /// before.
 void SessionTracker::end_transaction() noexcept {
   ++facts_.mark.transaction;
-  facts_.dump_transaction = false;
+  facts_.dump_transaction = facts_.exported_snapshot = false;
   const std::uint32_t waiting = flow_.queue().statements();
   first_to_come_ = waiting == 0;
   if (waiting == 1) {

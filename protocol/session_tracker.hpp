@@ -60,6 +60,12 @@ struct SessionFacts {
   bool listening = false;
   /// READ ONLY with REPEATABLE READ or SERIALIZABLE, confirmed by its command tag.
   bool dump_transaction = false;
+  /// pg_export_snapshot was called in this transaction, and answered: others work with its
+  /// snapshot.
+  bool exported_snapshot = false;
+  /// pg_backup_start was called in this session, and answered, and pg_backup_stop was not since. A
+  /// backup needs the session to stay, idle as it is.
+  bool backup_running = false;
   /// The first statement of the transaction that is open, or about to be, has the marker.
   bool marked = false;
   /// Extended messages came behind the last one that ends in ReadyForQuery.

@@ -24,6 +24,7 @@ struct SessionTracker::BackendMessages {
   void error(Bytes prefix);
   void statement_complete(Bytes tag);
   void command_tag(Bytes tag, Outstanding statement);
+  void claim(Bytes tag);
   void statement_ends();
   void ready(Bytes body, std::size_t end);
   void take_status(TransactionStatus status, bool request_ended);
@@ -199,7 +200,7 @@ void SessionTracker::BackendMessages::command_tag(Bytes tag, Outstanding stateme
     // moment.
     tracker.transaction_ended_ = true;
     facts.transaction_since = now;
-    facts.dump_transaction = false;
+    facts.dump_transaction = facts.exported_snapshot = false;
     facts.marked = false;
   } else if (is("BEGIN") || is("START TRANSACTION") || is("SET")) {
     facts.dump_transaction |= statement.has(Outstanding::dump_snapshot);
@@ -210,6 +211,20 @@ void SessionTracker::BackendMessages::command_tag(Bytes tag, Outstanding stateme
     tracker.unlisten_to_come_ = true;
   }
   if (rollback) tracker.unlisten_to_come_ = false;
+  const StatementTraits& traits = facts.statement;
+  if (traits.exports_snapshot || traits.starts_backup || traits.stops_backup) claim(tag);
+}
+
+/// What was forwarded last is what is answered, unless more is on its way: a claim made in the
+/// middle of a pipeline is not heard.
+void SessionTracker::BackendMessages::claim(Bytes tag) {
+  auto& facts = tracker.facts_;
+  constexpr std::string_view select = "SELECT ";
+  const std::string_view seen{reinterpret_cast<const char*>(tag.data()), tag.size()};
+  if (!seen.starts_with(select) || tracker.flow_.queue().statements() > 1) return;
+  facts.exported_snapshot |= facts.statement.exports_snapshot;
+  if (facts.statement.starts_backup) facts.backup_running = true;
+  if (facts.statement.stops_backup) facts.backup_running = false;
 }
 
 void SessionTracker::BackendMessages::ready(Bytes body, std::size_t end) {

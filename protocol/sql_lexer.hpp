@@ -28,6 +28,9 @@ class SqlLexer {
   [[nodiscard]] bool comes(char symbol) const noexcept {
     return left_.find(symbol) != std::string_view::npos;
   }
+  [[nodiscard]] bool comes(std::string_view letters) const noexcept {
+    return left_.find(letters) != std::string_view::npos;
+  }
   /// True once a comment had the marker in it, standing by itself.
   [[nodiscard]] bool marked() const noexcept { return marked_; }
   [[nodiscard]] bool looks_for_marker() const noexcept { return !marker_.empty() && !marked_; }

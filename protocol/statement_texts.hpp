@@ -21,6 +21,12 @@ struct StatementTraits {
   bool maintenance : 1 = false;
   /// BEGIN, START or SET TRANSACTION, READ ONLY with REPEATABLE READ or SERIALIZABLE.
   bool dump_snapshot : 1 = false;
+  /// Calls pg_export_snapshot: others work with the transaction's snapshot.
+  bool exports_snapshot : 1 = false;
+  /// Calls pg_backup_start (15 and later) or pg_start_backup.
+  bool starts_backup : 1 = false;
+  /// Calls pg_backup_stop or pg_stop_backup.
+  bool stops_backup : 1 = false;
   /// Text cut off or not seen: any of the above may hold.
   bool unknown : 1 = false;
   /// Each ROLLBACK in it goes back to a savepoint, which its command tag does not tell.

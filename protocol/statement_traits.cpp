@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <utility>
 
 namespace pgleash::protocol {
 namespace {
@@ -58,6 +59,7 @@ class TraitsReader {
   void unlisten() noexcept;
   void create() noexcept;
   void skip_to_end() noexcept;
+  void called(std::string_view function) noexcept;
 
   SqlLexer lexer_;
   SqlToken token_;
@@ -139,17 +141,30 @@ void TraitsReader::create() noexcept {
   traits_.maintenance |= is("INDEX");
 }
 
+/// Functions that make others depend on this session. By name only, which is enough for those who
+/// want to be spared; a text in capitals throughout is not looked into.
+void TraitsReader::called(std::string_view function) noexcept {
+  if (function.size() < 3 || (function[1] | 0x20) != 'g' || function[2] != '_') return;
+  const SqlToken name{SqlToken::Kind::word, function};
+  traits_.exports_snapshot |= name.is("PG_EXPORT_SNAPSHOT");
+  traits_.starts_backup |= name.is("PG_BACKUP_START") || name.is("PG_START_BACKUP");
+  traits_.stops_backup |= name.is("PG_BACKUP_STOP") || name.is("PG_STOP_BACKUP");
+}
+
 /// To the next semicolon that separates statements: not one in parentheses (CREATE RULE) or
 /// in the body of an SQL routine (BEGIN ATOMIC … END), as psql has it too.
 void TraitsReader::skip_to_end() noexcept {
-  if (!is(';') && !lexer_.comes(';') &&
-      !lexer_.looks_for_marker()) {  // by far the usual case: nothing follows
+  // By far the usual case: nothing follows, and no function is called that we know.
+  if (!is(';') && !lexer_.comes(';') && !lexer_.looks_for_marker() && !lexer_.comes("pg_")) {
     token_ = {};
     return;
   }
   int parentheses = 0;
   int blocks = 0;
+  std::string_view word;  // right before
   for (; token_.kind != SqlToken::Kind::end; advance()) {
+    const std::string_view before = std::exchange(word, {});
+    if (token_.kind == SqlToken::Kind::word) word = token_.text;
     if (token_.kind == SqlToken::Kind::word && routine_) {
       if (is("BEGIN") || (blocks > 0 && is("CASE"))) {
         ++blocks;
@@ -158,6 +173,7 @@ void TraitsReader::skip_to_end() noexcept {
       }
     } else if (is('(')) {
       ++parentheses;
+      called(before);
     } else if (is(')')) {
       if (parentheses > 0) --parentheses;
     } else if (is(';') && parentheses == 0 && blocks == 0) {

@@ -304,5 +304,37 @@ TEST(Statements, AMarkerSentAheadCountsForItsOwnTransactionOnly) {
   EXPECT_FALSE(session.facts().marked) << "which of both waiting ones is first nobody keeps";
 }
 
+TEST(ExportedSnapshot, LastsForItsTransaction) {
+  Player session;
+  session.play("> Q(begin) < C(BEGIN) Z(T) > Q(select pg_export_snapshot())");
+  EXPECT_FALSE(session.facts().exported_snapshot) << "not answered";
+  session.play("< T D C(SELECT 1) Z(T)");
+  EXPECT_TRUE(session.facts().exported_snapshot);
+  session.play("> Q(select 1) < T D C(SELECT 1) Z(T)");
+  EXPECT_TRUE(session.facts().exported_snapshot);
+  session.play("> Q(commit) < C(COMMIT) Z");
+  EXPECT_FALSE(session.facts().exported_snapshot);
+}
+
+TEST(ExportedSnapshot, IsNoneWhenTheServerRefusedOrThereWasNoTransaction) {
+  Player session;
+  session.play("> Q(select pg_export_snapshot()) < T D C(SELECT 1) Z");
+  EXPECT_FALSE(session.facts().exported_snapshot);
+  session.play("> Q(begin) < C(BEGIN) Z(T) > Q(select pg_export_snapshot()) < E Z(E)");
+  EXPECT_FALSE(session.facts().exported_snapshot);
+}
+
+TEST(Backup, RunsFromItsStartToItsStopWhateverElseTheSessionDoes) {
+  Player session;
+  session.play("> Q(select pg_backup_start('b')) < E Z");
+  EXPECT_FALSE(session.facts().backup_running) << "only a superuser may";
+  session.play("> Q(select pg_backup_start('b')) < T D C(SELECT 1) Z");
+  EXPECT_TRUE(session.facts().backup_running);
+  session.play("> Q(begin) < C(BEGIN) Z(T) > Q(commit) < C(COMMIT) Z");
+  EXPECT_TRUE(session.facts().backup_running);
+  session.play("> Q(select * from pg_backup_stop()) < T D C(SELECT 1) Z");
+  EXPECT_FALSE(session.facts().backup_running);
+}
+
 }  // namespace
 }  // namespace pgleash::protocol

@@ -8,7 +8,7 @@ namespace pgleash::protocol {
 namespace {
 
 /// One letter a trait: c ends, b starts, m maintenance, d dump snapshot, s savepoint rollback, u
-/// unlistens all, ? unknown.
+/// unlistens all, e exports its snapshot, + starts a backup, - stops it, ? unknown.
 std::string letters(StatementTraits traits) {
   std::string found;
   if (traits.ends_transaction) found += 'c';
@@ -17,6 +17,9 @@ std::string letters(StatementTraits traits) {
   if (traits.dump_snapshot) found += 'd';
   if (traits.savepoint_rollback) found += 's';
   if (traits.unlistens_all) found += 'u';
+  if (traits.exports_snapshot) found += 'e';
+  if (traits.starts_backup) found += '+';
+  if (traits.stops_backup) found += '-';
   if (traits.unknown) found += '?';
   return found;
 }
@@ -58,6 +61,22 @@ const Row transactions[] = {
     {"SELECT CASE WHEN true THEN 1 END; SELECT 2", ""},
 };
 INSTANTIATE_TEST_SUITE_P(Transactions, StatementTraitsTable, ::testing::ValuesIn(transactions));
+
+const Row others_depend_on_it[] = {
+    {"SELECT pg_export_snapshot()", "e"},
+    {"select pg_catalog.PG_Export_Snapshot ( )", "e"},
+    {"BEGIN; SELECT a, pg_export_snapshot() FROM t", "be"},
+    {"SELECT 'pg_export_snapshot()'", ""},
+    {"SELECT 1 -- pg_export_snapshot()", ""},
+    {"SELECT pg_export_snapshot FROM t", ""},
+    {"SELECT my_pg_export_snapshot()", ""},
+    {"SELECT pg_backup_start('nightly', fast => true)", "+"},
+    {"SELECT pg_start_backup('nightly', true, false)", "+"},
+    {"SELECT * FROM pg_backup_stop(wait_for_archive => true)", "-"},
+    {"SELECT * FROM pg_stop_backup(false)", "-"},
+};
+INSTANTIATE_TEST_SUITE_P(OthersDependOnIt, StatementTraitsTable,
+                         ::testing::ValuesIn(others_depend_on_it));
 
 const Row quoting[] = {
     {"select '; commit'", ""},
