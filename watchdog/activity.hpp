@@ -1,6 +1,7 @@
 #pragma once
 
 #include "protocol/types.hpp"
+#include "watchdog/locks.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -11,13 +12,6 @@
 
 /// What PostgreSQL says of its backends: one sample of pg_stat_get_activity. Values only.
 namespace pgleash::watchdog {
-
-/// PostgreSQL's timestamptz, exact: microseconds since 2000-01-01 UTC, on the server's clock. Never
-/// mixed with ours.
-struct ServerTime {
-  std::int64_t microseconds = 0;
-  auto operator<=>(const ServerTime&) const = default;
-};
 
 /// A backend, proof against reuse of its pid.
 struct BackendId {
@@ -74,6 +68,9 @@ struct ActivitySample {
   std::uint32_t reserved_connections =
       0;  ///< superuser_reserved_connections, and from 16 reserved_connections
   std::uint32_t background_processes = 0;  ///< rows of any other backend_type
+  std::optional<LockSample> locks;         ///< absent: not asked yet, or no answer
+  std::optional<AdvisoryHolders> advisory;
+  std::optional<Horizon> horizon;
 };
 
 }  // namespace pgleash::watchdog

@@ -70,6 +70,7 @@ ActivitySampler::ActivitySampler(boost::asio::any_io_executor executor,
       executor_(executor),
       pause_(executor),
       pace_(server.monitor.poll_interval),
+      locks_(server.monitor.poll_interval, server.monitor.statement_timeout),
       random_(std::random_device{}()) {
   state_.problem = not_tried;
 }
@@ -105,6 +106,7 @@ Task<std::string> ActivitySampler::connect() {
   }
   roles_.clear();
   databases_.clear();
+  locks_.reset();
   if (auto problem = co_await check_rights(deadline); !problem.empty()) co_return problem;
   if (auto problem = co_await read_settings(deadline); !problem.empty()) co_return problem;
   control_data_ = true;
@@ -176,6 +178,8 @@ Task<void> ActivitySampler::poll() {
     if (problem.empty() && started - identity_read_ > identity_lives)
       problem = co_await read_identity(statement_deadline());
     if (problem.empty()) problem = co_await sample();
+    // The sample is out: what is asked besides delays nobody who waits for it.
+    if (problem.empty()) co_await locks_.sample(*connection_, *latest_);
     if (!problem.empty()) {
       failed(std::move(problem));
       co_return;
@@ -217,6 +221,11 @@ Task<std::string> ActivitySampler::sample() {
   sample.reserved_connections = reserved_connections_;
   sample.background_processes = seen.background_processes;
   for (auto& backend : seen.backends) sample.rows.push_back(named(std::move(backend)));
+  if (latest_) {  // asked for at their own pace
+    sample.locks = std::move(latest_->locks);
+    sample.advisory = std::move(latest_->advisory);
+    sample.horizon = std::move(latest_->horizon);
+  }
   latest_ = std::move(sample);
   ++state_.samples;
   state_.up = true;

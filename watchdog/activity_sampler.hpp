@@ -4,6 +4,7 @@
 #include "watchdog/activity.hpp"
 #include "watchdog/activity_query.hpp"
 #include "watchdog/cost_sampler.hpp"
+#include "watchdog/lock_sampler.hpp"
 #include "watchdog/pg_connection.hpp"
 #include "watchdog/sampling_pace.hpp"
 #include "watchdog/task.hpp"
@@ -64,6 +65,8 @@ class ActivitySampler {
   }
   /// Asked after a sample whenever it is due, on the same connection. Outlives the sampler.
   void also_ask(CostSampler& costs) noexcept { costs_ = &costs; }
+  /// Whether somebody waits to know who holds advisory locks (see LockSampler).
+  void want_advisory(bool wanted) noexcept { locks_.want_advisory(wanted); }
 
  private:
   struct Role {
@@ -94,6 +97,7 @@ class ActivitySampler {
   boost::asio::steady_timer pause_;
   std::unique_ptr<PgConnection> connection_;
   SamplingPace pace_;
+  LockSampler locks_;
   std::minstd_rand random_;
   std::unordered_map<std::uint32_t, Role> roles_;
   std::unordered_map<std::uint32_t, std::string> databases_;

@@ -39,6 +39,14 @@ std::vector<protocol::BackendPid> shared_pids(const std::vector<proxy::SessionVi
   return shared;
 }
 
+void take_advisory(const AdvisoryHolders& holders, Snapshot& snapshot) {
+  snapshot.advisory_taken = holders.taken;
+  for (SessionEntry& entry : snapshot.sessions) {
+    entry.advisory_lock =
+        entry.backend && holders.pids.contains(static_cast<std::int32_t>(entry.backend->pid));
+  }
+}
+
 }  // namespace
 
 std::string_view name(Mapping mapping) noexcept {
@@ -186,7 +194,11 @@ Snapshot SnapshotJoin::join(Instant now, std::vector<proxy::SessionView> views,
     for (std::size_t i = 0; i < sample->rows.size(); ++i) {
       if (!rows.claimed[i]) snapshot.direct.push_back(sample->rows[i]);
     }
+    snapshot.horizon = sample->horizon;
+    if (sample->advisory) take_advisory(*sample->advisory, snapshot);
   }
+  snapshot.blocking = blocking_.forest(sample && sample->locks ? &*sample->locks : nullptr,
+                                       snapshot.sessions, snapshot.direct);
   return snapshot;
 }
 

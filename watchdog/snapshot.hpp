@@ -2,6 +2,7 @@
 
 #include "proxy/session_view.hpp"
 #include "watchdog/activity.hpp"
+#include "watchdog/blocking_tree.hpp"
 #include "watchdog/cost.hpp"
 
 #include <cstdint>
@@ -34,6 +35,9 @@ struct SessionEntry {
   Instant row_taken{};               ///< when that sample was
   bool superuser = false;            ///< in-band or by sample
   std::shared_ptr<const Costs> costs;  ///< of its running request; null: nothing is known
+  bool advisory_lock = false;          ///< it holds one, as of Snapshot::advisory_taken
+  /// Of the running statement, where a rule asked for it in time (see RunningStatements).
+  std::optional<std::uint64_t> fingerprint;
 };
 
 /// All that is known at one moment. Rules see nothing else.
@@ -48,6 +52,9 @@ struct Snapshot {
   std::uint32_t max_connections = 0;
   std::uint32_t reserved_connections = 0;
   std::uint32_t background_processes = 0;
+  BlockingForest blocking;
+  std::optional<Instant> advisory_taken;  ///< absent: nobody asked, or there was no answer
+  std::optional<Horizon> horizon;
 };
 
 /// Joins views and sample into snapshots; remembers each session's backend_start at its first
@@ -76,6 +83,7 @@ class SnapshotJoin {
   std::string server_;
   bool monitor_configured_;
   std::unordered_map<std::uint64_t, Known> known_;
+  BlockingTree blocking_;
 };
 
 }  // namespace pgleash::watchdog

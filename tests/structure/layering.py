@@ -28,7 +28,8 @@ THIRD = {
 ONLY_CPP = {"config": ("toml++/", "re2/", "fmt/"), "proxy": ("re2/",)}
 # The pure files of watchdog decide and do nothing else: no socket, no thread, no libpq, no clock.
 PURE = {"activity", "snapshot", "rule_engine", "exemptions", "verdict", "termination_plan", "evidence", "brake", "kill_pace", "fuse_box",
-        "message", "status", "confirmation", "cost", "cost_meter", "cost_rule", "proc_text"}
+        "message", "status", "confirmation", "cost", "cost_meter", "cost_rule", "proc_text",
+        "locks", "blocking_tree", "blocking_rule", "group_rule", "finding", "running_statements"}
 PURE_THIRD = ("fmt/", "re2/", "pg_query.h")
 POSIX = re.compile(r"^(dirent\.h|sys/|netinet/|arpa/|unistd\.h|fcntl\.h|poll\.h|signal\.h|errno\.h|linux/|netdb\.h|pwd\.h|glob\.h)")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)

@@ -61,6 +61,12 @@ class SessionBuilder {
   }
 
   SessionBuilder& id(std::uint64_t id) { return entry_.view.id = proxy::SessionId{id}, *this; }
+  /// A session of its own, with this backend.
+  SessionBuilder& pid(std::int32_t pid) {
+    who_.pid = protocol::BackendPid{pid};
+    entry_.backend = BackendId{protocol::BackendPid{pid}, ServerTime{1000}};
+    return id(static_cast<std::uint64_t>(pid));
+  }
   SessionBuilder& user(std::string name) { return who_.user = std::move(name), *this; }
   SessionBuilder& database(std::string name) { return who_.database = std::move(name), *this; }
   SessionBuilder& application(std::string name) {
@@ -115,6 +121,7 @@ Snapshot snapshot_of(const Sessions&... sessions) {
   snapshot.server = "orders";
   snapshot.monitor_up = true;
   snapshot.sample_age = 1s;
+  snapshot.advisory_taken = noon;
   (snapshot.sessions.push_back(sessions), ...);
   return snapshot;
 }
@@ -122,6 +129,8 @@ Snapshot snapshot_of(const Sessions&... sessions) {
 inline Snapshot without_sample(Snapshot snapshot) {
   snapshot.monitor_up = false;
   snapshot.sample_age.reset();
+  snapshot.advisory_taken.reset();
+  snapshot.blocking = {};
   for (auto& entry : snapshot.sessions) entry.row.reset();
   return snapshot;
 }

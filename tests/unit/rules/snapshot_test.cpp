@@ -233,5 +233,25 @@ TEST(Failover, IsAnotherIdentifierStartOrTimelineAndNothingThatWasNotSeen) {
   EXPECT_EQ(failover_between({0, 0, ServerTime{100}, false}, before), "");
 }
 
+TEST_F(Join, TakesLocksForItsOwnSessionsAndNotForAPidInConflict) {
+  auto seen = sample({row(101, "10.0.0.1", 40001), row(102, "10.0.0.9", 1)});
+  seen.advisory = AdvisoryHolders{noon - 1s, {101, 102}};
+  seen.horizon = Horizon{};
+  auto& wait = seen.locks.emplace().waits.emplace_back();
+  seen.locks->taken = noon;
+  wait.pid = protocol::BackendPid{102};
+  wait.asked = true;
+  wait.blockers = {protocol::BackendPid{101}};
+  const auto s = at({view(1, 101, tcp), view(2, 102, {"10.0.0.1", 40002})}, seen);
+  EXPECT_EQ(s.advisory_taken, noon - 1s);
+  EXPECT_TRUE(s.sessions[0].advisory_lock);
+  EXPECT_FALSE(s.sessions[1].advisory_lock);
+  EXPECT_TRUE(s.horizon);
+  ASSERT_EQ(s.blocking.roots.size(), 1U);
+  EXPECT_EQ(s.blocking.roots[0].session, 0U);
+  EXPECT_EQ(s.blocking.waits[0].session, std::nullopt);
+  EXPECT_EQ(at({view(1, 101, tcp)}, std::nullopt).blocking.taken, std::nullopt);
+}
+
 }  // namespace
 }  // namespace pgleash::watchdog
