@@ -30,6 +30,7 @@ std::vector<Field> about(const watchdog::Verdict& verdict) {
     fields.emplace_back("measured_value", verdict.cost->value);
     fields.emplace_back("limit_value", verdict.cost->threshold);
   }
+  if (verdict.others > 0) fields.emplace_back("others", verdict.others);
   fields.emplace_back("session", number(verdict.session.view.id));
   fields.emplace_back("state", protocol::name(verdict.session.view.facts.state));
   add_who(fields, *verdict.session.view.who);
@@ -108,6 +109,23 @@ void EventLog::no_data(std::string_view server, std::string_view rule, std::stri
 
 void EventLog::warned(std::string_view /*server*/, const watchdog::Verdict& verdict) {
   log_.write(Level::warning, "rule.warned", about(verdict));
+}
+
+void EventLog::blocking(std::string_view server, const watchdog::BlockingReport& report) {
+  std::vector<Field> fields{{"server", server},
+                            {"rule", report.rule},
+                            {"root", watchdog::name(report.root.kind)},
+                            {"blocked", report.blocked},
+                            {"measured_seconds", seconds(report.measured)}};
+  if (report.root.kind == watchdog::RootKind::prepared)
+    fields.emplace_back("gid", report.root.gid);
+  else
+    fields.emplace_back("pid", static_cast<std::int32_t>(report.root.pid));
+  if (!report.root.user.empty()) fields.emplace_back("user", report.root.user);
+  if (!report.root.database.empty()) fields.emplace_back("database", report.root.database);
+  if (!report.root.application.empty()) fields.emplace_back("application", report.root.application);
+  if (!report.root.state.empty()) fields.emplace_back("state", report.root.state);
+  log_.write(Level::warning, "blocking.reported", fields);
 }
 
 void EventLog::judged(std::string_view /*server*/, const watchdog::Verdict& verdict, bool acting) {

@@ -25,6 +25,7 @@ class EventLog final : public proxy::ProxyEvents,
 
   void monitor(std::string_view server, bool up, std::string_view problem) override;
   void warned(std::string_view server, const watchdog::Verdict& verdict) override;
+  void blocking(std::string_view server, const watchdog::BlockingReport& report) override;
   void judged(std::string_view server, const watchdog::Verdict& verdict, bool acting) override;
   void finished(std::string_view server, const watchdog::Verdict& verdict,
                 const watchdog::TerminationRecord& record) override;

@@ -130,8 +130,9 @@ int main(int argc, char** argv) {
   auto* http = run_command->add_option(
       "--http", run_options.line.http,
       "address of /metrics, /healthz, /readyz (default 127.0.0.1:9732), or off");
-  auto* workers = run_command->add_option("--workers", run_options.line.workers,
-                                          "threads that move bytes, or auto (one for every two cores)");
+  auto* workers =
+      run_command->add_option("--workers", run_options.line.workers,
+                              "threads that move bytes, or auto (one for every two cores)");
   for (CLI::Option* option : {server, listen, monitor, http, workers}) file->excludes(option);
 
   CheckOptions check_options;

@@ -24,12 +24,20 @@ std::string item(std::string_view list, std::size_t index) {
 
 /// Which actions can work in the state that a kind judges. A session that waits for its client has
 /// nothing to cancel.
-std::span<const Action> possible_actions(RuleKind kind) {
+std::span<const Action> possible_actions(const Rule& rule) {
+  const RuleKind kind = rule.kind;
+  static constexpr std::array reporting{Action::observe};
   static constexpr std::array waiting{Action::observe, Action::terminate};
   static constexpr std::array in_transaction{Action::observe, Action::terminate, Action::escalate};
   static constexpr std::array running{Action::observe, Action::cancel, Action::terminate,
                                       Action::escalate};
-  if (kind == RuleKind::statement || is_cost(kind)) return running;
+  if (kind == RuleKind::statement || kind == RuleKind::group || is_cost(kind)) return running;
+  if (kind == RuleKind::blocking) {
+    if (rule.victim == Victim::none) return reporting;
+    // Who waits in a queue has a statement to cancel; a root may be idle.
+    return rule.victim == Victim::queue_head ? std::span<const Action>{running}
+                                             : std::span<const Action>{in_transaction};
+  }
   if (kind == RuleKind::transaction_age) return in_transaction;
   return waiting;
 }
@@ -201,6 +209,7 @@ class Checker {
 
   void check_rule(const Rule& rule, const std::string& path) {
     check_action(rule, path);
+    check_keys_of_kind(rule, path);
     if (rule.warn && rule.limit && *rule.warn >= *rule.limit) {
       error({path + ".warn", path + ".limit"},
             {"the warning after " + format_duration(*rule.warn) +
@@ -261,17 +270,29 @@ class Checker {
   }
 
   void check_action(const Rule& rule, const std::string& path) {
-    const auto possible = possible_actions(rule.kind);
+    const auto possible = possible_actions(rule);
     if (std::ranges::find(possible, rule.action) != possible.end()) return;
     std::vector<std::string_view> words;
     for (const Action action : possible) words.push_back(name(action));
+    if (rule.kind == RuleKind::blocking && rule.victim == Victim::none) {
+      error({path + ".action", path + ".victim"},
+            {"a rule without a victim cannot " + std::string(name(rule.action)),
+             "write action = \"observe\", or victim = \"auto\""},
+            rule.position);
+      return;
+    }
+    const auto why = [&]() -> std::string_view {
+      if (rule.kind == RuleKind::transaction_age)
+        return "to cancel a statement does not end its transaction";
+      if (rule.kind == RuleKind::blocking)
+        return "a root may be idle, and has no statement to cancel then; what works is cancelled "
+               "all the same";
+      return "there is no running statement to cancel in this state";
+    };
     error({path + ".action", path + ".kind"},
           {"a rule of kind '" + std::string(name(rule.kind)) + "' cannot " +
                std::string(name(rule.action)),
-           "write " + listed(words) + ": " +
-               (rule.kind == RuleKind::transaction_age
-                    ? "to cancel a statement does not end its transaction"
-                    : "there is no running statement to cancel in this state")},
+           "write " + listed(words) + ": " + std::string(why())},
           rule.position);
   }
 
@@ -288,6 +309,27 @@ class Checker {
       above("_per_application", pace.kills_per_minute_per_application);
     if (provenance_.contains(path + "_per_rule"))
       above("_per_rule", pace.kills_per_minute_per_rule);
+  }
+
+  /// A key of another kind does nothing, and who wrote it expects something.
+  void check_keys_of_kind(const Rule& rule, const std::string& path) {
+    struct Key {
+      std::string_view name;
+      RuleKind kind;
+    };
+    static constexpr std::array keys{
+        Key{"blocked_at_least", RuleKind::blocking}, Key{"victim", RuleKind::blocking},
+        Key{"group_by", RuleKind::group}, Key{"at_least", RuleKind::group},
+        Key{"victims", RuleKind::group}};
+    for (const Key& key : keys) {
+      const std::string full = path + '.' + std::string(key.name);
+      if (rule.kind == key.kind || !provenance_.contains(full)) continue;
+      error({full, path + ".kind"},
+            {"'" + std::string(key.name) + "' means nothing to a rule of kind '" +
+                 std::string(name(rule.kind)) + "'",
+             "it is a key of kind '" + std::string(name(key.kind)) + "'"},
+            rule.position);
+    }
   }
 
   void check_enforcement() {

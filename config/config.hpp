@@ -46,9 +46,21 @@ enum class RuleKind : std::uint8_t {
   memory,
   read_rate,
   write_rate,
-  wal
+  wal,
+  blocking,
+  group
 };
 enum class Action : std::uint8_t { observe, cancel, terminate, escalate };
+/// Whom a rule of kind `blocking` is about.
+enum class Victim : std::uint8_t {
+  automatic,   ///< an idle root; where the root works, a strong lock queued behind it
+  root,        ///< who holds what the others wait for
+  queue_head,  ///< the first of the queue, if those behind wait for nobody else
+  none,        ///< nobody: blocking is reported
+};
+/// What statements of a rule of kind `group` have in common.
+enum class GroupBy : std::uint8_t { fingerprint, application, client };
+enum class GroupVictims : std::uint8_t { oldest, all, all_but_oldest };
 enum class AuditSink : std::uint8_t { off, file, standard_output };
 enum class StatementTextPolicy : std::uint8_t { none, fingerprint, full };
 
@@ -57,6 +69,7 @@ enum class StatementTextPolicy : std::uint8_t { none, fingerprint, full };
 [[nodiscard]] std::string_view name(Mode mode) noexcept;
 [[nodiscard]] std::string_view name(RuleKind kind) noexcept;
 [[nodiscard]] std::string_view name(Action action) noexcept;
+[[nodiscard]] std::string_view name(Victim victim) noexcept;
 
 /// Of a hundred, whole: "20%".
 struct Percent {
@@ -210,6 +223,11 @@ struct Rule {
   Duration grace = 5s;
   std::string sqlstate;  ///< empty: native
   std::string hint;
+  std::uint32_t blocked_at_least = 3;                   ///< blocking: for longer than `limit`
+  Victim victim = Victim::automatic;                    ///< blocking
+  GroupBy group_by = GroupBy::fingerprint;              ///< group
+  std::uint32_t at_least = 20;                          ///< group: statements over `limit`
+  GroupVictims victims = GroupVictims::all_but_oldest;  ///< group
   Match match;
   Match except;
   SourcePosition position;

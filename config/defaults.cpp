@@ -21,6 +21,9 @@ std::string_view name(RuleKind kind) noexcept {
 std::string_view name(Action action) noexcept {
   return word_for(action_words, action);
 }
+std::string_view name(Victim victim) noexcept {
+  return word_for(victim_words, victim);
+}
 
 namespace {
 
@@ -45,6 +48,7 @@ std::vector<Rule> default_rules() {
       observing("default-stalled", RuleKind::stalled, std::nullopt, 5min),
       observing("default-statement", RuleKind::statement, 5min, 1h),
       observing("default-transaction-age", RuleKind::transaction_age, std::nullopt, 1h),
+      observing("default-blocking", RuleKind::blocking, std::nullopt, 60s),
   };
 }
 

@@ -237,6 +237,15 @@ void write(Writer& out, const Rule& rule, std::size_t index) {
   out.key("grace", duration(rule.grace));
   out.key("sqlstate", rule.sqlstate.empty() ? string("native") : string(rule.sqlstate));
   out.key("hint", string(rule.hint));
+  if (rule.kind == RuleKind::blocking) {
+    out.key("blocked_at_least", rule.blocked_at_least);
+    out.key("victim", word(victim_words, rule.victim));
+  }
+  if (rule.kind == RuleKind::group) {
+    out.key("group_by", word(group_by_words, rule.group_by));
+    out.key("at_least", rule.at_least);
+    out.key("victims", word(group_victims_words, rule.victims));
+  }
   write(out, rule.match, "[rule.match]", path + ".match");
   write(out, rule.except, "[rule.except]", path + ".except");
 }

@@ -143,6 +143,11 @@ void read(Section& at, Rule& rule) {
   at.duration("grace", rule.grace);
   at.text("sqlstate", rule.sqlstate, parse_sqlstate);
   at.text("hint", rule.hint, parse_hint);
+  at.number("blocked_at_least", rule.blocked_at_least, 1U, 1'000'000U);
+  at.word("victim", rule.victim, victim_words);
+  at.word("group_by", rule.group_by, group_by_words);
+  at.number("at_least", rule.at_least, 2U, 1'000'000U);
+  at.word("victims", rule.victims, group_victims_words);
   const auto read_match = [](Section& within, Match& match) { read(within, match); };
   at.section("match", rule.match, read_match);
   at.section("except", rule.except, read_match);

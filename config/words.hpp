@@ -47,7 +47,19 @@ inline constexpr std::array kind_words{
     Word<RuleKind>{"memory", RuleKind::memory},
     Word<RuleKind>{"read_rate", RuleKind::read_rate},
     Word<RuleKind>{"write_rate", RuleKind::write_rate},
-    Word<RuleKind>{"wal", RuleKind::wal}};
+    Word<RuleKind>{"wal", RuleKind::wal},
+    Word<RuleKind>{"blocking", RuleKind::blocking},
+    Word<RuleKind>{"group", RuleKind::group}};
+inline constexpr std::array victim_words{
+    Word<Victim>{"auto", Victim::automatic}, Word<Victim>{"root", Victim::root},
+    Word<Victim>{"queue_head", Victim::queue_head}, Word<Victim>{"none", Victim::none}};
+inline constexpr std::array group_by_words{Word<GroupBy>{"fingerprint", GroupBy::fingerprint},
+                                           Word<GroupBy>{"application", GroupBy::application},
+                                           Word<GroupBy>{"client", GroupBy::client}};
+inline constexpr std::array group_victims_words{
+    Word<GroupVictims>{"oldest", GroupVictims::oldest},
+    Word<GroupVictims>{"all", GroupVictims::all},
+    Word<GroupVictims>{"all_but_oldest", GroupVictims::all_but_oldest}};
 inline constexpr std::array action_words{
     Word<Action>{"observe", Action::observe}, Word<Action>{"cancel", Action::cancel},
     Word<Action>{"terminate", Action::terminate}, Word<Action>{"escalate", Action::escalate}};

@@ -44,6 +44,7 @@ constexpr LabelSpec sqlstate_class{"sqlstate_class", words::sqlstate_classes, {}
 constexpr LabelSpec exemption{"exemption", words::exemptions, {}};
 constexpr LabelSpec kind{"kind", words::slot_kinds, {}};
 constexpr LabelSpec no_data{"reason", words::no_data, {}};
+constexpr LabelSpec holder{"holder", words::horizon_holders, {}};
 constexpr LabelSpec sink{"sink", words::audit_sinks, {}};
 constexpr LabelSpec family{"family", words::bounded_labels, {}};
 
@@ -306,6 +307,42 @@ constexpr std::array<MetricSpec, metric_count> table{{
     {Metric::temp_bytes, "pgleash_temp_bytes", Gauge, "bytes",
      "Temporary files of sessions now. Only with a rule of kind temp_bytes.",
      labels<server, application>},
+    {Metric::blocking_sessions,
+     "pgleash_blocking_sessions",
+     Gauge,
+     {},
+     "Those the blocked ones wait for in the end, and that wait for nobody: sessions, direct ones "
+     "too, and prepared transactions. Absent while nobody can tell.",
+     labels<server>},
+    {Metric::longest_block, "pgleash_longest_block_seconds", Gauge, "seconds",
+     "The longest wait for a lock now, as of the newest sample. Absent while nobody can tell.",
+     labels<server>},
+    {Metric::blocker_sessions,
+     "pgleash_blocker_sessions",
+     Gauge,
+     {},
+     "The same blocking sessions by application, as far as they come through pgleash.",
+     labels<server, application>},
+    {Metric::prepared_transactions,
+     "pgleash_prepared_transactions",
+     Gauge,
+     {},
+     "Transactions that were prepared for a two-phase commit and neither committed nor rolled "
+     "back. Nobody but their owner can know which it should be: pgleash reports them only.",
+     labels<server>},
+    {Metric::oldest_prepared_transaction, "pgleash_oldest_prepared_transaction_seconds", Gauge,
+     "seconds", "Since when the oldest of them is prepared; 0 when there is none.", labels<server>},
+    {Metric::inactive_replication_slots,
+     "pgleash_inactive_replication_slots",
+     Gauge,
+     {},
+     "Replication slots that nobody reads from: they keep WAL, and row versions too if they hold a "
+     "transaction id.",
+     labels<server>},
+    {Metric::xmin_horizon_age, "pgleash_xmin_horizon_age_transactions", Gauge, "transactions",
+     "Age of the oldest transaction id that VACUUM has to respect, by what holds it; 0 when "
+     "nothing of the sort does.",
+     labels<server, holder>},
     {Metric::monitor_up,
      "pgleash_monitor_up",
      Gauge,
@@ -393,7 +430,7 @@ std::string generate_metrics_page() {
       "the last session of an application is gone, so are its series. Counters stay and begin at "
       "0, so that `rate()` sees the first event, where the set of labels is small and known: their "
       "closed sets are listed below.\n\n"
-      "At most 12,000 series with 3 servers and 50 rules, at most 400 with one server, one "
+      "At most 12,000 series with 3 servers and 50 rules, at most 500 with one server, one "
       "application and the default rules.\n";
   for (const MetricSpec& metric : table) {
     page.append("\n## ").append(metric.name).append("\n\n");

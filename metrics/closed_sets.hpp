@@ -44,10 +44,10 @@ inline constexpr Words<11> outcomes{"observed",   "exempted",  "deferred",     "
 static_assert(outcomes.size() == static_cast<std::size_t>(watchdog::Outcome::error) + 1);
 
 /// In the order of watchdog::Exemption, less its `none`.
-inline constexpr Words<12> exemptions{
-    "replication",      "superuser",       "listening",        "dump",
-    "copy_moving",      "commit",          "sync_replication", "protected_user",
-    "protected_client", "protected_entry", "marker",           "unknown"};
+inline constexpr Words<15> exemptions{
+    "replication",       "superuser",        "listening",       "advisory_lock", "dump",
+    "exported_snapshot", "backup",           "copy_moving",     "commit",        "sync_replication",
+    "protected_user",    "protected_client", "protected_entry", "marker",        "unknown"};
 static_assert(exemptions.size() == static_cast<std::size_t>(watchdog::Exemption::unknown));
 
 /// PostgreSQL's words for pg_stat_activity.state, and two of ours for a backend that is "active"
@@ -72,6 +72,7 @@ static_assert(no_data.size() == static_cast<std::size_t>(watchdog::NoData::not_p
 inline constexpr Words<2> reload_results{"success", "failure"};
 inline constexpr Words<2> directions{"to_backend", "to_frontend"};
 inline constexpr Words<4> slot_kinds{"max", "reserved", "used_proxy", "used_direct"};
+inline constexpr Words<4> horizon_holders{"session", "standby", "prepared", "slot"};
 inline constexpr Words<2> limit_scopes{"process", "server"};
 inline constexpr Words<2> audit_sinks{"file", "stdout"};
 inline constexpr Words<3> bounded_labels{"application", "user", "database"};

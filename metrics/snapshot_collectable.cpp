@@ -34,6 +34,7 @@ struct Tally {
 };
 
 struct AgedTally : Tally {
+  std::uint64_t blockers = 0;
   std::array<Duration, state_count> oldest{};
   std::array<std::array<std::uint64_t, words::age_thresholds.size()>, state_count> over{};
 };
@@ -78,6 +79,13 @@ ServerTallies tally_of(const Snapshot& snapshot, const Assignment& applications,
     ++tallies.users[users.index_of(who.user)];
     if (!who.replication) {
       age(application, state, state_age(snapshot, entry, state));
+    }
+  }
+  if (snapshot.monitor_up) {
+    for (const auto& root : snapshot.blocking.roots) {
+      if (!root.session) continue;
+      const auto& who = *snapshot.sessions[*root.session].view.who;
+      ++tallies.applications[applications.index_of(who.application)].blockers;
     }
   }
   return tallies;
@@ -134,6 +142,37 @@ void add_slots(const WatchdogStatus& status, Families& out) {
                     [&](const auto& entry) { return entry.row && waits_for_lock(*entry.row); });
   const auto direct = std::count_if(snapshot.direct.begin(), snapshot.direct.end(), waits_for_lock);
   out.add(Metric::blocked_sessions, {status.server}, static_cast<std::uint64_t>(ours + direct));
+}
+
+void add_blocking(const WatchdogStatus& status, Families& out) {
+  const Snapshot& snapshot = *status.snapshot;
+  if (!snapshot.monitor_up || !snapshot.blocking.taken) {
+    return;
+  }
+  Duration longest{};
+  for (const auto& wait : snapshot.blocking.waits) {
+    longest = std::max(longest, wait.waited);
+  }
+  out.add(Metric::blocking_sessions, {status.server}, snapshot.blocking.roots.size());
+  out.add(Metric::longest_block, {status.server}, seconds(longest));
+}
+
+/// Absent until it was asked for, and while nobody answers.
+void add_horizon(const WatchdogStatus& status, Families& out) {
+  const Snapshot& snapshot = *status.snapshot;
+  if (!snapshot.monitor_up || !snapshot.horizon) {
+    return;
+  }
+  const watchdog::Horizon& horizon = *snapshot.horizon;
+  out.add(Metric::prepared_transactions, {status.server}, horizon.prepared_transactions);
+  out.add(Metric::oldest_prepared_transaction, {status.server},
+          seconds(horizon.oldest_prepared.value_or(Duration{})));
+  out.add(Metric::inactive_replication_slots, {status.server}, horizon.inactive_slots);
+  const std::array ages{horizon.session, horizon.standby, horizon.prepared, horizon.slot};
+  for (std::size_t i = 0; i < ages.size(); ++i) {
+    out.add(Metric::xmin_horizon_age, {status.server, words::horizon_holders[i]},
+            ages[i].value_or(0));
+  }
 }
 
 void add_monitor(const WatchdogStatus& status, Families& out) {
@@ -314,6 +353,8 @@ void SnapshotCollectable::collect(const Statuses& statuses, const config::Config
   for (const auto& status : statuses) {
     if (status->snapshot) {
       add_slots(*status, out);
+      add_blocking(*status, out);
+      add_horizon(*status, out);
     }
     add_monitor(*status, out);
   }
@@ -357,6 +398,12 @@ void SnapshotCollectable::collect_sessions(const Statuses& statuses, Instant now
         const auto& name = by_application.label(i);
         add_states(Metric::sessions, status->server, name, tallies.applications[i], out);
         add_ages(status->server, name, tallies.applications[i], out);
+      }
+    }
+    for (std::size_t i = 0; i < tallies.applications.size(); ++i) {
+      if (tallies.applications[i].blockers > 0) {
+        out.add(Metric::blocker_sessions, {status->server, by_application.label(i)},
+                tallies.applications[i].blockers);
       }
     }
     for (std::size_t i = 0; i < tallies.databases.size(); ++i) {

@@ -74,12 +74,15 @@ std::optional<KillReport> objection(const Session& session, const KillOrder& ord
   if (facts.commit_outstanding) return report(KillResult::exempt_now, "a commit is outstanding");
   if (order.only_while_idle && facts.state != SessionState::idle)
     return report(KillResult::recovered, "it is not idle any more");
+  if (order.only_while_waiting && !waits_for_client(facts.state))
+    return report(KillResult::recovered, "it works again");
   if (order.require_stalled && session.stalled_since != order.stalled_since)
     return report(KillResult::recovered, "the client reads again");
   // Judged because the server waits for the client: then bytes that the client has sent, and nobody
   // has read, count.
-  const bool waits = waits_for_client(facts.state) &&
-                     (order.counter == JudgedCounter::state || order.only_while_idle);
+  const bool waits =
+      waits_for_client(facts.state) &&
+      (order.counter == JudgedCounter::state || order.only_while_idle || order.only_while_waiting);
   if (waits && (session.client.hangup || unread_bytes(session.client.fd.get()) > 0))
     return report(KillResult::recovered, "the client has just sent something");
   // Nor does the server wait for the client while it has not taken what the client sent.

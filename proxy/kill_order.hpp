@@ -46,8 +46,9 @@ struct KillOrder {
   protocol::ActivityMark mark;
   KillAction action = KillAction::terminate;
   ErrorNotice notice;
-  Duration deadline{};           ///< for all waits of this order together
-  bool only_while_idle = false;  ///< session age: not inside a request or transaction
+  Duration deadline{};              ///< for all waits of this order together
+  bool only_while_idle = false;     ///< session age: not inside a request or transaction
+  bool only_while_waiting = false;  ///< the server must wait for the client, whatever the counter
   bool require_stalled =
       false;  ///< the client must still not have read a byte since `stalled_since`
   Instant stalled_since{};

@@ -85,6 +85,7 @@ AuditRecord audit_record(AuditEvent event, const Verdict& verdict, config::Mode 
     record.measured_value = verdict.cost->value;
     record.limit_value = verdict.cost->threshold;
   }
+  if (verdict.others > 0) record.others = verdict.others;
   const auto& session = verdict.session;
   record.session = proxy::number(session.view.id);
   record.state = protocol::name(session.view.facts.state);
@@ -124,6 +125,7 @@ std::string to_line(const AuditRecord& record, config::StatementTextPolicy polic
   put(line, "limit_ms", record.limit);
   put(line, "measured_value", record.measured_value);
   put(line, "limit_value", record.limit_value);
+  put(line, "others", record.others);
   put(line, "server", record.server);
   // A text, since 64 bits do not survive readers whose numbers are doubles.
   if (record.session) line["session"] = std::to_string(*record.session);

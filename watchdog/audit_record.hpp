@@ -38,6 +38,7 @@ struct AuditRecord {
   std::optional<std::chrono::milliseconds> limit;
   std::optional<std::uint64_t> measured_value;  ///< of a kind of cost, in its unit
   std::optional<std::uint64_t> limit_value;
+  std::optional<std::uint32_t> others;  ///< sessions it blocks, or statements like its own
   std::string server;
   std::optional<std::uint64_t> session;
   std::string user;

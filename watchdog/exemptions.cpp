@@ -31,9 +31,11 @@ RuleClass class_of(RuleKind kind) noexcept {
     case RuleKind::transaction_age:
       return RuleClass::transaction;
     case RuleKind::statement:
+    case RuleKind::group:
       return RuleClass::statement;
     case RuleKind::held:
     case RuleKind::stalled:
+    case RuleKind::blocking:
     default:
       break;
   }
@@ -141,7 +143,8 @@ bool Protection::entry(const proxy::SessionIdentity& who) const {
 }
 
 Freshness Freshness::of(const Snapshot& snapshot, Duration max_age) noexcept {
-  Freshness freshness{snapshot.now, snapshot.monitor_configured, std::nullopt, max_age};
+  Freshness freshness{snapshot.now, snapshot.monitor_configured, snapshot.monitor_up,
+                      std::nullopt, snapshot.advisory_taken,     max_age};
   if (snapshot.sample_age) freshness.sampled = snapshot.now - *snapshot.sample_age;
   return freshness;
 }
@@ -151,6 +154,19 @@ const ActivityRow* Freshness::active_row(const SessionEntry& entry, Instant sinc
   // Ours says active, PostgreSQL says idle: the row is of another moment.
   if (entry.row->state.starts_with("idle")) return nullptr;
   return &*entry.row;
+}
+
+Answer holds_advisory_lock(RuleKind kind, const SessionEntry& entry, const Freshness& freshness) {
+  if (!freshness.monitor_configured) return Answer::no;
+  // Of a session's age the last of many idle moments is judged, and few are longer than the time
+  // between two answers.
+  const Instant since =
+      kind == RuleKind::session_age ? entry.view.who->connected : entry.view.facts.state_since;
+  const auto& asked = freshness.advisory;
+  const bool tells =
+      asked && entry.backend && *asked >= since && freshness.now - *asked <= freshness.max_age;
+  if (!tells) return Answer::unknown;
+  return entry.advisory_lock ? Answer::yes : Answer::no;
 }
 
 Answer maintenance(const SessionEntry& entry, const Freshness& freshness) {
@@ -175,14 +191,28 @@ Exemption exemption(RuleKind kind, const SessionEntry& entry, const Protection& 
     return Exemption::marker;
 
   const RuleClass rule_class = class_of(kind);
+  // The one that has to stay there, idle, while others copy files.
+  if (facts.backup_running && rule_class != RuleClass::held) return Exemption::backup;
   if (rule_class == RuleClass::idle) {
-    return facts.listening ? Exemption::listening : Exemption::none;
+    if (facts.listening) return Exemption::listening;
+    switch (holds_advisory_lock(kind, entry, freshness)) {
+      case Answer::yes:
+        return Exemption::advisory_lock;
+      case Answer::unknown:
+        return Exemption::unknown;
+      case Answer::no:
+        break;
+    }
+    return Exemption::none;
   }
 
   if (facts.commit_outstanding) return Exemption::commit;
   const Answer replication = waits_for_replication(entry, freshness);
   if (replication == Answer::yes) return Exemption::sync_replication;
 
+  const bool judges_transaction =
+      rule_class == RuleClass::transaction || rule_class == RuleClass::statement;
+  if (facts.exported_snapshot && judges_transaction) return Exemption::exported_snapshot;
   const bool copy_out_moves = facts.state == SessionState::copy_out && moves(facts, freshness.now);
   const bool copy_in_moves = facts.state == SessionState::copy_in && moves(facts, freshness.now);
   if (rule_class == RuleClass::transaction && (facts.dump_transaction || copy_out_moves)) {

@@ -49,7 +49,9 @@ class Protection {
 struct Freshness {
   Instant now{};
   bool monitor_configured = true;
+  bool monitor_up = false;
   std::optional<Instant> sampled;
+  std::optional<Instant> advisory;  ///< when it was asked who holds advisory locks
   Duration max_age{};
 
   [[nodiscard]] static Freshness of(const Snapshot& snapshot, Duration max_age) noexcept;
@@ -66,6 +68,12 @@ enum class Answer : std::uint8_t { no, yes, unknown };
 /// REFRESH, ALTER, COPY, CALL. Known in-band, or by the leading keyword of the server's row when
 /// the text did not pass whole.
 [[nodiscard]] Answer maintenance(const SessionEntry& entry, const Freshness& freshness);
+
+/// Whether an idle session holds an advisory lock, which it then holds for the session. Unknown
+/// without a fresh answer; for a rule that judges how long the session has been idle, without one
+/// from within that time. Always no where there is no monitor.
+[[nodiscard]] Answer holds_advisory_lock(config::RuleKind kind, const SessionEntry& entry,
+                                         const Freshness& freshness);
 
 /// PRODUCT.md's table of exemptions, by class of rule. What is known in-band needs no sample; what
 /// only the server knows is `unknown` without a fresh one, provided that there should be one. The

@@ -16,8 +16,33 @@ using protocol::SessionState;
 
 namespace {
 
+std::string_view idle_words(const Verdict& verdict) noexcept {
+  switch (verdict.session.view.facts.state) {
+    case SessionState::idle:
+      return "idle";
+    case SessionState::aborted:
+      return "idle in an aborted transaction";
+    case SessionState::idle_in_transaction:
+      return "idle in transaction";
+    default:
+      return "pipeline without Sync";
+  }
+}
+
+std::string sessions(std::uint32_t count) {
+  return fmt::format("{} session{}", count, count == 1 ? "" : "s");
+}
+
+/// What it blocks and how: a queue head lets nobody pass who comes behind it.
+std::string how_it_blocks(const Verdict& verdict) {
+  if (verdict.counter == proxy::JudgedCounter::request)
+    return fmt::format("waiting for a lock with {} queued behind it", sessions(verdict.others));
+  const auto doing = verdict.waits_for_client ? idle_words(verdict) : "running";
+  return fmt::format("{}, blocking {}", doing, sessions(verdict.others));
+}
+
 /// The words before "for 312 s".
-std::string_view what_it_did(const Verdict& verdict) noexcept {
+std::string what_it_did(const Verdict& verdict) {
   switch (verdict.kind) {
     case RuleKind::idle:
       return "idle";
@@ -42,6 +67,10 @@ std::string_view what_it_did(const Verdict& verdict) noexcept {
       return "transaction open";
     case RuleKind::session_age:
       return "connected";
+    case RuleKind::blocking:
+      return how_it_blocks(verdict);
+    case RuleKind::group:
+      return fmt::format("running, one of {} alike,", verdict.others);
     default:  // of cost: see what_it_costs()
       break;
   }
@@ -97,9 +126,17 @@ std::string_view cost_hint(RuleKind kind) noexcept {
   }
 }
 
-std::string_view default_hint(RuleKind kind) noexcept {
-  if (config::is_cost(kind)) return cost_hint(kind);
-  switch (kind) {
+std::string_view default_hint(const Verdict& verdict) noexcept {
+  if (config::is_cost(verdict.kind)) return cost_hint(verdict.kind);
+  switch (verdict.kind) {
+    case RuleKind::blocking:
+      return verdict.counter == proxy::JudgedCounter::request
+                 ? "Try again when the transaction it waited for is over, with a lock_timeout that "
+                   "lets others pass."
+                 : "Commit or roll back before waiting for anything else than the database.";
+    case RuleKind::group:
+      return "Many sessions run the same at once: look for a cache that expired, a retry loop, or "
+             "a missing index.";
     case RuleKind::idle:
       return "Return connections to the pool or close them, and let the pool retire idle ones "
              "earlier.";
@@ -177,8 +214,7 @@ proxy::ErrorNotice error_notice(const Verdict& verdict, proxy::KillAction action
                   cancel ? "canceling statement" : "terminating connection", what,
                   in_seconds(verdict.measured), printable(verdict.rule), in_seconds(verdict.limit));
   notice.detail = detail_of(verdict);
-  notice.hint =
-      verdict.hint.empty() ? std::string{default_hint(verdict.kind)} : printable(verdict.hint);
+  notice.hint = verdict.hint.empty() ? std::string{default_hint(verdict)} : printable(verdict.hint);
   return notice;
 }
 

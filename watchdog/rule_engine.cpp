@@ -2,12 +2,17 @@
 
 #include "config/measure.hpp"
 #include "config/reload.hpp"
+#include "watchdog/blocking_rule.hpp"
 #include "watchdog/cost_rule.hpp"
 #include "watchdog/exemptions.hpp"
+#include "watchdog/group_rule.hpp"
 #include "watchdog/selector.hpp"
 
 #include <algorithm>
 #include <cstddef>
+#include <optional>
+#include <set>
+#include <string>
 #include <string_view>
 #include <tuple>
 #include <unordered_map>
@@ -80,6 +85,17 @@ Condition held(const SessionEntry& entry, const Freshness& freshness) noexcept {
   }
 }
 
+/// An answer that is still to come is waited for; one that cannot be had exempts.
+Condition while_idle(Condition condition, RuleKind kind, const SessionEntry& entry,
+                     const Freshness& freshness) {
+  const bool will_be_known =
+      freshness.monitor_up && (entry.backend || entry.mapping == Mapping::in_band);
+  condition.blind = will_be_known && !entry.view.facts.listening &&
+                    !entry.view.facts.backup_running &&
+                    holds_advisory_lock(kind, entry, freshness) == Answer::unknown;
+  return condition;
+}
+
 Condition statement(const SessionEntry& entry, Action action, const Freshness& freshness) {
   const auto& facts = entry.view.facts;
   Condition condition = since(facts.request_since, freshness.now);
@@ -114,7 +130,7 @@ Condition condition_of(RuleKind kind, Action action, const SessionEntry& entry,
   const Instant now = freshness.now;
   switch (kind) {
     case RuleKind::idle:
-      return in_state(facts, SessionState::idle, now);
+      return while_idle(in_state(facts, SessionState::idle, now), kind, entry, freshness);
     case RuleKind::idle_in_transaction:
       return in_state(facts, SessionState::idle_in_transaction, now);
     case RuleKind::aborted:
@@ -130,10 +146,15 @@ Condition condition_of(RuleKind kind, Action action, const SessionEntry& entry,
                  ? since(facts.transaction_since, now)
                  : Condition{};
     case RuleKind::session_age:
-      return facts.state == SessionState::idle ? since(view.who->connected, now) : Condition{};
-    default:
+      if (facts.state != SessionState::idle) return {};
+      return while_idle(since(view.who->connected, now), kind, entry, freshness);
+    default:  // about more than one session: see find()
       return {};
   }
+}
+
+bool of_more_than_one(RuleKind kind) noexcept {
+  return kind == RuleKind::blocking || kind == RuleKind::group;
 }
 
 struct CompiledRule {
@@ -161,7 +182,11 @@ struct Judged {
   bool warned = false;
   bool verdict = false;
   bool exempt = false;  ///< the verdict named an exemption: another one follows when it is gone
+  bool chosen = false;  ///< of a group, over the limit
 };
+
+/// The findings of each rule about more than one session, by session.
+using Findings = std::vector<std::unordered_map<std::size_t, Finding>>;
 
 struct SessionMemory {
   std::uint64_t seen = 0;  ///< evaluation that last saw the session
@@ -183,6 +208,7 @@ class CompiledRules final : public RuleEngine {
       for (const auto& threshold : {rule.limit, rule.warn}) {
         if (threshold) interval_ = std::min(interval_, Duration{*threshold} / 4);
       }
+      note_needs(rule);
     }
     interval_ = std::max(interval_, shortest_interval);
   }
@@ -192,16 +218,26 @@ class CompiledRules final : public RuleEngine {
   void inherit(RuleEngine& before, bool judge_again) override;
   const std::vector<RuleStatus>& status() const noexcept override { return status_; }
   Duration judging_interval() const noexcept override { return interval_; }
+  Needs needs() const noexcept override { return needs_; }
 
  private:
-  void judge(const SessionEntry& entry, const Freshness& freshness, SessionMemory& memory,
-             Evaluation& found);
+  void note_needs(const config::Rule& rule);
+  Findings find(const Snapshot& snapshot, const Freshness& freshness, Evaluation& found);
+  void find_blocking(std::size_t index, const Snapshot& snapshot, const Freshness& freshness,
+                     std::vector<Finding>& findings, Evaluation& found);
+  void report(BlockingReport report, Evaluation& found);
+  std::vector<Finding> find_groups(std::size_t index, const Snapshot& snapshot,
+                                   const Freshness& freshness);
+  [[nodiscard]] bool chosen_before(std::size_t index, const proxy::SessionView& view) const;
+  void judge(const SessionEntry& entry, std::size_t place, const Findings& findings,
+             const Freshness& freshness, SessionMemory& memory, Evaluation& found);
   Condition above_value(Condition running, std::size_t index, const SessionEntry& entry,
                         const Freshness& freshness, AboveSince& memory,
                         std::optional<CostFinding>& cost) const;
-  Judged& recall(SessionMemory& memory, std::size_t index, const proxy::SessionView& view) const;
-  Verdict verdict(const CompiledRule& compiled, const SessionEntry& entry, Duration age,
-                  Exemption exempt) const;
+  Judged& recall(SessionMemory& memory, std::size_t index, proxy::JudgedCounter counter,
+                 const proxy::SessionView& view) const;
+  Verdict verdict(const CompiledRule& compiled, const SessionEntry& entry, const Finding* finding,
+                  Duration age, Exemption exempt) const;
 
   Protection protection_;
   VerdictIds ids_;
@@ -210,7 +246,11 @@ class CompiledRules final : public RuleEngine {
   std::vector<CompiledRule> rules_;
   std::vector<RuleStatus> status_;
   std::unordered_map<std::uint64_t, SessionMemory>
-      memory_;  ///< of sessions about which something was said
+      memory_;                      ///< of sessions about which something was said
+  std::set<std::string> reported_;  ///< roots that were told of and are still there
+  std::set<std::string> reported_now_;
+  std::unordered_map<std::size_t, TrippedGroups> over_limit_, over_warn_;  ///< by rule
+  Needs needs_;
   std::uint64_t evaluation_ = 0;
 };
 
@@ -232,9 +272,109 @@ Condition CompiledRules::above_value(Condition running, std::size_t index,
   return {found.above, false, found.age};
 }
 
+void CompiledRules::note_needs(const config::Rule& rule) {
+  if (rule.kind != RuleKind::group || rule.group_by != config::GroupBy::fingerprint) return;
+  for (const auto& threshold : {rule.limit, rule.warn}) {
+    // Asked for in time, so that the answer is there when the limit is.
+    if (threshold) {
+      needs_.fingerprint =
+          std::min(needs_.fingerprint.value_or(Duration::max()), Duration{*threshold} / 2);
+    }
+  }
+}
+
+Findings CompiledRules::find(const Snapshot& snapshot, const Freshness& freshness,
+                             Evaluation& found) {
+  Findings all(rules_.size());
+  reported_now_.clear();
+  for (std::size_t index = 0; index < rules_.size(); ++index) {
+    std::vector<Finding> findings;
+    if (rules_[index].rule.kind == RuleKind::blocking)
+      find_blocking(index, snapshot, freshness, findings, found);
+    if (rules_[index].rule.kind == RuleKind::group)
+      findings = find_groups(index, snapshot, freshness);
+    for (const Finding& finding : findings) all[index].emplace(finding.session, finding);
+  }
+  reported_.swap(reported_now_);
+  return all;
+}
+
+void CompiledRules::find_blocking(std::size_t index, const Snapshot& snapshot,
+                                  const Freshness& freshness, std::vector<Finding>& findings,
+                                  Evaluation& found) {
+  const CompiledRule& compiled = rules_[index];
+  const std::function<bool(const SessionEntry&)> may_end = [&](const SessionEntry& entry) {
+    return judgeable(entry.view) && compiled.selects(*entry.view.who) &&
+           exemption(RuleKind::blocking, entry, protection_, freshness) == Exemption::none;
+  };
+  BlockingFindings blocking =
+      blocking_findings(compiled.rule, snapshot, evidence_max_age_, may_end);
+  findings = std::move(blocking.sessions);
+  for (BlockingReport& each : blocking.reports) report(std::move(each), found);
+}
+
+/// Each root once, for as long as it is there.
+void CompiledRules::report(BlockingReport each, Evaluation& found) {
+  const std::string key = each.rule + '/' +
+                          std::to_string(static_cast<std::int32_t>(each.root.pid)) + '/' +
+                          each.root.gid;
+  reported_now_.insert(key);
+  if (!reported_.contains(key)) found.blocking.push_back(std::move(each));
+}
+
+std::vector<Finding> CompiledRules::find_groups(std::size_t index, const Snapshot& snapshot,
+                                                const Freshness& freshness) {
+  const CompiledRule& compiled = rules_[index];
+  const config::Rule& rule = compiled.rule;
+  std::vector<GroupMember> over_limit;
+  std::vector<GroupMember> over_warn;
+  for (std::size_t place = 0; place < snapshot.sessions.size(); ++place) {
+    const SessionEntry& entry = snapshot.sessions[place];
+    if (!judgeable(entry.view)) continue;
+    const Condition condition = statement(entry, rule.action, freshness);
+    if (!condition.holds || !compiled.concerns(condition.age) ||
+        !compiled.selects(*entry.view.who)) {
+      continue;
+    }
+    const bool nameless = rule.group_by == config::GroupBy::fingerprint && !entry.fingerprint;
+    if (condition.blind || nameless) {
+      ++status_[index].paused;
+      continue;
+    }
+    GroupMember member;
+    member.session = place;
+    member.age = condition.age;
+    member.since = freshness.now - condition.age;
+    member.group = rule.group_by == config::GroupBy::application ? entry.view.who->application
+                   : rule.group_by == config::GroupBy::client    ? entry.view.who->client.address
+                                                              : std::to_string(*entry.fingerprint);
+    member.chosen = chosen_before(index, entry.view);
+    if (rule.limit && member.age > *rule.limit) over_limit.push_back(member);
+    if (rule.warn && member.age > *rule.warn) over_warn.push_back(std::move(member));
+  }
+  std::vector<Finding> findings =
+      group_findings(rule, std::move(over_limit), over_limit_[index], snapshot.now);
+  // Large enough for the warning only: below the limit, whatever its age.
+  for (Finding& warned :
+       group_findings(rule, std::move(over_warn), over_warn_[index], snapshot.now)) {
+    if (rule.limit) warned.age = std::min(warned.age, Duration{*rule.limit});
+    findings.push_back(warned);
+  }
+  return findings;
+}
+
+bool CompiledRules::chosen_before(std::size_t index, const proxy::SessionView& view) const {
+  const auto known = memory_.find(proxy::number(view.id));
+  if (known == memory_.end()) return false;
+  return std::ranges::any_of(known->second.judged, [&](const Judged& judged) {
+    return judged.rule == index && judged.chosen &&
+           proxy::same_activity(proxy::JudgedCounter::request, judged.mark, view.facts.mark);
+  });
+}
+
 /// The note on this rule and activity; a fresh one when the activity it was on is over.
 Judged& CompiledRules::recall(SessionMemory& memory, std::size_t index,
-                              const proxy::SessionView& view) const {
+                              proxy::JudgedCounter counter, const proxy::SessionView& view) const {
   const auto rule = static_cast<std::uint32_t>(index);
   const RuleKind kind = rules_[index].rule.kind;
   const Judged fresh{rule, view.facts.mark,
@@ -242,7 +382,7 @@ Judged& CompiledRules::recall(SessionMemory& memory, std::size_t index,
   const auto note = std::find_if(memory.judged.begin(), memory.judged.end(),
                                  [&](const Judged& judged) { return judged.rule == rule; });
   if (note == memory.judged.end()) return memory.judged.emplace_back(fresh);
-  if (!proxy::same_activity(judged_counter(kind), note->mark, fresh.mark) ||
+  if (!proxy::same_activity(counter, note->mark, fresh.mark) ||
       note->stalled_since != fresh.stalled_since) {
     *note = fresh;
   }
@@ -250,54 +390,70 @@ Judged& CompiledRules::recall(SessionMemory& memory, std::size_t index,
 }
 
 Verdict CompiledRules::verdict(const CompiledRule& compiled, const SessionEntry& entry,
-                               Duration age, Exemption exempt) const {
+                               const Finding* finding, Duration age, Exemption exempt) const {
   const config::Rule& rule = compiled.rule;
   Verdict result;
   result.rule = rule.name;
   result.kind = rule.kind;
-  result.action = rule.action;
-  result.counter = judged_counter(rule.kind);
+  result.action = finding ? finding->action : rule.action;
+  result.counter = finding ? finding->counter : judged_counter(rule.kind);
+  if (finding) {
+    result.waits_for_client = finding->waits_for_client;
+    result.others = finding->others;
+  }
   result.mark = entry.view.facts.mark;
   result.measured = age;
   result.limit = rule.limit.value_or(config::Duration{});
   result.grace = rule.grace;
   result.exemption = exempt;
   result.sqlstate = rule.sqlstate.empty()
-                        ? std::string{native_sqlstate(rule.kind, rule.action, entry.view.facts)}
+                        ? std::string{native_sqlstate(rule.kind, result.action, entry.view.facts)}
                         : rule.sqlstate;
   result.hint = rule.hint;
   result.session = entry;
   return result;
 }
 
-void CompiledRules::judge(const SessionEntry& entry, const Freshness& freshness,
-                          SessionMemory& memory, Evaluation& found) {
+void CompiledRules::judge(const SessionEntry& entry, std::size_t place, const Findings& findings,
+                          const Freshness& freshness, SessionMemory& memory, Evaluation& found) {
   bool acting = false;
   for (std::size_t index = 0; index < rules_.size(); ++index) {
     const CompiledRule& compiled = rules_[index];
     const config::Rule& rule = compiled.rule;
     RuleStatus& status = status_[index];
-    Condition condition = condition_of(rule.kind, rule.action, entry, freshness);
+    const Finding* finding = nullptr;
+    Condition condition;
+    if (of_more_than_one(rule.kind)) {
+      const auto its = findings[index].find(place);
+      if (its == findings[index].end()) continue;
+      finding = &its->second;
+      condition = {true, false, finding->age};
+    } else {
+      condition = condition_of(rule.kind, rule.action, entry, freshness);
+    }
     std::optional<CostFinding> cost;
     if (config::is_cost(rule.kind)) {
       condition = above_value(condition, index, entry, freshness, memory.above, cost);
     }
+    const Action action = finding ? finding->action : rule.action;
     if (!condition.holds || !compiled.concerns(condition.age) ||
         !compiled.selects(*entry.view.who)) {
       continue;
     }
     if (condition.blind) {
       ++status.paused;
+      needs_.advisory_locks |= rule.kind == RuleKind::idle || rule.kind == RuleKind::session_age;
       continue;
     }
     const Exemption exempt = exemption(rule.kind, entry, protection_, freshness);
-    Judged& judged = recall(memory, index, entry.view);
+    Judged& judged =
+        recall(memory, index, finding ? finding->counter : judged_counter(rule.kind), entry.view);
 
     if (rule.warn && condition.age > *rule.warn && !judged.warned) {
       judged.warned = true;
       ++status.warned_total;
       Verdict& warning =
-          found.warnings.emplace_back(verdict(compiled, entry, condition.age, exempt));
+          found.warnings.emplace_back(verdict(compiled, entry, finding, condition.age, exempt));
       warning.cost = cost;
       warning.action = Action::observe;
       warning.limit = *rule.warn;
@@ -305,12 +461,13 @@ void CompiledRules::judge(const SessionEntry& entry, const Freshness& freshness,
     if (!rule.limit || condition.age <= *rule.limit) continue;
     ++status.matching;
     const bool said = judged.verdict && !(judged.exempt && exempt == Exemption::none);
-    const bool may_act = rule.action != Action::observe && exempt == Exemption::none;
+    judged.chosen = true;
+    const bool may_act = action != Action::observe && exempt == Exemption::none;
     if (said || (may_act && acting)) continue;
     acting = acting || may_act;
     judged.verdict = true;
     judged.exempt = exempt != Exemption::none;
-    found.verdicts.push_back(verdict(compiled, entry, condition.age, exempt));
+    found.verdicts.push_back(verdict(compiled, entry, finding, condition.age, exempt));
     found.verdicts.back().cost = cost;
   }
 }
@@ -318,16 +475,19 @@ void CompiledRules::judge(const SessionEntry& entry, const Freshness& freshness,
 Evaluation CompiledRules::evaluate(const Snapshot& snapshot) {
   ++evaluation_;
   for (RuleStatus& status : status_) status.matching = status.paused = 0;
+  needs_.advisory_locks = false;
   const Freshness freshness = Freshness::of(snapshot, evidence_max_age_);
 
   Evaluation found;
+  const Findings findings = find(snapshot, freshness, found);
   SessionMemory blank;
-  for (const SessionEntry& entry : snapshot.sessions) {
+  for (std::size_t place = 0; place < snapshot.sessions.size(); ++place) {
+    const SessionEntry& entry = snapshot.sessions[place];
     const std::uint64_t id = proxy::number(entry.view.id);
     const auto known = memory_.find(id);
     SessionMemory& memory = known == memory_.end() ? blank : known->second;
     memory.seen = evaluation_;
-    if (judgeable(entry.view)) judge(entry, freshness, memory, found);
+    if (judgeable(entry.view)) judge(entry, place, findings, freshness, memory, found);
     if (!blank.empty()) memory_.emplace(id, std::exchange(blank, {}));
   }
   std::erase_if(memory_, [&](const auto& item) { return item.second.seen != evaluation_; });
@@ -367,6 +527,8 @@ void CompiledRules::inherit(RuleEngine& before, bool judge_again) {
   }
   memory_ = std::move(old->memory_);
   evaluation_ = old->evaluation_;
+  reported_ = std::move(old->reported_);
+  for (const auto& [from, to] : same) over_limit_[to] = std::move(old->over_limit_[from]);
   for (auto& [session, memory] : memory_) {
     memory.above.rename(same);
     std::erase_if(memory.judged, [&](const Judged& judged) { return !same.contains(judged.rule); });

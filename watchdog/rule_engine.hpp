@@ -2,12 +2,14 @@
 
 #include "config/config.hpp"
 #include "config/diagnostic.hpp"
+#include "watchdog/blocking_rule.hpp"
 #include "watchdog/snapshot.hpp"
 #include "watchdog/verdict.hpp"
 
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +30,13 @@ struct Evaluation {
   std::vector<Verdict> verdicts;  ///< new ones only: one per session, judged activity and rule,
                                   ///< however many ticks match
   std::vector<Verdict> warnings;  ///< passed `warn` for the first time; no action
+  std::vector<BlockingReport> blocking;  ///< roots that no rule can end; new ones only
+};
+
+/// What the rules want to know beside views and samples.
+struct Needs {
+  bool advisory_locks = false;          ///< an idle session over its limit waits for the answer
+  std::optional<Duration> fingerprint;  ///< of statements that run for longer
 };
 
 /// Rules compiled once, evaluated on each tick. Pure but for the memory of what was already judged:
@@ -58,6 +67,7 @@ class RuleEngine {
   [[nodiscard]] virtual const std::vector<RuleStatus>& status() const noexcept = 0;
   /// How often evaluate() should run: min(1 s, shortest limit or warn / 4), never under 25 ms.
   [[nodiscard]] virtual Duration judging_interval() const noexcept = 0;
+  [[nodiscard]] virtual Needs needs() const noexcept = 0;
 };
 
 }  // namespace pgleash::watchdog

@@ -33,15 +33,21 @@ proxy::KillOrder order_for(const Verdict& verdict, proxy::KillAction action) {
   order.deadline =
       action == proxy::KillAction::cancel ? std::max<Duration>(verdict.grace, 1s) : act_time;
   order.only_while_idle = verdict.kind == config::RuleKind::session_age;
+  order.only_while_waiting = verdict.waits_for_client && action == proxy::KillAction::terminate;
   order.require_stalled = verdict.kind == config::RuleKind::stalled;
   order.stalled_since = verdict.session.view.stalled_since;
   return order;
 }
 
+/// What SQL is to compare: who is ended only while he waits, only in that very state.
+proxy::JudgedCounter guarded_counter(const Verdict& verdict) {
+  return verdict.waits_for_client ? proxy::JudgedCounter::state : verdict.counter;
+}
+
 /// When the judged activity began. A row of the server that is older tells of another one.
 Instant begun(const Verdict& verdict) {
   const protocol::SessionFacts& facts = verdict.session.view.facts;
-  switch (verdict.counter) {
+  switch (guarded_counter(verdict)) {
     case proxy::JudgedCounter::state:
       return facts.state_since;
     case proxy::JudgedCounter::request:
@@ -58,7 +64,7 @@ Instant begun(const Verdict& verdict) {
 /// is proof.
 JudgedColumns columns_of(const Verdict& verdict) {
   if (!verdict.session.row || verdict.session.row_taken < begun(verdict) + sampling_time) return {};
-  return judged_columns(verdict.counter, *verdict.session.row);
+  return judged_columns(guarded_counter(verdict), *verdict.session.row);
 }
 
 }  // namespace

@@ -63,8 +63,14 @@ std::string_view name(Exemption exemption) noexcept {
       return "superuser";
     case Exemption::listening:
       return "listening";
+    case Exemption::advisory_lock:
+      return "advisory_lock";
     case Exemption::dump:
       return "dump";
+    case Exemption::exported_snapshot:
+      return "exported_snapshot";
+    case Exemption::backup:
+      return "backup";
     case Exemption::copy_moving:
       return "copy_moving";
     case Exemption::commit:
@@ -95,8 +101,10 @@ JudgedCounter judged_counter(RuleKind kind) noexcept {
     case RuleKind::stalled:
       return JudgedCounter::state;
     case RuleKind::statement:
+    case RuleKind::group:
       return JudgedCounter::request;
     case RuleKind::transaction_age:
+    case RuleKind::blocking:
       return JudgedCounter::transaction;
     case RuleKind::session_age:
       return JudgedCounter::session;
@@ -114,6 +122,20 @@ bool holds_transaction(const protocol::SessionFacts& facts) noexcept {
          facts.state == protocol::SessionState::pipeline_flushed;
 }
 
+/// What idle_in_transaction_session_timeout would see.
+bool waits_in_transaction(const protocol::SessionFacts& facts) noexcept {
+  switch (facts.state) {
+    case protocol::SessionState::idle_in_transaction:
+    case protocol::SessionState::aborted:
+    case protocol::SessionState::pipeline_flushed:
+      return true;
+    case protocol::SessionState::pipeline_failed:
+      return facts.transaction != protocol::TransactionStatus::idle;
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 std::string_view native_sqlstate(RuleKind kind, Action action,
@@ -127,10 +149,13 @@ std::string_view native_sqlstate(RuleKind kind, Action action,
       return holds_transaction(facts) ? "25P03" : "57P05";
     case RuleKind::stalled:
       return "08006";
+    case RuleKind::blocking:
+      return waits_in_transaction(facts) ? "25P03" : "57P05";
     case RuleKind::transaction_age:
       return "25P04";
     case RuleKind::idle:
     case RuleKind::statement:
+    case RuleKind::group:
     case RuleKind::session_age:
     default:  // the kinds of cost: as statement
       break;

@@ -55,7 +55,10 @@ enum class Exemption : std::uint8_t {
   replication,
   superuser,
   listening,
+  advisory_lock,
   dump,
+  exported_snapshot,
+  backup,
   copy_moving,
   commit,
   sync_replication,
@@ -94,7 +97,10 @@ struct Verdict {
   std::optional<CostFinding> cost;  ///< of the kinds of cost
   Duration grace{};
   Exemption exemption = Exemption::none;
-  std::string sqlstate;  ///< native code of the kind and action, or the rule's own
+  /// The session was judged because it waits for its client: ended only while it still does.
+  bool waits_for_client = false;
+  std::uint32_t others = 0;  ///< sessions it blocks (blocking), statements like its own (group)
+  std::string sqlstate;      ///< native code of the kind and action, or the rule's own
   std::string hint;
   SessionEntry session;  ///< the evidence as judged
 };

@@ -144,6 +144,7 @@ Task<void> Watchdog::judge() {
 }
 
 Task<void> Watchdog::tick() {
+  const Instant views_asked = now();
   std::vector<proxy::SessionView> views = co_await sessions_.views(server_.name);
   note_monitor();
   const Instant at = now();
@@ -153,15 +154,37 @@ Task<void> Watchdog::tick() {
   auto snapshot = std::make_shared<Snapshot>(
       join_.join(at, std::move(views), sampler_ ? sampler_->latest() : nullptr, up));
   costs_.fill(*snapshot);
+  if (const Needs needs = engine_->needs(); needs.fingerprint) {
+    auto questions = statements_.fill(*snapshot, views_asked, *needs.fingerprint);
+    if (!questions.empty()) spawn(learn(std::move(questions)), "statements");
+  }
   for (const Verdict& waited : brake_.release(*snapshot)) engine_->forget(waited);
   rehearse(*snapshot);
   Evaluation evaluation = engine_->evaluate(*snapshot);
+  if (sampler_) sampler_->want_advisory(engine_->needs().advisory_locks);
+  for (const BlockingReport& report : evaluation.blocking) events_.blocking(server_.name, report);
   for (const Verdict& verdict : evaluation.warnings) events_.warned(server_.name, verdict);
   for (const OpenFuse& fuse : brake_.weigh(evaluation.verdicts, *snapshot))
     events_.fuse_tripped(server_.name, fuse);
   for (Verdict& verdict : evaluation.verdicts) decide(std::move(verdict), at);
   costs_.read_processes(*snapshot);
   publish(std::move(snapshot));
+}
+
+/// Beside the judging: who waits for a text delays no verdict.
+Task<void> Watchdog::learn(std::vector<RunningStatements::Question> questions) {
+  for (const auto& question : questions) {
+    if (stopping_) co_return;
+    const std::optional<proxy::StatementEvidence> evidence =
+        co_await sessions_.evidence(question.session);
+    std::optional<std::uint64_t> known;
+    if (evidence && !evidence->last_statement.empty()) {
+      const Fingerprint& print =
+          fingerprints_.of(evidence->last_statement, evidence->last_truncated);
+      known = std::stoull(print.hash, nullptr, 16);
+    }
+    statements_.learnt(question, known, now());
+  }
 }
 
 void Watchdog::judge_again(Instant at) {

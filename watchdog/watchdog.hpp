@@ -9,6 +9,7 @@
 #include "watchdog/evidence.hpp"
 #include "watchdog/kill_connection.hpp"
 #include "watchdog/rule_engine.hpp"
+#include "watchdog/running_statements.hpp"
 #include "watchdog/status.hpp"
 #include "watchdog/task.hpp"
 #include "watchdog/terminator.hpp"
@@ -30,6 +31,8 @@ class WatchdogEvents {
   virtual ~WatchdogEvents() = default;
   virtual void monitor(std::string_view server, bool up, std::string_view problem) = 0;
   virtual void warned(std::string_view server, const Verdict& verdict) = 0;
+  /// Somebody blocks others whom no rule can end: a direct session, a prepared transaction.
+  virtual void blocking(std::string_view server, const BlockingReport& report) = 0;
   /// A verdict was decided upon; `acting`: a termination begins.
   virtual void judged(std::string_view server, const Verdict& verdict, bool acting) = 0;
   virtual void finished(std::string_view server, const Verdict& verdict,
@@ -91,6 +94,7 @@ class Watchdog {
 
   Task<void> judge();
   Task<void> tick();
+  Task<void> learn(std::vector<RunningStatements::Question> questions);
   void judge_again(Instant now);
   void note_server(Instant now);
   void rehearse(const Snapshot& snapshot);
@@ -116,6 +120,7 @@ class Watchdog {
   SnapshotJoin join_;
   Brake brake_;
   FingerprintCache fingerprints_;
+  RunningStatements statements_;
   std::unique_ptr<ActivitySampler> sampler_;  ///< null: monitor = "none"
   CostCollector costs_;
   KillConnection kill_connection_;

@@ -66,7 +66,8 @@ TEST_F(Adversity, AMonitorRoleWithoutRightsIsToldWhichGrantItLacks) {
 }
 
 TEST_F(Adversity, TheRelayServesWhateverTheMonitorDoesAndBothComeBack) {
-  pgleash({.rules = rule("idle", "idle", "500ms", "terminate", for_application("leaky"))});
+  pgleash({.rules = rule("idle-tx", "idle_in_transaction", "500ms", "terminate",
+                         for_application("leaky"))});
   auto application = login();
   postgres().sql("ALTER ROLE pgleash_monitor NOLOGIN");
   postgres().sql(
@@ -74,6 +75,7 @@ TEST_F(Adversity, TheRelayServesWhateverTheMonitorDoesAndBothComeBack) {
   EXPECT_TRUE(wait_until([&] { return pgleash().metric("pgleash_monitor_up") == 0; }, 10s));
   EXPECT_EQ(application.exec("SELECT 'served'"), "served");
   auto leaky = login({{"application_name", "leaky"}});
+  leaky.exec("BEGIN");
   const auto error = leaky.ended(10s);
   ASSERT_TRUE(error) << "rules that need no monitor go on without it";
   EXPECT_EQ(text(outcome_line(error->incident()), "outcome"), "confirmed");

@@ -36,8 +36,9 @@ TEST(Check, LetsEachKindHaveItsOwnActionsOnly) {
   ASSERT_TRUE(loaded.config);
   const auto allowed = [](RuleKind kind, Action action) {
     if (action == Action::observe || action == Action::terminate) return true;
-    if (kind == RuleKind::statement || is_cost(kind)) return true;
-    return kind == RuleKind::transaction_age && action == Action::escalate;
+    if (kind == RuleKind::statement || kind == RuleKind::group || is_cost(kind)) return true;
+    return (kind == RuleKind::transaction_age || kind == RuleKind::blocking) &&
+           action == Action::escalate;
   };
   for (const RuleKind kind : {RuleKind::idle,
                               RuleKind::idle_in_transaction,
@@ -58,7 +59,9 @@ TEST(Check, LetsEachKindHaveItsOwnActionsOnly) {
                               RuleKind::memory,
                               RuleKind::read_rate,
                               RuleKind::write_rate,
-                              RuleKind::wal}) {
+                              RuleKind::wal,
+                              RuleKind::blocking,
+                              RuleKind::group}) {
     for (const Action action :
          {Action::observe, Action::cancel, Action::terminate, Action::escalate}) {
       Config config = *loaded.config;
@@ -72,6 +75,30 @@ TEST(Check, LetsEachKindHaveItsOwnActionsOnly) {
       EXPECT_EQ(!has_errors(found), allowed(kind, action)) << name(kind) << ' ' << name(action);
     }
   }
+}
+
+/// Who waits in a queue always has a statement to cancel; who is nobody has nothing.
+TEST(Check, LetsABlockingRuleDoWhatItsVictimCanSuffer) {
+  const LoadResult loaded = load_text("[[server]]\nname = \"s\"\nhost = \"db\"\n", "f");
+  ASSERT_TRUE(loaded.config);
+  const auto good = [&](Victim victim, Action action) {
+    Config config = *loaded.config;
+    config.rules = {Rule{}};
+    config.rules.front().name = "r";
+    config.rules.front().kind = RuleKind::blocking;
+    config.rules.front().limit = 1min;
+    config.rules.front().victim = victim;
+    config.rules.front().action = action;
+    std::vector<Diagnostic> found;
+    check(config, found);
+    return !has_errors(found);
+  };
+  EXPECT_TRUE(good(Victim::queue_head, Action::cancel));
+  EXPECT_FALSE(good(Victim::root, Action::cancel));
+  EXPECT_TRUE(good(Victim::root, Action::escalate));
+  EXPECT_TRUE(good(Victim::none, Action::observe));
+  for (const Action action : {Action::cancel, Action::terminate, Action::escalate})
+    EXPECT_FALSE(good(Victim::none, action)) << name(action);
 }
 
 }  // namespace

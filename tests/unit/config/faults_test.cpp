@@ -319,6 +319,25 @@ INSTANTIATE_TEST_SUITE_P(
                5, 17, "not a plain file", ""}));
 
 INSTANTIATE_TEST_SUITE_P(
+    KeysOfOneKind, Faults,
+    ::testing::Values(
+        Faulty{RULE "victim = \"root\"\n", 5, 10,
+               "'victim' means nothing to a rule of kind 'statement'", "kind 'blocking'"},
+        Faulty{RULE "at_least = 5\n", 5, 12, "'at_least' means nothing", "kind 'group'"},
+        Faulty{
+            "[[rule]]\nname = \"r\"\nkind = \"blocking\"\nlimit = \"1m\"\ngroup_by = \"client\"\n",
+            5, 12, "'group_by' means nothing to a rule of kind 'blocking'", "kind 'group'"},
+        Faulty{"[[rule]]\nname = \"r\"\nkind = \"blocking\"\nlimit = \"1m\"\naction = \"cancel\"\n",
+               5, 10, "kind 'blocking' cannot cancel", "a root may be idle"},
+        Faulty{"[[rule]]\nname = \"r\"\nkind = \"blocking\"\nlimit = \"1m\"\nvictim = \"none\"\n"
+               "action = \"terminate\"\n",
+               6, 10, "a rule without a victim cannot terminate", "observe"},
+        Faulty{"[[rule]]\nname = \"r\"\nkind = \"group\"\nlimit = \"1m\"\nat_least = 1\n", 5, 12,
+               "out of range: 1", "from 2"},
+        Faulty{"[[rule]]\nname = \"r\"\nkind = \"group\"\nlimit = \"1m\"\nvictims = \"newest\"\n",
+               5, 11, "'victims' cannot be", "oldest, all or all_but_oldest"}));
+
+INSTANTIATE_TEST_SUITE_P(
     SectionsTogether, Faults,
     ::testing::Values(
         Faulty{"[[rule]]\nname = \"r\"\nkind = \"idle_in_transaction\"\nlimit = \"1h\"\naction = "

@@ -57,7 +57,7 @@ TEST(Loader, ReadsEveryKey) {
   ASSERT_THAT(config.protect.marker_users, SizeIs(1));
   EXPECT_EQ(config.protect.marker_users[0].text, "batch.*");
   EXPECT_EQ(config.protect.marker_max, 10min);
-  ASSERT_THAT(config.rules, SizeIs(2));
+  ASSERT_THAT(config.rules, SizeIs(4));
   const Rule& rule = config.rules.front();
   EXPECT_EQ(rule.limit, 2min);
   EXPECT_EQ(rule.warn, 30s);
@@ -69,6 +69,13 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(rule.except.clients.front().text, "10.20.4.17/32");
   EXPECT_EQ(rule.position.line, 73U);
   EXPECT_EQ(config.rules[1].limit, std::nullopt);
+  EXPECT_EQ(config.rules[2].kind, RuleKind::blocking);
+  EXPECT_EQ(config.rules[2].blocked_at_least, 5U);
+  EXPECT_EQ(config.rules[2].victim, Victim::queue_head);
+  EXPECT_EQ(config.rules[3].kind, RuleKind::group);
+  EXPECT_EQ(config.rules[3].group_by, GroupBy::client);
+  EXPECT_EQ(config.rules[3].at_least, 7U);
+  EXPECT_EQ(config.rules[3].victims, GroupVictims::oldest);
   EXPECT_EQ(config.audit, (Audit{AuditSink::file, "/var/log/pgleash/audit.jsonl", false,
                                  StatementTextPolicy::none}));
   EXPECT_EQ(config.metrics, (Metrics{std::nullopt, 7}));
@@ -148,6 +155,7 @@ TEST(DefaultRules, ObserveAndStandAsPublished) {
       {"default-stalled", RuleKind::stalled, std::nullopt, 5min},
       {"default-statement", RuleKind::statement, 5min, 1h},
       {"default-transaction-age", RuleKind::transaction_age, std::nullopt, 1h},
+      {"default-blocking", RuleKind::blocking, std::nullopt, 60s},
   };
   const std::vector<Rule> rules = default_rules();
   ASSERT_THAT(rules, SizeIs(std::size(table)));

@@ -133,6 +133,23 @@ kind = "session_age"
 limit = "off"
 warn = "1d"
 
+[[rule]]
+name = "queue"
+kind = "blocking"
+limit = "30s"
+action = "escalate"
+blocked_at_least = 5
+victim = "queue_head"
+
+[[rule]]
+name = "stampede"
+kind = "group"
+limit = "10s"
+action = "cancel"
+group_by = "client"
+at_least = 7
+victims = "oldest"
+
 [identity]
 driver_defaults = ['psql']
 

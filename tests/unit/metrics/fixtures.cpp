@@ -37,6 +37,10 @@ watchdog::WatchdogStatus status(StatusSpec spec, Instant now) {
   snapshot->direct.resize(spec.direct);
   snapshot->monitor_up = spec.monitor_up;
   snapshot->sample_age = 1s;
+  if (spec.monitor_up) {
+    snapshot->blocking = std::move(spec.blocking);
+    snapshot->horizon = spec.horizon;
+  }
   snapshot->max_connections = 100;
   snapshot->reserved_connections = 3;
 
@@ -68,11 +72,16 @@ config::Config small_config() {
                   rule("held", config::Action::terminate),
                   rule("stalled", config::Action::terminate),
                   rule("statement", config::Action::cancel),
-                  rule("transaction-age", config::Action::observe)};
+                  rule("transaction-age", config::Action::observe),
+                  rule("blocking", config::Action::observe)};
   using config::RuleKind;
-  const std::array kinds{
-      RuleKind::idle_in_transaction, RuleKind::aborted,        RuleKind::held, RuleKind::stalled,
-      RuleKind::statement,           RuleKind::transaction_age};
+  const std::array kinds{RuleKind::idle_in_transaction,
+                         RuleKind::aborted,
+                         RuleKind::held,
+                         RuleKind::stalled,
+                         RuleKind::statement,
+                         RuleKind::transaction_age,
+                         RuleKind::blocking};
   for (std::size_t i = 0; i < kinds.size(); ++i) result.rules[i].kind = kinds[i];
   result.audit.sink = config::AuditSink::file;
   return result;

@@ -36,6 +36,8 @@ struct StatusSpec {
   std::vector<watchdog::SessionEntry> sessions{};
   std::size_t direct = 0;
   bool monitor_up = true;
+  watchdog::BlockingForest blocking{};
+  std::optional<watchdog::Horizon> horizon{};
 };
 /// A status whose snapshot was taken at `now`, the sample one second before.
 [[nodiscard]] watchdog::WatchdogStatus status(StatusSpec spec, Instant now = start);

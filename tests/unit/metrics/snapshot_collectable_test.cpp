@@ -136,9 +136,51 @@ TEST_F(SnapshotCollectableTest, ShowsTheServersSlotsAndWhoWaitsForLocks) {
               Contains(Pair(R"(pgleash_sessions_limit{server="orders",scope="server"})", 97)));
 }
 
+watchdog::BlockingForest forest() {
+  watchdog::BlockingForest forest;
+  forest.taken = start;
+  for (const Duration waited : {7s, 90s, 3s}) forest.waits.emplace_back().waited = waited;
+  forest.roots.resize(2);
+  forest.roots[0].kind = watchdog::RootKind::session;
+  forest.roots[0].session = 0;
+  forest.roots[1].kind = watchdog::RootKind::prepared;
+  return forest;
+}
+
+TEST_F(SnapshotCollectableTest, ShowsWhoBlocksOthersAndForHowLong) {
+  const Series series = collect({status(
+      {.sessions = {session({}), session({.application = "stock"})}, .blocking = forest()})});
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_blocking_sessions{server="orders"})", 2)));
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_longest_block_seconds{server="orders"})", 90)));
+  EXPECT_THAT(
+      series,
+      Contains(Pair(R"(pgleash_blocker_sessions{server="orders",application="checkout"})", 1)));
+  EXPECT_EQ(count_series(series, "pgleash_blocker_sessions"), 1U);
+}
+
+TEST_F(SnapshotCollectableTest, ShowsWhatHoldsBackCleanUp) {
+  watchdog::Horizon horizon;
+  horizon.prepared_transactions = 2;
+  horizon.oldest_prepared = 1h;
+  horizon.inactive_slots = 3;
+  horizon.slot = 5'000'000;
+  const Series series = collect({status({.horizon = horizon})});
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_prepared_transactions{server="orders"})", 2)));
+  EXPECT_THAT(
+      series,
+      Contains(Pair(R"(pgleash_oldest_prepared_transaction_seconds{server="orders"})", 3600)));
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_inactive_replication_slots{server="orders"})", 3)));
+  const std::string age = R"(pgleash_xmin_horizon_age_transactions{server="orders",holder=")";
+  EXPECT_THAT(series, Contains(Pair(age + "slot\"}", 5'000'000)));
+  EXPECT_THAT(series, Contains(Pair(age + "session\"}", 0)));
+  EXPECT_EQ(count_series(collect({status({})}), "pgleash_prepared_transactions"), 0U)
+      << "nobody asked yet";
+}
+
 TEST_F(SnapshotCollectableTest, WithoutTheMonitorSaysNothingOfWhatOnlyTheServerKnows) {
   const Series series =
       collect({status({.sessions = {session({})}, .direct = 7, .monitor_up = false})});
+  EXPECT_EQ(count_series(series, "pgleash_blocking_sessions"), 0U);
   EXPECT_THAT(series, Contains(Pair(R"(pgleash_monitor_up{server="orders"})", 0)));
   EXPECT_EQ(count_series(series, "pgleash_blocked_sessions"), 0U);
   EXPECT_THAT(

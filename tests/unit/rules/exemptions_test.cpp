@@ -16,7 +16,9 @@ constexpr std::array all_kinds{RuleKind::idle,
                                RuleKind::stalled,
                                RuleKind::statement,
                                RuleKind::transaction_age,
-                               RuleKind::session_age};
+                               RuleKind::session_age,
+                               RuleKind::blocking,
+                               RuleKind::group};
 
 /// The state in which a session of that kind would be judged.
 SessionBuilder session_for(RuleKind kind) {
@@ -30,6 +32,8 @@ SessionBuilder session_for(RuleKind kind) {
       return SessionBuilder{SessionState::pipeline_flushed, 1h};
     case RuleKind::stalled:
     case RuleKind::statement:
+    case RuleKind::blocking:
+    case RuleKind::group:
       return SessionBuilder{SessionState::busy, 1h}.row("active");
     case RuleKind::idle:
     case RuleKind::session_age:
@@ -67,7 +71,9 @@ constexpr std::initializer_list<RuleKind> everything{RuleKind::idle,
                                                      RuleKind::stalled,
                                                      RuleKind::statement,
                                                      RuleKind::transaction_age,
-                                                     RuleKind::session_age};
+                                                     RuleKind::session_age,
+                                                     RuleKind::blocking,
+                                                     RuleKind::group};
 
 TEST(Exemption, HoldsForNobodyByItself) {
   expect_only(Exemption::none, {}, {}, [](SessionBuilder&) {});
@@ -128,15 +134,31 @@ TEST(Exemption, CoversAListenerWhileItIsIdleAndNotInALongTransaction) {
 TEST(Exemption, CoversADumpsSnapshotAndItsStatements) {
   expect_only(Exemption::dump,
               {RuleKind::idle_in_transaction, RuleKind::aborted, RuleKind::transaction_age,
-               RuleKind::statement},
+               RuleKind::statement, RuleKind::group},
               {}, [](SessionBuilder& s) { s.facts().dump_transaction = true; });
 }
 
-TEST(Exemption, CoversACommitUnderWayExceptWhereNothingIsOutstanding) {
-  expect_only(Exemption::commit,
+TEST(Exemption, CoversATransactionWhoseSnapshotOthersWorkWith) {
+  expect_only(Exemption::exported_snapshot,
               {RuleKind::idle_in_transaction, RuleKind::aborted, RuleKind::transaction_age,
-               RuleKind::statement, RuleKind::held, RuleKind::stalled},
-              {}, [](SessionBuilder& s) { s.facts().commit_outstanding = true; });
+               RuleKind::statement, RuleKind::group},
+              {}, [](SessionBuilder& s) { s.facts().exported_snapshot = true; });
+}
+
+/// It is idle while the files are copied, and ends with the session.
+TEST(Exemption, CoversABackupThatIsRunning) {
+  expect_only(Exemption::backup,
+              {RuleKind::idle, RuleKind::session_age, RuleKind::idle_in_transaction,
+               RuleKind::aborted, RuleKind::transaction_age, RuleKind::statement, RuleKind::group},
+              {}, [](SessionBuilder& s) { s.facts().backup_running = true; });
+}
+
+TEST(Exemption, CoversACommitUnderWayExceptWhereNothingIsOutstanding) {
+  expect_only(
+      Exemption::commit,
+      {RuleKind::idle_in_transaction, RuleKind::aborted, RuleKind::transaction_age,
+       RuleKind::statement, RuleKind::held, RuleKind::stalled, RuleKind::blocking, RuleKind::group},
+      {}, [](SessionBuilder& s) { s.facts().commit_outstanding = true; });
 }
 
 TEST(Exemption, CoversACopyWhileItMoves) {
@@ -155,6 +177,33 @@ TEST(Exemption, CoversACopyWhileItMoves) {
 }
 
 // ---------------------------------------------------------------- what only the server knows
+
+TEST(Exemption, CoversWhoHoldsAnAdvisoryLockWhileIdleAndInNoOtherState) {
+  expect_only(Exemption::advisory_lock, {RuleKind::idle, RuleKind::session_age}, {},
+              [](SessionBuilder& s) { s.entry().advisory_lock = true; });
+}
+
+TEST(Exemption, OfAnIdleSessionIsUnknownUnlessItWasAskedForAdvisoryLocksWhileIdle) {
+  const auto idle = SessionBuilder{SessionState::idle, 5min};
+  auto asked = snapshot_of(idle);
+  for (const auto& [ago, expected] : {std::pair{Duration{0s}, Exemption::none},
+                                      {Duration{30s}, Exemption::none},
+                                      {Duration{31s}, Exemption::unknown}}) {
+    asked.advisory_taken = noon - ago;
+    EXPECT_EQ(ask(RuleKind::idle, asked), expected) << ago.count();
+    EXPECT_EQ(ask(RuleKind::session_age, asked), expected) << ago.count();
+  }
+  auto just_idle = snapshot_of(SessionBuilder{SessionState::idle, 1s});
+  just_idle.advisory_taken = noon - 2s;
+  EXPECT_EQ(ask(RuleKind::idle, just_idle), Exemption::unknown);
+  EXPECT_EQ(ask(RuleKind::session_age, just_idle), Exemption::none) << "it is fresh";
+  just_idle.advisory_taken.reset();
+  EXPECT_EQ(ask(RuleKind::session_age, just_idle), Exemption::unknown);
+  EXPECT_EQ(ask(RuleKind::idle, without_monitor(just_idle)), Exemption::none);
+  auto unmapped = snapshot_of(SessionBuilder{SessionState::idle, 5min});
+  unmapped.sessions[0].backend.reset();
+  EXPECT_EQ(ask(RuleKind::idle, unmapped), Exemption::unknown);
+}
 
 TEST(Exemption, CoversAWaitForSynchronousReplication) {
   const auto waiting = SessionBuilder{SessionState::busy, 1h}.row("active", "SyncRep");
@@ -194,8 +243,8 @@ TEST(Exemption, NeedsNoSampleWhereTheServerCannotBeCommitting) {
   const auto explicit_transaction = SessionBuilder{SessionState::busy, 1h}.in_transaction();
   EXPECT_EQ(ask(RuleKind::statement, without_sample(snapshot_of(explicit_transaction))),
             Exemption::none);
-  for (const RuleKind kind : {RuleKind::idle, RuleKind::idle_in_transaction, RuleKind::aborted,
-                              RuleKind::held, RuleKind::session_age, RuleKind::transaction_age}) {
+  for (const RuleKind kind : {RuleKind::idle_in_transaction, RuleKind::aborted, RuleKind::held,
+                              RuleKind::transaction_age}) {
     EXPECT_EQ(ask(kind, without_sample(snapshot_of(session_for(kind)))), Exemption::none)
         << config::name(kind);
   }

@@ -52,6 +52,35 @@ TEST(Message, SaysWhatWasDoneAndWhyInOneLine) {
             "terminating connection: connected for 312 s (pgleash rule 'web', limit 300 s)");
 }
 
+TEST(Message, OfABlockerSaysHowManyItBlocked) {
+  auto root = verdict(RuleKind::blocking, SessionState::idle_in_transaction, 61s, 60s);
+  root.counter = proxy::JudgedCounter::transaction;
+  root.waits_for_client = true;
+  root.others = 3;
+  EXPECT_EQ(error_notice(root, KillAction::terminate).message,
+            "terminating connection: idle in transaction, blocking 3 sessions for 61 s (pgleash "
+            "rule 'web', limit 60 s)");
+  root.session = SessionBuilder{SessionState::busy, 61s};
+  root.waits_for_client = false;
+  root.others = 1;
+  EXPECT_EQ(error_notice(root, KillAction::cancel).message,
+            "canceling statement: running, blocking 1 session for 61 s (pgleash rule 'web', limit "
+            "60 s)");
+  root.counter = proxy::JudgedCounter::request;
+  root.others = 12;
+  EXPECT_EQ(error_notice(root, KillAction::cancel).message,
+            "canceling statement: waiting for a lock with 12 sessions queued behind it for 61 s "
+            "(pgleash rule 'web', limit 60 s)");
+}
+
+TEST(Message, OfAGroupSaysHowManyThereWere) {
+  auto one = verdict(RuleKind::group, SessionState::busy, 12s, 10s);
+  one.others = 50;
+  EXPECT_EQ(error_notice(one, KillAction::cancel).message,
+            "canceling statement: running, one of 50 alike, for 12 s (pgleash rule 'web', limit 10 "
+            "s)");
+}
+
 TEST(Message, CallsACancelWhatPostgresqlCallsIt) {
   const auto notice =
       error_notice(verdict(RuleKind::statement, SessionState::busy, 3601s, 1h), KillAction::cancel);

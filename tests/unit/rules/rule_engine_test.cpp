@@ -473,5 +473,23 @@ TEST(RuleEngine, PutsIntoTheVerdictWhatTheTerminationNeeds) {
             "08006");
 }
 
+TEST(RuleEngine, WaitsForTheAnswerAboutAdvisoryLocksWhileThereIsSomebodyToGiveIt) {
+  const auto rules = engine({rule("idle", RuleKind::idle, 1min)});
+  auto unanswered = snapshot_of(SessionBuilder{SessionState::idle, 5min});
+  unanswered.advisory_taken = noon - 6min;
+  EXPECT_THAT(rules->evaluate(unanswered).verdicts, IsEmpty());
+  EXPECT_EQ(rules->status()[0].paused, 1U);
+  EXPECT_TRUE(rules->needs().advisory_locks);
+  auto down = unanswered;
+  down.monitor_up = false;
+  const auto unknown = rules->evaluate(down);
+  ASSERT_THAT(unknown.verdicts, SizeIs(1));
+  EXPECT_EQ(unknown.verdicts[0].exemption, Exemption::unknown);
+  const auto answered = rules->evaluate(snapshot_of(SessionBuilder{SessionState::idle, 5min}));
+  ASSERT_THAT(answered.verdicts, SizeIs(1));
+  EXPECT_EQ(answered.verdicts[0].exemption, Exemption::none);
+  EXPECT_FALSE(rules->needs().advisory_locks) << "nobody waits for it any more";
+}
+
 }  // namespace
 }  // namespace pgleash::watchdog
