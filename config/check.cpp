@@ -118,6 +118,12 @@ class Checker {
     for (std::size_t i = 0; i < config_.servers.size(); ++i) {
       const Server& server = config_.servers[i];
       const std::string path = item("server", i);
+      if (server.direct_sessions == DirectSessions::judge && !server.monitor.enabled) {
+        warning({path + ".direct_sessions", path + ".monitor"},
+                {"direct_sessions = \"judge\" of server " + in_quotes(server.name) +
+                     " has no monitor to see them",
+                 "give it a [server.monitor], or leave direct_sessions at \"count\""});
+      }
       if (server.monitor.enabled &&
           config_.enforcement.evidence_max_age < server.monitor.poll_interval) {
         warning({"enforcement.evidence_max_age", path + ".monitor.poll_interval"},
@@ -215,6 +221,12 @@ class Checker {
             {"the warning after " + format_duration(*rule.warn) +
                  " comes no earlier than the limit of " + format_duration(*rule.limit),
              "warn below the limit, or leave warn out"},
+            rule.position);
+    }
+    if (rule.name == "orphan") {
+      error({path + ".name"},
+            {"no rule may be named \"orphan\"",
+             "verdicts on backends without a session have this name; choose another"},
             rule.position);
     }
     if (!rule.limit && rule.action != Action::observe) {

@@ -25,6 +25,7 @@ enum class LogFormat : std::uint8_t { automatic, text, json };
 enum class Mode : std::uint8_t { observe, enforce };
 enum class RequireChallenge : std::uint8_t { remote, always, never };
 enum class OnClientGone : std::uint8_t { cancel, finish };
+enum class DirectSessions : std::uint8_t { count, judge };
 enum class RuleKind : std::uint8_t {
   idle,
   idle_in_transaction,
@@ -87,6 +88,7 @@ struct Process {
   Duration drain_timeout = 25s;
   LogFormat log_format = LogFormat::automatic;
   bool watch_config = false;  ///< reload when the file changes, as at SIGHUP
+  std::string journal = "auto";  ///< path; "auto": in $STATE_DIRECTORY when there is one; "off"
   bool operator==(const Process&) const = default;
 };
 
@@ -147,6 +149,7 @@ struct Server {
   Address address;
   Duration connect_timeout = 5s;
   Keepalive keepalive{30s, 10s, 3, 60s};
+  DirectSessions direct_sessions = DirectSessions::count;  ///< those that do not come through us
   Monitor monitor;
   bool operator==(const Server&) const = default;
 };

@@ -145,6 +145,7 @@ void write(Writer& out, const Process& process) {
   out.key("drain_timeout", duration(process.drain_timeout));
   out.key("log_format", word(log_format_words, process.log_format));
   out.key("watch_config", process.watch_config);
+  out.key("journal", string(process.journal));
 }
 
 void write(Writer& out, const Listener& listener, std::size_t index) {
@@ -169,6 +170,7 @@ void write(Writer& out, const Server& server, std::size_t index) {
   out.key("port", server.address.port);
   out.key("connect_timeout", duration(server.connect_timeout));
   write_leg(out, server.keepalive);
+  out.key("direct_sessions", word(direct_words, server.direct_sessions));
   if (!server.monitor.enabled) {
     out.key("monitor", string("none"));
     return;

@@ -237,6 +237,14 @@ void Section::file(std::string_view key, std::string& target) {
   target = (reading_->folder / value->text).lexically_normal().string();
 }
 
+void Section::file_or_word(std::string_view key, std::string& target,
+                           std::initializer_list<std::string_view> words) {
+  const Value* value = has(key) ? &table_->find(key)->value : nullptr;
+  file(key, target);
+  if (value != nullptr && std::ranges::find(words, value->text) != words.end())
+    target = value->text;
+}
+
 void Section::secret_file(std::string_view key, std::string& target) {
   file(key, target);
   if (target.empty()) return;

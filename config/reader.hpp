@@ -95,6 +95,9 @@ class Section {
   }
   /// The path of a file, taken from the folder of the configuration.
   void file(std::string_view key, std::string& target);
+  /// The same, or one of these words.
+  void file_or_word(std::string_view key, std::string& target,
+                    std::initializer_list<std::string_view> words);
   /// The same for a file that holds a secret: it must be there, and not be everybody's to read.
   void secret_file(std::string_view key, std::string& target);
   template <typename T>

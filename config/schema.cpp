@@ -24,6 +24,7 @@ void read(Section& at, Process& process) {
   at.duration("drain_timeout", process.drain_timeout);
   at.word("log_format", process.log_format, log_format_words);
   at.boolean("watch_config", process.watch_config);
+  at.file_or_word("journal", process.journal, {"auto", "off"});
 }
 
 void read(Section& at, Keepalive& keepalive) {
@@ -70,6 +71,7 @@ void read(Section& at, Server& server) {
   at.number<std::uint16_t>("port", server.address.port, 1, 65535);
   at.duration("connect_timeout", server.connect_timeout);
   read_leg(at, server.keepalive);
+  at.word("direct_sessions", server.direct_sessions, direct_words);
   const bool none = at.section(
       "monitor", server.monitor, [](Section& within, Monitor& target) { read(within, target); },
       "none");

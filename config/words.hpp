@@ -27,6 +27,8 @@ inline constexpr std::array challenge_words{
     Word<RequireChallenge>{"never", RequireChallenge::never}};
 inline constexpr std::array client_gone_words{Word<OnClientGone>{"cancel", OnClientGone::cancel},
                                               Word<OnClientGone>{"finish", OnClientGone::finish}};
+inline constexpr std::array direct_words{Word<DirectSessions>{"count", DirectSessions::count},
+                                         Word<DirectSessions>{"judge", DirectSessions::judge}};
 inline constexpr std::array kind_words{
     Word<RuleKind>{"idle", RuleKind::idle},
     Word<RuleKind>{"idle_in_transaction", RuleKind::idle_in_transaction},

@@ -4,6 +4,7 @@
 #include "proxy/session_view.hpp"
 
 #include <chrono>
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -37,6 +38,10 @@ class ProxyEvents {
   /// The client of a working session is gone; `acted`: its query is cancelled, else only counted
   /// (observe mode).
   virtual void client_gone(SessionId id, const SessionIdentity& who, bool acted) = 0;
+  /// At the start: the journal was taken over with so many records of earlier runs, or could not be
+  /// had when `problem` says why. Sessions are relayed all the same.
+  virtual void journal(std::string_view /*path*/, std::size_t /*inherited*/,
+                       std::string_view /*problem*/) {}
   virtual void failure(std::string_view where, std::string_view what) = 0;
 };
 

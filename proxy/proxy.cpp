@@ -51,6 +51,12 @@ Task<T> on_worker(Worker& worker, Task<T> task) {
 Proxy::Proxy(const config::Config& config, ProxyEvents& events)
     : settings_(config), events_(events) {
   const unsigned count = worker_count(settings_.process);
+  if (const std::string path = journal_path(settings_.process); !path.empty()) {
+    journal_ =
+        Journal::open(path, count, settings_.process.max_sessions, wall_now(), journal_problem_);
+    settings_.journal = journal_.get();
+    events_.journal(path, journal_ ? journal_->inherited().size() : 0, journal_problem_);
+  }
   for (unsigned i = 0; i < count; ++i)
     workers_.push_back(std::make_unique<Worker>(static_cast<std::uint16_t>(i), count, settings_,
                                                 events_, static_cast<ProxyLinks&>(*this)));
@@ -114,6 +120,11 @@ void Proxy::finish() {
   if (accepting_) drain(Duration::zero());
   for (const auto& worker : workers_) worker->finish();
   for (const auto& worker : workers_) worker->join();
+}
+
+JournalState Proxy::journal_state() const {
+  if (journal_) return {true, {}, journal_->unrecorded()};
+  return {false, journal_problem_, 0};
 }
 
 Worker* Proxy::owner(SessionId session) noexcept {

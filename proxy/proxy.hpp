@@ -1,5 +1,6 @@
 #pragma once
 
+#include "proxy/journal.hpp"
 #include "proxy/listener.hpp"
 #include "proxy/session_directory.hpp"
 #include "proxy/settings.hpp"
@@ -34,6 +35,10 @@ class Proxy final : public SessionDirectory, private ProxyLinks {
   Task<std::vector<SessionView>> views(std::string server) override;
   Task<std::optional<StatementEvidence>> evidence(SessionId session) override;
   Task<KillReport> carry_out(KillOrder order) override;
+  [[nodiscard]] LegJournal* journal() noexcept override { return journal_.get(); }
+
+  /// How the journal fares. Any thread.
+  [[nodiscard]] JournalState journal_state() const;
 
   [[nodiscard]] const ProxySettings& settings() const noexcept { return settings_; }
   [[nodiscard]] const std::vector<std::unique_ptr<Worker>>& workers() const noexcept {
@@ -54,6 +59,8 @@ class Proxy final : public SessionDirectory, private ProxyLinks {
 
   ProxySettings settings_;
   ProxyEvents& events_;
+  std::unique_ptr<Journal> journal_;  ///< outlives the workers
+  std::string journal_problem_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::unique_ptr<Listener>> listeners_;  ///< on the first worker's thread
   bool accepting_ = false;

@@ -89,7 +89,9 @@ struct Session {
   Instant stalled_since{};  ///< the epoch: nothing waits for the client
   Instant
       deadline{};  ///< of the phase, or of the grace for a client that went away; the epoch: none
-  std::uint16_t holds = 0;  ///< the client is not read while above 0
+  std::int32_t journal_slot = -1;  ///< ours until the backend's end is known or the session is
+                                   ///< buried
+  std::uint16_t holds = 0;         ///< the client is not read while above 0
   SessionPhase phase = SessionPhase::login;
   EndCause cause = EndCause::server_close;
   bool client_lost = false;  ///< FIN without Terminate, reset, or dead peer

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "proxy/kill_order.hpp"
+#include "proxy/leg_journal.hpp"
 #include "proxy/session_view.hpp"
 
 #include <boost/asio/awaitable.hpp>
@@ -24,6 +25,8 @@ class SessionDirectory {
   virtual Task<std::optional<StatementEvidence>> evidence(SessionId session) = 0;
   /// Carries the order out on the session's thread. Ends within the order's deadline.
   virtual Task<KillReport> carry_out(KillOrder order) = 0;
+  /// Null: there is none.
+  [[nodiscard]] virtual LegJournal* journal() noexcept { return nullptr; }
 };
 
 }  // namespace pgleash::proxy

@@ -1,15 +1,21 @@
 #include "proxy/session_table.hpp"
 
 #include "proxy/cancel_error.hpp"
+#include "proxy/journal.hpp"
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace pgleash::proxy {
 
 namespace {
 
 constexpr unsigned worker_shift = 48;
+
+unsigned worker_of(SessionId id) {
+  return static_cast<unsigned>(number(id) >> worker_shift);
+}
 
 std::size_t sqlstate_class(std::string_view sqlstate) {
   const auto known =
@@ -30,6 +36,10 @@ class SessionTable::Events final : public protocol::TrackerEvents {
     auto who = std::make_shared<SessionIdentity>(*session_.who);
     who->pid = pid;
     who->cancel_key = session_.key.present();
+    if (table_.settings_.journal != nullptr && session_.journal_slot < 0)
+      session_.journal_slot =
+          table_.settings_.journal->begin(worker_of(session_.id), session_.id, *who, pid);
+    who->journal_slot = session_.journal_slot;
     session_.who = std::move(who);
   }
 

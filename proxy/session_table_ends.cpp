@@ -1,7 +1,10 @@
 #include "protocol/encode.hpp"
+#include "proxy/journal.hpp"
 #include "proxy/session_table.hpp"
 
 #include <boost/asio/post.hpp>
+
+#include <utility>
 
 // The ways in which a session of ours is ended, and what each end has in common.
 namespace pgleash::proxy {
@@ -117,6 +120,8 @@ void SessionTable::linger_client(Session& session, Instant now) {
 void SessionTable::bury(Session& session) {
   if (session.dead) return;
   session.dead = true;
+  if (settings_.journal != nullptr)
+    settings_.journal->close(std::exchange(session.journal_slot, -1));
   session.client.fd.close();
   session.server.fd.close();
   const auto mine = sessions_.find(number(session.id));

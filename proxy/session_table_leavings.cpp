@@ -1,9 +1,11 @@
 #include "proxy/in_band_step.hpp"
+#include "proxy/journal.hpp"
 #include "proxy/session_table.hpp"
 
 #include <boost/asio/co_spawn.hpp>
 
 #include <string_view>
+#include <utility>
 
 // How a session comes to its end because one of its peers went away.
 namespace pgleash::proxy {
@@ -162,6 +164,8 @@ bool SessionTable::reset_and_cancel(Session& session, const ErrorNotice* notice,
 void SessionTable::server_left(Session& session, bool end_of_file, Instant now) {
   session.server.pending.clear();
   session.server.fd.close();
+  if (end_of_file && settings_.journal != nullptr)
+    settings_.journal->free(std::exchange(session.journal_slot, -1));
   if (session.phase == SessionPhase::lingering) return;
   if (session.phase == SessionPhase::login) {
     const auto listener = static_cast<std::size_t>(session.listener - settings_.listeners.data());

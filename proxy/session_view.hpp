@@ -43,8 +43,9 @@ struct SessionIdentity {
   std::optional<protocol::BackendPid> pid;  ///< from BackendKeyData
   bool cancel_key = false;
   bool replication = false;
-  bool client_is_local = false;  ///< Unix socket or loopback
-  Instant connected{};           ///< accepted
+  bool client_is_local = false;    ///< Unix socket or loopback
+  std::int32_t journal_slot = -1;  ///< in the journal; -1: not recorded
+  Instant connected{};             ///< accepted
   std::chrono::system_clock::time_point connected_at{};
 };
 

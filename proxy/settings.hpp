@@ -12,6 +12,8 @@
 
 namespace pgleash::proxy {
 
+class Journal;
+
 /// What the workers need of the configuration. Shared by all threads, outlives every session;
 /// immutable but for what a reload sets, which any thread may read at any time.
 struct ProxySettings {
@@ -38,6 +40,8 @@ struct ProxySettings {
   std::atomic<bool>
       spare_superusers;      ///< [protect] superusers: their abandoned queries are left alone too
   const std::string marker;  ///< looked for in statements: known texts were read with it
+
+  Journal* journal = nullptr;  ///< null: off, or it could not be had; set before the threads start
 
   [[nodiscard]] std::shared_ptr<const ApplicationNames> names() const {
     const std::lock_guard lock{names_mutex_};

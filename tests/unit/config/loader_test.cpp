@@ -24,7 +24,8 @@ TEST(Loader, ReadsEveryKey) {
   ASSERT_TRUE(result.config) << render(result.diagnostics.front(), false);
   EXPECT_THAT(result.diagnostics, IsEmpty());
   const Config& config = *result.config;
-  EXPECT_EQ(config.process, (Process{"pod-7.example", 3, 10, 9, 0s, 1min, LogFormat::json, true}));
+  EXPECT_EQ(config.process, (Process{"pod-7.example", 3, 10, 9, 0s, 1min, LogFormat::json, true,
+                                     "/var/lib/pgleash/sessions.journal"}));
   ASSERT_THAT(config.listeners, SizeIs(2));
   const Listener& web = config.listeners.front();
   EXPECT_THAT(web.listen, ElementsAre(Address{"0.0.0.0", 7000, false}, Address{"::1", 7000, false},
@@ -40,6 +41,8 @@ TEST(Loader, ReadsEveryKey) {
   ASSERT_THAT(config.servers, SizeIs(2));
   EXPECT_EQ(config.servers[0].address, (Address{"/var/run/postgresql", 5433, true}));
   EXPECT_FALSE(config.servers[0].monitor.enabled);
+  EXPECT_EQ(config.servers[0].direct_sessions, DirectSessions::count);
+  EXPECT_EQ(config.servers[1].direct_sessions, DirectSessions::judge);
   EXPECT_EQ(config.servers[1].address, (Address{"2001:db8::1", 5432, false}));
   EXPECT_EQ(config.servers[1].keepalive, (Keepalive{1min, 10s, 3, 60s}));
   EXPECT_EQ(config.servers[1].monitor, (Monitor{true, "o'brien \\ \"x\"", "ops", "", 500ms, 1s}));
@@ -65,9 +68,15 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(rule.sqlstate, "25P03");
   EXPECT_EQ(rule.match.applications.front().text, "checkout-\\d+");
   EXPECT_EQ(rule.match.applications.front().position,
+<<<<<<< HEAD
             (SourcePosition{"/etc/pgleash/pgleash.toml", 83, 17}));
   EXPECT_EQ(rule.except.clients.front().text, "10.20.4.17/32");
   EXPECT_EQ(rule.position.line, 73U);
+=======
+            (SourcePosition{"/etc/pgleash/pgleash.toml", 82, 17}));
+  EXPECT_EQ(rule.except.clients.front().text, "10.20.4.17/32");
+  EXPECT_EQ(rule.position.line, 72U);
+>>>>>>> 677351b (proxy: keep a journal of server legs that survives SIGKILL)
   EXPECT_EQ(config.rules[1].limit, std::nullopt);
   EXPECT_EQ(config.rules[2].kind, RuleKind::blocking);
   EXPECT_EQ(config.rules[2].blocked_at_least, 5U);
@@ -87,6 +96,20 @@ TEST(Loader, LeavesTheSmallestFileWithDefaults) {
   EXPECT_EQ(result.config->rules, default_rules());
   EXPECT_EQ(result.config->listeners.front().server, "s");
   EXPECT_EQ(result.config->process.name, host_name());
+}
+
+TEST(Loader, TakesTheWordsOfTheJournalAsWordsAndAllElseAsAPath) {
+  const auto journal = [](const std::string& value) {
+    const LoadResult result = load_text(
+        "[process]\njournal = \"" + value + "\"\n[[server]]\nname = \"s\"\nhost = \"db\"\n",
+        "/etc/pgleash/f.toml");
+    return result.config ? result.config->process.journal : std::string{"not loaded"};
+  };
+  EXPECT_EQ(journal("auto"), "auto");
+  EXPECT_EQ(journal("off"), "off");
+  EXPECT_EQ(journal("state/j"), "/etc/pgleash/state/j");
+  EXPECT_EQ(journal("/var/lib/j"), "/var/lib/j");
+  EXPECT_EQ(journal(""), "not loaded");
 }
 
 TEST(Loader, TakesRelativePathsFromTheFolderOfTheFile) {

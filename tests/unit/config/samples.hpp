@@ -44,6 +44,7 @@ drain_delay = "off"
 drain_timeout = "1m"
 log_format = "json"
 watch_config = true
+journal = "/var/lib/pgleash/sessions.journal"
 
 [[listener]]
 name = "web"
@@ -73,6 +74,7 @@ monitor = "none"
 [[server]]
 name = "b"
 host = "2001:db8::1"
+direct_sessions = "judge"
 [server.keepalive]
 idle = "1m"
 [server.monitor]
