@@ -332,7 +332,21 @@ metrics::Readiness Application::readiness() const {
   metrics::Readiness ready;
   ready.accepting = stop_signals_ == 0 && proxy_.accepting();
   if (!ready.accepting) ready.why_not = "draining";
+  if (const auto journal = proxy_.journal_state(); !journal.problem.empty())
+    ready.degraded.push_back("journal: " + journal.problem);
   return ready;
+}
+
+std::optional<watchdog::SessionExplanation> Application::explain(proxy::SessionId session) const {
+  for (const auto& watchdog : watchdogs_)
+    if (auto found = watchdog->explain(session)) return found;
+  return std::nullopt;
+}
+
+std::optional<metrics::JournalFacts> Application::journal() const {
+  const proxy::JournalState state = proxy_.journal_state();
+  if (!state.up && state.problem.empty()) return std::nullopt;
+  return metrics::JournalFacts{state.up, state.unrecorded};
 }
 
 }  // namespace pgleash::app

@@ -22,7 +22,7 @@ std::vector<Field> about(const watchdog::Verdict& verdict) {
   std::vector<Field> fields;
   fields.emplace_back("incident", verdict.id.text);
   fields.emplace_back("rule", verdict.rule);
-  fields.emplace_back("kind", config::name(verdict.kind));
+  fields.emplace_back("kind", watchdog::kind_name(verdict));
   fields.emplace_back("action", config::name(verdict.action));
   fields.emplace_back("measured_seconds", seconds(verdict.measured));
   fields.emplace_back("limit_seconds", seconds(verdict.limit));
@@ -172,6 +172,36 @@ void EventLog::resolved(std::string_view /*server*/, const watchdog::Verdict& ve
   log_.write(
       Level::info, "termination.resolved",
       {{"incident", verdict.id.text}, {"rule", verdict.rule}, {"after_seconds", seconds(after)}});
+}
+
+void EventLog::journal(std::string_view path, std::size_t inherited, std::string_view problem) {
+  if (problem.empty()) {
+    log_.write(Level::info, "journal.open",
+               {{"file", path}, {"inherited", static_cast<std::uint64_t>(inherited)}});
+  } else {
+    log_.write(Level::error, "journal.failed", {{"file", path}, {"why", problem}});
+  }
+}
+
+void EventLog::orphan(std::string_view server, const watchdog::Orphan& orphan) {
+  std::vector<Field> fields{{"server", server},
+                            {"pid", static_cast<std::int32_t>(orphan.row.backend.pid)},
+                            {"user", orphan.row.user},
+                            {"database", orphan.row.database},
+                            {"application", orphan.who->application},
+                            {"state", orphan.row.state},
+                            {"leg_addr", orphan.who->leg.address},
+                            {"leg_port", orphan.who->leg.port},
+                            {"earlier_run", orphan.earlier_run},
+                            {"since_seconds", seconds(orphan.since)}};
+  if (!orphan.unproven.empty()) fields.emplace_back("unproven", orphan.unproven);
+  log_.write(Level::warning, "backend.orphaned", fields);
+}
+
+void EventLog::backend_lost(std::string_view /*server*/, const watchdog::SessionEntry& session) {
+  std::vector<Field> fields{{"session", number(session.view.id)}};
+  add_who(fields, *session.view.who);
+  log_.write(Level::warning, "session.backend_lost", fields);
 }
 
 void EventLog::accept_failed(std::string_view address, std::string_view why) {

@@ -35,6 +35,10 @@ class EventLog final : public proxy::ProxyEvents,
                std::string_view why) override;
   void resolved(std::string_view server, const watchdog::Verdict& verdict, Duration after) override;
 
+  void journal(std::string_view path, std::size_t inherited, std::string_view problem) override;
+  void orphan(std::string_view server, const watchdog::Orphan& orphan) override;
+  void backend_lost(std::string_view server, const watchdog::SessionEntry& session) override;
+
   void accept_failed(std::string_view address, std::string_view why) override;
   void page_failed(std::string_view why) override;
   void failure(std::string_view where, std::string_view what) override;

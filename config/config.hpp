@@ -87,7 +87,7 @@ struct Process {
   Duration drain_delay = 5s;
   Duration drain_timeout = 25s;
   LogFormat log_format = LogFormat::automatic;
-  bool watch_config = false;  ///< reload when the file changes, as at SIGHUP
+  bool watch_config = false;     ///< reload when the file changes, as at SIGHUP
   std::string journal = "auto";  ///< path; "auto": in $STATE_DIRECTORY when there is one; "off"
   bool operator==(const Process&) const = default;
 };

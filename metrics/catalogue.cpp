@@ -42,6 +42,7 @@ constexpr LabelSpec origin{"origin", words::cancel_origins, {}};
 constexpr LabelSpec cancel_result{"result", words::cancel_results, {}};
 constexpr LabelSpec sqlstate_class{"sqlstate_class", words::sqlstate_classes, {}};
 constexpr LabelSpec exemption{"exemption", words::exemptions, {}};
+constexpr LabelSpec margin{"margin", words::margins, {}};
 constexpr LabelSpec kind{"kind", words::slot_kinds, {}};
 constexpr LabelSpec no_data{"reason", words::no_data, {}};
 constexpr LabelSpec holder{"holder", words::horizon_holders, {}};
@@ -235,6 +236,13 @@ constexpr std::array<MetricSpec, metric_count> table{{
      {},
      "1 while what the rule judges cannot be measured on that server at all, and why.",
      labels<server, rule, no_data>},
+    {Metric::rule_recovered,
+     "pgleash_rule_recovered_total",
+     Counter,
+     {},
+     "Suspects of the rule (over its `warn`, or in the last fifth of its limit) that became active "
+     "again, by what was left of the limit then; over it: false positives, had the rule acted.",
+     labels<rule, margin>},
     {Metric::actions,
      "pgleash_actions_total",
      Counter,
@@ -285,9 +293,23 @@ constexpr std::array<MetricSpec, metric_count> table{{
      "pgleash_server_connection_slots",
      Gauge,
      {},
-     "Slots of the server: max_connections, those reserved, those used through pgleash, and those "
-     "used by clients that connect directly. The first two and the last need the monitor.",
+     "Slots of the server: max_connections, those reserved, those used through pgleash, by clients "
+     "that connect directly, and by orphans. All but `used_proxy` need the monitor.",
      labels<server, kind>},
+    {Metric::orphan_backends,
+     "pgleash_orphan_backends",
+     Gauge,
+     {},
+     "Backends that served a session of this pgleash, or of an earlier run, and have none any "
+     "more. "
+     "Absent while the monitor is down.",
+     labels<server>},
+    {Metric::sessions_without_backend,
+     "pgleash_sessions_without_backend",
+     Gauge,
+     {},
+     "Sessions whose backend the server no longer shows. Absent while the monitor is down.",
+     labels<server>},
     {Metric::blocked_sessions,
      "pgleash_blocked_sessions",
      Gauge,
@@ -366,6 +388,19 @@ constexpr std::array<MetricSpec, metric_count> table{{
      {},
      "Lines that could not be written. No audit line, no kill.",
      labels<sink>},
+    {Metric::journal_up,
+     "pgleash_journal_up",
+     Gauge,
+     {},
+     "1 when the journal of server legs is kept, 0 when it could not be had: after a crash no "
+     "backend can then be proven ours. Absent when it is off.",
+     {}},
+    {Metric::journal_unrecorded,
+     "pgleash_journal_unrecorded_total",
+     Counter,
+     {},
+     "Sessions that found no room in the journal.",
+     {}},
     {Metric::label_overflow,
      "pgleash_label_overflow_total",
      Counter,

@@ -2,6 +2,7 @@
 
 #include "proxy/counters.hpp"
 #include "watchdog/brake.hpp"
+#include "watchdog/ledger.hpp"
 #include "watchdog/verdict.hpp"
 
 #include <array>
@@ -50,6 +51,10 @@ inline constexpr Words<15> exemptions{
     "protected_user",    "protected_client", "protected_entry", "marker",        "unknown"};
 static_assert(exemptions.size() == static_cast<std::size_t>(watchdog::Exemption::unknown));
 
+/// In the order of watchdog::Margin.
+inline constexpr Words<watchdog::margin_count> margins{"warned", "within_20_percent",
+                                                       "within_5_percent", "over_limit"};
+
 /// PostgreSQL's words for pg_stat_activity.state, and two of ours for a backend that is "active"
 /// there and waits for its client: `held` in mid-pipeline or COPY, `stalled` when it does not read.
 inline constexpr Words<7> session_states{
@@ -71,11 +76,19 @@ static_assert(no_data.size() == static_cast<std::size_t>(watchdog::NoData::not_p
 
 inline constexpr Words<2> reload_results{"success", "failure"};
 inline constexpr Words<2> directions{"to_backend", "to_frontend"};
-inline constexpr Words<4> slot_kinds{"max", "reserved", "used_proxy", "used_direct"};
+inline constexpr Words<5> slot_kinds{"max", "reserved", "used_proxy", "used_direct", "used_orphan"};
 inline constexpr Words<4> horizon_holders{"session", "standby", "prepared", "slot"};
 inline constexpr Words<2> limit_scopes{"process", "server"};
 inline constexpr Words<2> audit_sinks{"file", "stdout"};
 inline constexpr Words<3> bounded_labels{"application", "user", "database"};
+
+/// Only a rule's or a lost client's cancel can come to nothing by our own will; only a client can
+/// show a key that nobody knows.
+[[nodiscard]] constexpr bool possible_cancel(std::string_view origin,
+                                             std::string_view result) noexcept {
+  if (result == "observed") return origin == "rule" || origin == "client_gone";
+  return result != "unknown_key" || origin == "client";
+}
 
 /// The outcomes that an action can have. While one of the two locks is closed nobody is touched,
 /// and nobody waits for it either.

@@ -48,6 +48,8 @@ void add_duration(Metric metric, const ServerWorkers& server,
 void add_cancels(const ServerWorkers& server, Families& out) {
   for (std::size_t origin = 0; origin < words::cancel_origins.size(); ++origin) {
     for (std::size_t result = 0; result < words::cancel_results.size(); ++result) {
+      if (!words::possible_cancel(words::cancel_origins[origin], words::cancel_results[result]))
+        continue;
       const auto value = sum(server, [&](const auto& worker) -> const proxy::Count& {
         return worker.cancels[origin][result];
       });
@@ -118,6 +120,11 @@ void Collector::collect_process(const config::Config& config, Families& out) con
   add_known(Metric::process_resident_memory, usage.resident_bytes);
   add_known(Metric::process_open_fds, usage.open_fds);
   add_known(Metric::process_max_fds, usage.max_fds);
+
+  if (const auto journal = source_.journal()) {
+    out.add(Metric::journal_up, {}, journal->up ? 1.0 : 0.0);
+    out.add(Metric::journal_unrecorded, {}, journal->unrecorded);
+  }
 
   const ReloadFacts reloads = source_.reloads();
   out.add(Metric::config_last_reload_successful, {}, reloads.last_successful ? 1.0 : 0.0);

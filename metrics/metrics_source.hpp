@@ -3,11 +3,13 @@
 #include "config/config.hpp"
 #include "protocol/types.hpp"
 #include "proxy/counters.hpp"
+#include "watchdog/explain.hpp"
 #include "watchdog/status.hpp"
 
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +40,12 @@ struct Heartbeat {
   Instant last_turn{};  ///< its event loop turned then; at least once a second, idle or not
 };
 
+/// The journal of server legs.
+struct JournalFacts {
+  bool up = false;
+  std::uint64_t unrecorded = 0;
+};
+
 /// Whether new sessions are taken, and what is not as it should be although they are.
 struct Readiness {
   bool accepting = false;
@@ -63,6 +71,13 @@ class MetricsSource {
   [[nodiscard]] virtual std::vector<WorkerCounters<proxy::ServerCounters>> servers() const = 0;
   [[nodiscard]] virtual std::vector<Heartbeat> heartbeats() const = 0;
   [[nodiscard]] virtual Readiness readiness() const = 0;
+  /// Why a session is judged as it is; empty: there is none of that number.
+  [[nodiscard]] virtual std::optional<watchdog::SessionExplanation> explain(
+      proxy::SessionId /*session*/) const {
+    return std::nullopt;
+  }
+  /// Nothing: it is off.
+  [[nodiscard]] virtual std::optional<JournalFacts> journal() const { return std::nullopt; }
 };
 
 }  // namespace pgleash::metrics

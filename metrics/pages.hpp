@@ -18,7 +18,9 @@ struct Reply {
   std::shared_ptr<const std::string> body;
 };
 
-/// The read-only pages: /metrics, /healthz, /readyz and an index. Nothing secret is in them.
+/// The read-only pages: /metrics, /healthz, /readyz and an index, with nothing secret in them; and
+/// /api/explain, which names users and applications, and is there only where the pages are served
+/// on loopback.
 /// No sockets here: a target in, a reply out. Control thread.
 class Pages {
  public:
@@ -34,6 +36,7 @@ class Pages {
  private:
   [[nodiscard]] Reply health(Instant now) const;
   [[nodiscard]] Reply readiness() const;
+  [[nodiscard]] Reply explain(std::string_view target) const;
   [[nodiscard]] Reply index() const;
 
   const MetricsSource& source_;

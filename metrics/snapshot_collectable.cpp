@@ -133,7 +133,13 @@ void add_slots(const WatchdogStatus& status, Families& out) {
   if (!snapshot.monitor_up) {
     return;  // what an old sample says of others may be long over
   }
-  slot(3, snapshot.direct.size());
+  // Orphans are not ours any more, and nobody's direct session.
+  const auto direct_rows = static_cast<std::uint64_t>(snapshot.direct.size());
+  const auto orphans = std::min<std::uint64_t>(status.orphans, direct_rows);
+  slot(3, direct_rows - orphans);
+  slot(4, orphans);
+  out.add(Metric::orphan_backends, {status.server}, orphans);
+  out.add(Metric::sessions_without_backend, {status.server}, std::uint64_t{status.lost_sessions});
   const auto waits_for_lock = [](const watchdog::ActivityRow& row) {
     return row.wait_event_type == "Lock";
   };
@@ -255,6 +261,20 @@ void add_rules(const Statuses& statuses, const config::Config& config, Families&
     out.add(Metric::rule_matching_sessions, {rule}, counts.matching);
     out.add(Metric::rule_warned, {rule}, counts.warned);
     out.add(Metric::rule_paused_sessions, {rule}, counts.paused);
+  }
+  std::map<std::string, std::array<std::uint64_t, watchdog::margin_count>> recovered;
+  for (const auto& status : statuses) {
+    for (const auto& [rule, row] : status->recovered) {
+      auto& sum = recovered[clean_label(rule)];
+      for (std::size_t i = 0; i < sum.size(); ++i) {
+        sum[i] += row.recovered[i];
+      }
+    }
+  }
+  for (const auto& [rule, sum] : recovered) {
+    for (std::size_t i = 0; i < sum.size(); ++i) {
+      out.add(Metric::rule_recovered, {rule, words::margins[i]}, sum[i]);
+    }
   }
   for (const auto& [key, value] : exempted) {
     out.add(Metric::rule_exempted, {key.first, key.second}, value);

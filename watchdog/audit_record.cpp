@@ -75,7 +75,7 @@ AuditRecord audit_record(AuditEvent event, const Verdict& verdict, config::Mode 
   record.event = event;
   record.verdict = verdict.id.text;
   record.rule = verdict.rule;
-  record.kind = config::name(verdict.kind);
+  record.kind = kind_name(verdict);
   record.action = config::name(verdict.action);
   record.mode = config::name(mode);
   if (verdict.exemption != Exemption::none) record.exemption = name(verdict.exemption);
@@ -87,9 +87,9 @@ AuditRecord audit_record(AuditEvent event, const Verdict& verdict, config::Mode 
   }
   if (verdict.others > 0) record.others = verdict.others;
   const auto& session = verdict.session;
-  record.session = proxy::number(session.view.id);
+  if (verdict.target == Target::session) record.session = proxy::number(session.view.id);
   record.state = protocol::name(session.view.facts.state);
-  record.mapping = name(session.mapping);
+  record.mapping = verdict.target == Target::session ? name(session.mapping) : name(verdict.target);
   if (session.backend) {
     record.pid = static_cast<std::int32_t>(session.backend->pid);
     record.backend_start = session.backend->backend_start;

@@ -53,6 +53,10 @@ std::optional<HoldReason> Brake::held(Instant now) const noexcept {
   return now < hold_until_ ? std::optional{hold_reason_} : std::nullopt;
 }
 
+Duration Brake::hold_left(Instant now) const noexcept {
+  return std::max(hold_until_ - now, Duration{});
+}
+
 void Brake::resume() {
   paused_ = false;
   count_all_ = true;

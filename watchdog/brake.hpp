@@ -96,6 +96,8 @@ class Brake {
 
   /// What keeps anybody from being ended yet, even in enforce mode.
   [[nodiscard]] std::optional<HoldReason> held(Instant now) const noexcept;
+  /// How long that hold-off still lasts; zero: there is none.
+  [[nodiscard]] Duration hold_left(Instant now) const noexcept;
   [[nodiscard]] BrakeStatus status(Instant now) const;
 
  private:

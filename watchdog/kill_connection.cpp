@@ -12,6 +12,13 @@ namespace {
 using proxy::JudgedCounter;
 using SqlResult = TerminationPlan::SqlResult;
 
+/// A direct session's LISTEN shows in no view, only in its last statement; its locks do.
+constexpr const char* neither_listens_nor_locks =
+    " AND pg_catalog.encode(pg_catalog.substr(pg_catalog.textsend(s.query), 1, 32), 'escape')"
+    " !~* '^\\s*listen'"
+    " AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks AS l"
+    " WHERE l.pid = s.pid AND l.locktype = 'advisory')";
+
 constexpr const char* look_sql = R"(
 SELECT s.backend_start, s.state, s.state_change, s.xact_start, s.query_start
 FROM pg_catalog.pg_stat_get_activity($1::pg_catalog.int4) AS s)";
@@ -26,20 +33,20 @@ struct Guard {
 Guard guard(JudgedCounter counter) {
   switch (counter) {
     case JudgedCounter::state:
-      return {"terminate_state",
+      return {"state",
               " AND s.state = $3::pg_catalog.text AND s.state_change = $4::pg_catalog.timestamptz"
               " AND s.xact_start IS NOT DISTINCT FROM $5::pg_catalog.timestamptz"
               " AND s.query_start IS NOT DISTINCT FROM $6::pg_catalog.timestamptz"};
     case JudgedCounter::request:
-      return {"terminate_request",
+      return {"request",
               " AND s.query_start = $3::pg_catalog.timestamptz"
               " AND s.xact_start IS NOT DISTINCT FROM $4::pg_catalog.timestamptz"};
     case JudgedCounter::transaction:
-      return {"terminate_transaction", " AND s.xact_start = $3::pg_catalog.timestamptz"};
+      return {"transaction", " AND s.xact_start = $3::pg_catalog.timestamptz"};
     case JudgedCounter::session:
       break;
   }
-  return {"terminate_session", ""};
+  return {"session", ""};
 }
 
 std::optional<ServerTime> known(ServerTime time) {
@@ -66,6 +73,15 @@ PgParameters parameters(const BackendId& backend, const JudgedColumns& judged) {
       break;
   }
   return all;
+}
+
+std::string guarded(std::string_view function, std::string_view condition) {
+  return fmt::format(
+      "SELECT pg_catalog.{}(s.pid) FROM "
+      "pg_catalog.pg_stat_get_activity($1::pg_catalog.int4) AS s"
+      " WHERE s.backend_start = $2::pg_catalog.timestamptz AND s.backend_type = 'client backend'"
+      " AND s.pid <> pg_catalog.pg_backend_pid(){}",
+      function, condition);
 }
 
 /// Whether the columns say what activity was judged.
@@ -102,7 +118,7 @@ bool same(const JudgedColumns& then, const JudgedColumns& now) {
 }  // namespace
 
 JudgedColumns judged_columns(JudgedCounter counter, const ActivityRow& row) {
-  return {counter, row.state, row.state_change, row.xact_start, row.query_start};
+  return {counter, row.state, row.state_change, row.xact_start, row.query_start, false};
 }
 
 KillConnection::KillConnection(boost::asio::any_io_executor executor, const config::Server& server)
@@ -120,14 +136,53 @@ Task<KillConnection::Answer> KillConnection::terminate(BackendId backend, Judged
   if (!conclusive(judged))
     co_return Answer{SqlResult::unavailable, "the server does not say what the session does"};
   auto [name, condition] = guard(judged.counter);
-  auto sql = fmt::format(
-      "SELECT pg_catalog.pg_terminate_backend(s.pid) FROM "
-      "pg_catalog.pg_stat_get_activity($1::pg_catalog.int4) AS s"
-      " WHERE s.backend_start = $2::pg_catalog.timestamptz AND s.backend_type = 'client backend'"
-      " AND s.pid <> pg_catalog.pg_backend_pid(){}",
-      condition);
-  const auto rows =
-      co_await run(std::move(name), std::move(sql), parameters(backend, judged), deadline);
+  if (judged.spare_listeners) {
+    name += "_unless_used";
+    condition += neither_listens_nor_locks;
+  }
+  std::string sql = guarded("pg_terminate_backend", condition);
+  co_return co_await signal("terminate_" + name, std::move(sql), parameters(backend, judged),
+                            deadline);
+}
+
+Task<KillConnection::Answer> KillConnection::cancel(BackendId backend, JudgedColumns judged,
+                                                    Instant deadline) {
+  if (!conclusive(judged))
+    co_return Answer{SqlResult::unavailable, "the server does not say what the session does"};
+  auto [name, condition] = guard(judged.counter);
+  std::string sql = guarded("pg_cancel_backend", condition);
+  co_return co_await signal("cancel_" + name, std::move(sql), parameters(backend, judged),
+                            deadline);
+}
+
+Task<KillConnection::Answer> KillConnection::terminate_orphan(BackendId backend,
+                                                              ServerIdentity identity,
+                                                              proxy::Endpoint leg,
+                                                              Instant deadline) {
+  PgParameters all;
+  all.add_int4(static_cast<std::int32_t>(backend.pid))
+      .add_time(backend.backend_start)
+      .add_int4(leg.port)
+      .add_text(leg.address.empty() ? std::nullopt : std::optional{leg.address})
+      .add_time(identity.started)
+      .add_text(std::to_string(static_cast<std::int64_t>(identity.system_identifier)));
+  std::string sql =
+      guarded("pg_terminate_backend",
+              " AND s.client_port = $3::pg_catalog.int4"
+              " AND pg_catalog.host(s.client_addr) IS NOT DISTINCT FROM $4::pg_catalog.text"
+              " AND pg_catalog.pg_postmaster_start_time() = $5::pg_catalog.timestamptz"
+              " AND (SELECT c.system_identifier FROM pg_catalog.pg_control_system() AS c)"
+              " = $6::pg_catalog.text::pg_catalog.int8"
+              " AND s.wait_event IS DISTINCT FROM 'SyncRep'"
+              // Bytes, as the text may be in another database's encoding.
+              " AND NOT (s.state = 'active' AND pg_catalog.encode(pg_catalog.substr("
+              "pg_catalog.textsend(s.query), 1, 32), 'escape') ~* '^\\s*(commit|end|prepare)')");
+  co_return co_await signal("terminate_orphan", std::move(sql), std::move(all), deadline);
+}
+
+Task<KillConnection::Answer> KillConnection::signal(std::string name, std::string sql,
+                                                    PgParameters parameters, Instant deadline) {
+  const auto rows = co_await run(std::move(name), std::move(sql), std::move(parameters), deadline);
   if (!rows) {
     const auto& error = rows.error();
     const bool denied = error.sqlstate == "42501";
@@ -148,9 +203,12 @@ Task<BackendSight> KillConnection::look(BackendId backend, JudgedColumns judged,
   const auto backend_start = rows->time(0, 0);
   if (!backend_start) co_return BackendSight::not_visible;  // no pg_read_all_stats
   if (*backend_start != backend.backend_start) co_return BackendSight::gone;
-  const JudgedColumns now{judged.counter, std::string{rows->text(0, 1)},
-                          rows->time(0, 2).value_or(ServerTime{}), rows->time(0, 3),
-                          rows->time(0, 4).value_or(ServerTime{})};
+  const JudgedColumns now{judged.counter,
+                          std::string{rows->text(0, 1)},
+                          rows->time(0, 2).value_or(ServerTime{}),
+                          rows->time(0, 3),
+                          rows->time(0, 4).value_or(ServerTime{}),
+                          false};
   co_return same(judged, now) ? BackendSight::same : BackendSight::moved_on;
 }
 

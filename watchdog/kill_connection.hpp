@@ -2,6 +2,7 @@
 
 #include "config/config.hpp"
 #include "proxy/kill_order.hpp"
+#include "proxy/session_view.hpp"
 #include "watchdog/activity.hpp"
 #include "watchdog/pg_connection.hpp"
 #include "watchdog/task.hpp"
@@ -27,6 +28,7 @@ struct JudgedColumns {
   ServerTime state_change;
   std::optional<ServerTime> xact_start;
   ServerTime query_start;
+  bool spare_listeners = false;  ///< end it only if it neither listens nor holds an advisory lock
 };
 [[nodiscard]] JudgedColumns judged_columns(proxy::JudgedCounter counter, const ActivityRow& row);
 
@@ -52,6 +54,12 @@ class KillConnection {
   /// pg_terminate_backend, if and only if the judged activity goes on. Without the columns its
   /// counter needs (track_activities off) nothing is judged the same, so nothing is ended.
   Task<Answer> terminate(BackendId backend, JudgedColumns judged, Instant deadline);
+  /// pg_cancel_backend, under the same guard.
+  Task<Answer> cancel(BackendId backend, JudgedColumns judged, Instant deadline);
+  /// pg_terminate_backend for a backend of ours without a session: if and only if this run of this
+  /// server has it at that address and port of ours. `leg` without an address: a Unix socket.
+  Task<Answer> terminate_orphan(BackendId backend, ServerIdentity identity, proxy::Endpoint leg,
+                                Instant deadline);
   /// `not_visible` when there is no connection, or the server hides the backend from us.
   Task<BackendSight> look(BackendId backend, JudgedColumns judged, Instant deadline);
 
@@ -60,6 +68,7 @@ class KillConnection {
   [[nodiscard]] std::optional<protocol::BackendPid> pid() const noexcept;
 
  private:
+  Task<Answer> signal(std::string name, std::string sql, PgParameters parameters, Instant deadline);
   Task<PgResult<PgRows>> run(std::string name, std::string sql, PgParameters parameters,
                              Instant deadline);
   void keep_for_a_while();

@@ -162,7 +162,16 @@ std::string_view default_hint(const Verdict& verdict) noexcept {
   return {};
 }
 
-/// A message goes to terminals and logs: no control character may change how the rest of it reads.
+std::string detail_of(const Verdict& verdict) {
+  std::string detail = fmt::format(
+      "Incident {}: search the log and the audit log of pgleash for it.", verdict.id.text);
+  const auto& who = *verdict.session.view.who;
+  if (who.pid) detail += fmt::format(" Backend pid {}.", static_cast<std::int32_t>(*who.pid));
+  return detail;
+}
+
+}  // namespace
+
 std::string printable(std::string_view text) {
   std::string safe;
   safe.reserve(text.size());
@@ -176,16 +185,6 @@ std::string printable(std::string_view text) {
   }
   return safe;
 }
-
-std::string detail_of(const Verdict& verdict) {
-  std::string detail = fmt::format(
-      "Incident {}: search the log and the audit log of pgleash for it.", verdict.id.text);
-  const auto& who = *verdict.session.view.who;
-  if (who.pid) detail += fmt::format(" Backend pid {}.", static_cast<std::int32_t>(*who.pid));
-  return detail;
-}
-
-}  // namespace
 
 std::string in_seconds(Duration duration) {
   using std::chrono::milliseconds;

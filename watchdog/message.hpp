@@ -4,6 +4,7 @@
 #include "watchdog/verdict.hpp"
 
 #include <string>
+#include <string_view>
 
 namespace pgleash::watchdog {
 
@@ -12,6 +13,9 @@ namespace pgleash::watchdog {
 /// for 312 s (pgleash rule 'web', limit 300 s)". The detail names the incident, the hint is the
 /// rule's own or one that fits the kind. Control characters of what users wrote are escaped.
 [[nodiscard]] proxy::ErrorNotice error_notice(const Verdict& verdict, proxy::KillAction action);
+
+/// Control characters escaped: no name may change how the rest of a line reads.
+[[nodiscard]] std::string printable(std::string_view text);
 
 /// "25 ms", "0.25 s", "1.5 s", "312 s": rounded down, never to "0".
 [[nodiscard]] std::string in_seconds(Duration duration);

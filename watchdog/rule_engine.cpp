@@ -6,6 +6,7 @@
 #include "watchdog/cost_rule.hpp"
 #include "watchdog/exemptions.hpp"
 #include "watchdog/group_rule.hpp"
+#include "watchdog/message.hpp"
 #include "watchdog/selector.hpp"
 
 #include <algorithm>
@@ -168,9 +169,13 @@ struct CompiledRule {
   [[nodiscard]] bool selects(const proxy::SessionIdentity& who) const {
     return match.selects(who) && (except.empty() || !except.selects(who));
   }
-  /// Over the lower of both thresholds.
-  [[nodiscard]] bool concerns(Duration age) const noexcept {
+  /// Over one of both thresholds.
+  [[nodiscard]] bool over(Duration age) const noexcept {
     return (rule.limit && age > *rule.limit) || (rule.warn && age > *rule.warn);
+  }
+  /// Near enough to one of them to be watched.
+  [[nodiscard]] bool concerns(Duration age) const noexcept {
+    return suspicious(age, rule.limit, rule.warn);
   }
 };
 
@@ -216,11 +221,16 @@ class CompiledRules final : public RuleEngine {
   Evaluation evaluate(const Snapshot& snapshot) override;
   void forget(const Verdict& verdict) override;
   void inherit(RuleEngine& before, bool judge_again) override;
+  std::vector<RuleExplanation> explain(const SessionEntry& entry,
+                                       const Snapshot& snapshot) const override;
   const std::vector<RuleStatus>& status() const noexcept override { return status_; }
   Duration judging_interval() const noexcept override { return interval_; }
   Needs needs() const noexcept override { return needs_; }
 
  private:
+  [[nodiscard]] bool was_judged(std::size_t index, const proxy::SessionView& view) const;
+  void explain(RuleExplanation& found, std::size_t index, const SessionEntry& entry,
+               const Freshness& freshness) const;
   void note_needs(const config::Rule& rule);
   Findings find(const Snapshot& snapshot, const Freshness& freshness, Evaluation& found);
   void find_blocking(std::size_t index, const Snapshot& snapshot, const Freshness& freshness,
@@ -332,7 +342,7 @@ std::vector<Finding> CompiledRules::find_groups(std::size_t index, const Snapsho
     const SessionEntry& entry = snapshot.sessions[place];
     if (!judgeable(entry.view)) continue;
     const Condition condition = statement(entry, rule.action, freshness);
-    if (!condition.holds || !compiled.concerns(condition.age) ||
+    if (!condition.holds || !compiled.over(condition.age) ||
         !compiled.selects(*entry.view.who)) {
       continue;
     }
@@ -441,13 +451,20 @@ void CompiledRules::judge(const SessionEntry& entry, std::size_t place, const Fi
       continue;
     }
     if (condition.blind) {
-      ++status.paused;
+      status.paused += compiled.over(condition.age) ? 1 : 0;
       needs_.advisory_locks |= rule.kind == RuleKind::idle || rule.kind == RuleKind::session_age;
       continue;
     }
     const Exemption exempt = exemption(rule.kind, entry, protection_, freshness);
-    Judged& judged =
-        recall(memory, index, finding ? finding->counter : judged_counter(rule.kind), entry.view);
+    const proxy::JudgedCounter counter = finding ? finding->counter : judged_counter(rule.kind);
+    if (exempt == Exemption::none) {
+      found.suspects.push_back(
+          {rule.name, entry.view.id, counter, entry.view.facts.mark,
+           rule.kind == RuleKind::stalled ? entry.view.stalled_since : Instant{}, condition.age,
+           rule.limit});
+    }
+    if (!compiled.over(condition.age)) continue;
+    Judged& judged = recall(memory, index, counter, entry.view);
 
     if (rule.warn && condition.age > *rule.warn && !judged.warned) {
       judged.warned = true;
@@ -537,6 +554,101 @@ void CompiledRules::inherit(RuleEngine& before, bool judge_again) {
       judged.verdict = judged.verdict && !judge_again;
     }
   }
+}
+
+bool CompiledRules::was_judged(std::size_t index, const proxy::SessionView& view) const {
+  const auto known = memory_.find(proxy::number(view.id));
+  if (known == memory_.end()) return false;
+  const RuleKind kind = rules_[index].rule.kind;
+  return std::any_of(
+      known->second.judged.begin(), known->second.judged.end(), [&](const Judged& judged) {
+        return judged.rule == index && judged.verdict && !judged.exempt &&
+               proxy::same_activity(judged_counter(kind), judged.mark, view.facts.mark);
+      });
+}
+
+void CompiledRules::explain(RuleExplanation& found, std::size_t index, const SessionEntry& entry,
+                            const Freshness& freshness) const {
+  const CompiledRule& compiled = rules_[index];
+  const config::Rule& rule = compiled.rule;
+  const proxy::SessionIdentity& who = *entry.view.who;
+  const auto as = [&](Standing standing, std::string why) {
+    found.standing = standing;
+    found.why = std::move(why);
+  };
+  if (!judgeable(entry.view)) {
+    const char* why = entry.view.ending           ? "its end is under way"
+                      : entry.view.facts.degraded ? "its state is not known for sure"
+                                                  : "it logs in, or closes";
+    return as(Standing::not_judged, why);
+  }
+  if (const auto key = compiled.match.mismatch(who); !key.empty())
+    return as(Standing::not_selected, "match." + std::string{key} + " does not match");
+  if (!compiled.except.empty() && compiled.except.selects(who))
+    return as(Standing::not_selected, "except matches");
+  if (of_more_than_one(rule.kind)) {
+    if (was_judged(index, entry.view)) return as(Standing::judged, "had its verdict");
+    return as(Standing::not_in_state, "it judges sessions together, and found nothing against it");
+  }
+  Condition condition = condition_of(rule.kind, rule.action, entry, freshness);
+  if (config::is_cost(rule.kind) && condition.holds && !condition.blind) {
+    // A copy, as looking must not change since when it has been above.
+    const auto known = memory_.find(proxy::number(entry.view.id));
+    AboveSince above = known == memory_.end() ? AboveSince{} : known->second.above;
+    std::optional<CostFinding> cost;
+    condition = above_value(condition, index, entry, freshness, above, cost);
+    if (!condition.holds) return as(Standing::not_in_state, "its statement is not above the value");
+    if (condition.blind) return as(Standing::blind, "there is no fresh measure of its statement");
+  }
+  if (!condition.holds) {
+    const bool meant_to_run = rule.kind == RuleKind::statement &&
+                              entry.view.facts.outstanding > 0 &&
+                              maintenance(entry, freshness) == Answer::yes;
+    return as(Standing::not_in_state,
+              meant_to_run ? std::string{"its statement is one that is meant to run long"}
+                           : "it is " + std::string{protocol::name(entry.view.facts.state)});
+  }
+  found.age = condition.age;
+  if (condition.blind) {
+    return as(Standing::blind,
+              "only the server knows whether it waits for its client, and no fresh sample says so");
+  }
+  found.exemption = exemption(rule.kind, entry, protection_, freshness);
+  std::string exempt;
+  if (found.exemption != Exemption::none)
+    exempt = "; exempt: " + std::string{name(found.exemption)};
+  if (rule.limit) found.passes_in = std::max(Duration{*rule.limit} - condition.age, Duration{});
+  const std::string so_far = in_seconds(condition.age);
+  if (rule.limit && condition.age > *rule.limit) {
+    const std::string over = so_far + ", over the limit of " + in_seconds(*rule.limit);
+    if (!exempt.empty()) return as(Standing::exempt, over + exempt);
+    if (was_judged(index, entry.view))
+      return as(Standing::judged, over + "; had its verdict, and gets no other for this activity");
+    return as(Standing::over, over);
+  }
+  const std::string below = rule.limit ? so_far + " of " + in_seconds(*rule.limit) +
+                                             "; passes its limit in " + in_seconds(*found.passes_in)
+                                       : so_far + "; its limit is off";
+  const bool warned = rule.warn && condition.age > *rule.warn;
+  as(warned ? Standing::warned : Standing::below, below + exempt);
+}
+
+std::vector<RuleExplanation> CompiledRules::explain(const SessionEntry& entry,
+                                                    const Snapshot& snapshot) const {
+  const Freshness freshness = Freshness::of(snapshot, evidence_max_age_);
+  std::vector<RuleExplanation> all;
+  all.reserve(rules_.size());
+  for (std::size_t index = 0; index < rules_.size(); ++index) {
+    const config::Rule& rule = rules_[index].rule;
+    RuleExplanation& found = all.emplace_back();
+    found.rule = rule.name;
+    found.kind = rule.kind;
+    found.action = rule.action;
+    found.warn = rule.warn;
+    found.limit = rule.limit;
+    explain(found, index, entry, freshness);
+  }
+  return all;
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 #include "config/config.hpp"
 #include "config/diagnostic.hpp"
 #include "watchdog/blocking_rule.hpp"
+#include "watchdog/explain.hpp"
+#include "watchdog/ledger.hpp"
 #include "watchdog/snapshot.hpp"
 #include "watchdog/verdict.hpp"
 
@@ -29,6 +31,7 @@ struct RuleStatus {
 struct Evaluation {
   std::vector<Verdict> verdicts;  ///< new ones only: one per session, judged activity and rule,
                                   ///< however many ticks match
+  std::vector<Suspect> suspects;  ///< at each evaluation, for the ledger
   std::vector<Verdict> warnings;  ///< passed `warn` for the first time; no action
   std::vector<BlockingReport> blocking;  ///< roots that no rule can end; new ones only
 };
@@ -64,6 +67,9 @@ class RuleEngine {
   /// name. `judge_again`: what was only observed may be acted upon now, so that all verdicts are
   /// given once more. `before` is done with.
   virtual void inherit(RuleEngine& before, bool judge_again) = 0;
+  /// How each rule stands to a session of that snapshot, by the same judgement; changes nothing.
+  [[nodiscard]] virtual std::vector<RuleExplanation> explain(const SessionEntry& entry,
+                                                             const Snapshot& snapshot) const = 0;
   [[nodiscard]] virtual const std::vector<RuleStatus>& status() const noexcept = 0;
   /// How often evaluate() should run: min(1 s, shortest limit or warn / 4), never under 25 ms.
   [[nodiscard]] virtual Duration judging_interval() const noexcept = 0;

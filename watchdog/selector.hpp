@@ -113,6 +113,14 @@ class Selector {
            (databases_.empty() || databases_.match(who.database)) &&
            (clients_.empty() || clients_.contain(who.client.address));
   }
+  /// The first key that does not match; empty when all do.
+  [[nodiscard]] std::string_view mismatch(const proxy::SessionIdentity& who) const {
+    if (!applications_.empty() && !applications_.match(who.application)) return "applications";
+    if (!users_.empty() && !users_.match(who.user)) return "users";
+    if (!databases_.empty() && !databases_.match(who.database)) return "databases";
+    if (!clients_.empty() && !clients_.contain(who.client.address)) return "clients";
+    return {};
+  }
   [[nodiscard]] bool empty() const noexcept { return empty_; }
 
  private:

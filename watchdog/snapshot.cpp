@@ -20,10 +20,6 @@ std::string_view without_zone(std::string_view address) noexcept {
   return address.substr(0, address.find('%'));
 }
 
-bool same_leg(const proxy::Endpoint& leg, const ActivityRow& row) noexcept {
-  return row.client_port == leg.port && row.client_addr == without_zone(leg.address);
-}
-
 /// The pids that more than one session claims, sorted: a pooler behind us invents them.
 std::vector<protocol::BackendPid> shared_pids(const std::vector<proxy::SessionView>& views) {
   std::vector<protocol::BackendPid> pids;
@@ -48,6 +44,10 @@ void take_advisory(const AdvisoryHolders& holders, Snapshot& snapshot) {
 }
 
 }  // namespace
+
+bool same_leg(const proxy::Endpoint& leg, const ActivityRow& row) noexcept {
+  return row.client_port == leg.port && row.client_addr == without_zone(leg.address);
+}
 
 std::string_view name(Mapping mapping) noexcept {
   switch (mapping) {

@@ -26,6 +26,10 @@ enum class Mapping : std::uint8_t {
 };
 [[nodiscard]] std::string_view name(Mapping mapping) noexcept;
 
+/// Whether the server shows this backend with the address and port of our leg. Any two Unix sockets
+/// look the same.
+[[nodiscard]] bool same_leg(const proxy::Endpoint& leg, const ActivityRow& row) noexcept;
+
 /// One session, in-band view and server's row side by side.
 struct SessionEntry {
   proxy::SessionView view;

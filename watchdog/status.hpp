@@ -1,6 +1,7 @@
 #pragma once
 
 #include "watchdog/brake.hpp"
+#include "watchdog/ledger.hpp"
 #include "watchdog/rule_engine.hpp"
 #include "watchdog/snapshot.hpp"
 #include "watchdog/verdict.hpp"
@@ -8,6 +9,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -51,6 +53,10 @@ struct WatchdogStatus {
   CostNeeds costs_measured;            ///< what the next one may tell of
   ApplicationCosts application_costs;  ///< applications bounded by the writer
   std::uint64_t survivors = 0;         ///< backends alive after the whole ladder, still verified
+  /// By rule: suspects that became active again.
+  std::map<std::string, FalsePositiveLedger::Row, std::less<>> recovered;
+  std::uint32_t orphans = 0;        ///< backends of ours without a session; monitor up only
+  std::uint32_t lost_sessions = 0;  ///< sessions without a backend; monitor up only
   std::uint64_t audit_records_total = 0;
   std::uint64_t audit_write_errors_total = 0;
 };

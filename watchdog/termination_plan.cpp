@@ -30,11 +30,18 @@ bool known_backend(const SessionEntry& session) noexcept {
          (session.mapping == Mapping::confirmed || session.mapping == Mapping::by_port);
 }
 
+bool known_backend(const Verdict& verdict) noexcept {
+  return verdict.target == Target::session ? known_backend(verdict.session)
+                                           : verdict.session.backend.has_value();
+}
+
 }  // namespace
 
 TerminationPlan::TerminationPlan(const Verdict& verdict, bool monitor_up, Instant now)
     : grace_(verdict.grace),
-      can_see_(monitor_up && known_backend(verdict.session)),
+      sql_only_(verdict.target != Target::session),
+      orphan_(verdict.target == Target::orphan),
+      can_see_(monitor_up && known_backend(verdict)),
       may_ask_sql_(can_see_),
       look_due_(now),
       look_until_(now) {
@@ -53,7 +60,15 @@ TerminationPlan::TerminationPlan(const Verdict& verdict, bool monitor_up, Instan
     case config::Action::terminate:
       break;
   }
+  if (sql_only_ && phase_ != Phase::finished) begin_by_sql();
   if (verdict.exemption != Exemption::none) finish(Outcome::exempted);
+}
+
+/// Without a monitor nobody can be asked; nothing was done, and the verdict may come again.
+void TerminationPlan::begin_by_sql() noexcept {
+  begun_.reset();
+  phase_ = Phase::asking_sql;
+  if (!can_see_) finish(Outcome::error);
 }
 
 TerminationPlan::Step TerminationPlan::next(Instant now) {
@@ -71,6 +86,7 @@ TerminationPlan::Step TerminationPlan::next(Instant now) {
       break;
     case Phase::asking_sql:
       step.kind = Kind::guarded_sql;
+      step.action = sql_only_ ? action_ : KillAction::terminate;
       break;
     case Phase::finished:
       step.kind = Kind::finish;
@@ -139,7 +155,7 @@ void TerminationPlan::answered(SqlResult result, Instant now) {
       acted_ = true;
       return verify(now + grace_, now);
     case SqlResult::changed:
-      if (!acted_) return finish(Outcome::recovered);
+      if (!acted_) return finish(orphan_ ? Outcome::already_gone : Outcome::recovered);
       // The guard did not recognise it: on its way out after our step, most likely.
       verify(now, now);
       look_due_ = now + parting;
@@ -170,6 +186,7 @@ void TerminationPlan::look_again(Instant now) {
 void TerminationPlan::escalate() noexcept {
   may_escalate_ = false;
   action_ = KillAction::terminate;
+  if (sql_only_) return begin_by_sql();
   begun_.reset();
   phase_ = Phase::carrying_out;
 }

@@ -25,14 +25,18 @@ enum class BackendSight : std::uint8_t {
 /// Ask next(), do what it says, tell what came of it, ask again. Asking twice gives the same step;
 /// an observation that was not asked for is ignored. Looks follow after 10, 20, 50, 100, 200, 500,
 /// 500 … ms, for `grace` after the step began, once at least; a cancel that escalates begins again
-/// as a terminate. Every path ends in exactly one outcome. A verdict that must not act (action
+/// as a terminate. A target that is no session of ours has guarded SQL alone:
+///
+///   guarded_sql ── look … look ── (escalate: guarded_sql ── look … look) ── finish
+///
+/// Every path ends in exactly one outcome. A verdict that must not act (action
 /// observe, or exempt) is finished from the start.
 class TerminationPlan {
  public:
   enum class Kind : std::uint8_t { carry_out, look, guarded_sql, wait, finish };
   struct Step {
     Kind kind = Kind::finish;
-    proxy::KillAction action = proxy::KillAction::terminate;  ///< of carry_out
+    proxy::KillAction action = proxy::KillAction::terminate;  ///< of carry_out and guarded_sql
     Duration wait{};                   ///< of wait: before calling next() again
     Outcome outcome = Outcome::error;  ///< of finish
   };
@@ -56,8 +60,11 @@ class TerminationPlan {
   void look_again(Instant now);
   void escalate() noexcept;
   void grace_is_over();
+  void begin_by_sql() noexcept;
 
   Duration grace_;
+  bool sql_only_;  ///< there is no session in-band
+  bool orphan_;
   proxy::KillAction action_ = proxy::KillAction::terminate;
   bool can_see_;               ///< somebody may be asked about (pid, backend_start)
   bool may_escalate_ = false;  ///< the cancel may be followed by a terminate

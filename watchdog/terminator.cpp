@@ -64,7 +64,11 @@ Instant begun(const Verdict& verdict) {
 /// is proof.
 JudgedColumns columns_of(const Verdict& verdict) {
   if (!verdict.session.row || verdict.session.row_taken < begun(verdict) + sampling_time) return {};
-  return judged_columns(guarded_counter(verdict), *verdict.session.row);
+  JudgedColumns columns = judged_columns(guarded_counter(verdict), *verdict.session.row);
+  columns.spare_listeners =
+      verdict.target == Target::direct &&
+      (verdict.kind == config::RuleKind::idle || verdict.kind == config::RuleKind::session_age);
+  return columns;
 }
 
 }  // namespace
@@ -97,8 +101,7 @@ AuditRecord Terminator::record_of(AuditEvent event, const Verdict& verdict, conf
 
 Task<TerminationRecord> Terminator::terminate(Verdict verdict, config::Mode mode, bool monitor_up) {
   TerminationRecord record;
-  const std::optional<proxy::StatementEvidence> evidence =
-      co_await sessions_.evidence(verdict.session.view.id);
+  const std::optional<proxy::StatementEvidence> evidence = co_await evidence_of(verdict);
   AuditRecord line = record_of(AuditEvent::intent, verdict, mode, evidence);
   if (audit_ == nullptr) {
     record.why = "no audit log: nothing is ended without one";
@@ -136,8 +139,7 @@ Task<TerminationRecord> Terminator::terminate(Verdict verdict, config::Mode mode
         break;
       }
       case TerminationPlan::Kind::guarded_sql: {
-        const KillConnection::Answer answer = co_await kill_connection_->terminate(
-            *verdict.session.backend, columns, now() + sql_time);
+        const KillConnection::Answer answer = co_await ask_server(verdict, step.action, columns);
         record.sql = record.sql || answer.result == TerminationPlan::SqlResult::signalled;
         if (!answer.why.empty()) record.why = answer.why;
         plan.answered(answer.result, now());
@@ -156,11 +158,38 @@ Task<TerminationRecord> Terminator::terminate(Verdict verdict, config::Mode mode
   line.event = AuditEvent::outcome;
   line.ts = wall_now();
   line.outcome = name(record.outcome);
-  line.step = proxy::name(record.step);
+  line.step = record.step == proxy::InBandStep::none && record.sql ? "guarded_sql"
+                                                                   : proxy::name(record.step);
   line.why = record.why;
   // The act is done, and counted: a disk that fails now is seen in the audit log's own counter.
   (void)co_await audit_->write(line);
   co_return record;
+}
+
+Task<KillConnection::Answer> Terminator::ask_server(const Verdict& verdict,
+                                                    proxy::KillAction action,
+                                                    JudgedColumns columns) {
+  const Instant deadline = now() + sql_time;
+  const BackendId backend = *verdict.session.backend;
+  if (verdict.target == Target::orphan) {
+    proxy::Endpoint leg = verdict.session.view.who->leg;
+    leg.address.resize(std::min(leg.address.find('%'), leg.address.size()));  // no zone in views
+    co_return co_await kill_connection_->terminate_orphan(backend, *verdict.server_identity,
+                                                          std::move(leg), deadline);
+  }
+  if (action == proxy::KillAction::cancel)
+    co_return co_await kill_connection_->cancel(backend, std::move(columns), deadline);
+  co_return co_await kill_connection_->terminate(backend, std::move(columns), deadline);
+}
+
+Task<std::optional<proxy::StatementEvidence>> Terminator::evidence_of(const Verdict& verdict) {
+  if (verdict.target == Target::session)
+    co_return co_await sessions_.evidence(verdict.session.view.id);
+  if (!verdict.session.row || verdict.session.row->query.empty()) co_return std::nullopt;
+  // The first 256 bytes of what it runs: all that is asked of the server at each sample.
+  constexpr std::size_t cut = 250;
+  const std::string& query = verdict.session.row->query;
+  co_return proxy::StatementEvidence{query, {}, query.size() > cut, false};
 }
 
 Task<bool> Terminator::is_gone(const Verdict& verdict) {
@@ -176,8 +205,7 @@ Task<bool> Terminator::is_gone(const Verdict& verdict) {
 Task<bool> Terminator::write(AuditEvent event, Verdict verdict, config::Mode mode,
                              std::optional<Outcome> outcome, std::string why) {
   if (audit_ == nullptr) co_return true;
-  const std::optional<proxy::StatementEvidence> evidence =
-      co_await sessions_.evidence(verdict.session.view.id);
+  const std::optional<proxy::StatementEvidence> evidence = co_await evidence_of(verdict);
   AuditRecord line = record_of(event, verdict, mode, evidence);
   if (outcome) line.outcome = name(*outcome);
   line.why = std::move(why);

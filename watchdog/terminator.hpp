@@ -46,6 +46,10 @@ class Terminator {
                    std::optional<Outcome> outcome, std::string why);
 
  private:
+  /// `verdict` outlives the call.
+  Task<KillConnection::Answer> ask_server(const Verdict& verdict, proxy::KillAction action,
+                                          JudgedColumns columns);
+  Task<std::optional<proxy::StatementEvidence>> evidence_of(const Verdict& verdict);
   [[nodiscard]] AuditRecord record_of(AuditEvent event, const Verdict& verdict, config::Mode mode,
                                       const std::optional<proxy::StatementEvidence>& evidence);
 

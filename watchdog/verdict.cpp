@@ -91,6 +91,22 @@ std::string_view name(Exemption exemption) noexcept {
   return "unknown";
 }
 
+std::string_view name(Target target) noexcept {
+  switch (target) {
+    case Target::session:
+      return "session";
+    case Target::direct:
+      return "direct";
+    case Target::orphan:
+      break;
+  }
+  return "orphan";
+}
+
+std::string_view kind_name(const Verdict& verdict) noexcept {
+  return verdict.target == Target::orphan ? orphan_rule : config::name(verdict.kind);
+}
+
 JudgedCounter judged_counter(RuleKind kind) noexcept {
   if (config::is_cost(kind)) return JudgedCounter::request;
   switch (kind) {

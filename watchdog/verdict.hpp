@@ -70,6 +70,10 @@ enum class Exemption : std::uint8_t {
 };
 [[nodiscard]] std::string_view name(Exemption exemption) noexcept;
 
+struct Verdict;
+/// The kind's word, also of what no rule judged.
+[[nodiscard]] std::string_view kind_name(const Verdict& verdict) noexcept;
+
 /// Which of a session's activities a kind of rule judges.
 [[nodiscard]] proxy::JudgedCounter judged_counter(config::RuleKind kind) noexcept;
 
@@ -83,6 +87,16 @@ struct CostFinding {
   std::uint64_t value = 0;
   std::uint64_t threshold = 0;
 };
+
+/// Whom a verdict is about, and so what may end it.
+enum class Target : std::uint8_t {
+  session,  ///< one of ours: in-band first
+  direct,   ///< one that does not come through us: guarded SQL only
+  orphan,   ///< a backend of ours without a session: guarded SQL only
+};
+[[nodiscard]] std::string_view name(Target target) noexcept;
+/// The rule of the verdicts on orphans; no rule of the configuration may have this name.
+inline constexpr std::string_view orphan_rule = "orphan";
 
 /// One rule's judgement of one session's one activity.
 struct Verdict {
@@ -103,6 +117,8 @@ struct Verdict {
   std::string sqlstate;      ///< native code of the kind and action, or the rule's own
   std::string hint;
   SessionEntry session;  ///< the evidence as judged
+  Target target = Target::session;
+  std::optional<ServerIdentity> server_identity;  ///< of an orphan's server: part of the guard
 };
 
 }  // namespace pgleash::watchdog

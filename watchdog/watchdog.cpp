@@ -8,6 +8,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
+#include <random>
 #include <utility>
 
 namespace pgleash::watchdog {
@@ -43,6 +44,52 @@ std::optional<Duration> until_judged_again(const Verdict& verdict, Outcome outco
   }
 }
 
+VerdictIds fresh_ids() {
+  std::random_device random;
+  return VerdictIds{(std::uint64_t{random()} << 32U) | random()};
+}
+
+/// The patterns were compiled before, by the rule engine, which reports their faults.
+Protection protection_of(const config::Config& config) {
+  std::vector<config::Diagnostic> known;
+  return Protection{config.protect, known};
+}
+
+std::unique_ptr<RuleEngine> direct_engine(const config::Config& config,
+                                          const config::Server& server) {
+  if (server.direct_sessions != config::DirectSessions::judge || !server.monitor.enabled)
+    return nullptr;
+  std::vector<config::Diagnostic> known;
+  return RuleEngine::compile(rules_for_direct(config.rules), config.protect, known, fresh_ids(),
+                             config.enforcement.evidence_max_age);
+}
+
+bool cancels_for_lost_clients(const config::Config& config, const config::Server& server) {
+  return std::none_of(config.listeners.begin(), config.listeners.end(),
+                      [&](const config::Listener& listener) {
+                        return listener.server == server.name &&
+                               listener.on_client_gone == config::OnClientGone::finish;
+                      });
+}
+
+const std::vector<proxy::LegRecord>& inherited(proxy::SessionDirectory& sessions) {
+  static const std::vector<proxy::LegRecord> none;
+  const proxy::LegJournal* journal = sessions.journal();
+  return journal == nullptr ? none : journal->inherited();
+}
+
+/// Rules judge direct sessions under the same names.
+void add_status(std::vector<RuleStatus>& rules, const std::vector<RuleStatus>& more) {
+  for (const RuleStatus& one : more) {
+    const auto same = std::find_if(rules.begin(), rules.end(),
+                                   [&](const RuleStatus& rule) { return rule.rule == one.rule; });
+    if (same == rules.end()) continue;
+    same->matching += one.matching;
+    same->warned_total += one.warned_total;
+    same->paused += one.paused;
+  }
+}
+
 template <class Histogram>
 void observe(Histogram& histogram, Duration took) {
   const double seconds = std::chrono::duration<double>(took).count();
@@ -64,6 +111,11 @@ Watchdog::Watchdog(asio::io_context& context, std::shared_ptr<const config::Conf
       sessions_(sessions),
       events_(events),
       join_(server.name, server.monitor.enabled),
+      protection_(protection_of(*config_)),
+      orphans_(server.name, server.monitor.poll_interval, inherited(sessions)),
+      orphan_ids_(fresh_ids()),
+      direct_engine_(direct_engine(*config_, server)),
+      orphans_may_end_(cancels_for_lost_clients(*config_, server)),
       brake_(now(), config_->enforcement),
       costs_(server, config_->rules),
       kill_connection_(context.get_executor(), server),
@@ -158,13 +210,31 @@ Task<void> Watchdog::tick() {
     auto questions = statements_.fill(*snapshot, views_asked, *needs.fingerprint);
     if (!questions.empty()) spawn(learn(std::move(questions)), "statements");
   }
-  for (const Verdict& waited : brake_.release(*snapshot)) engine_->forget(waited);
+  reconcile(*snapshot);
+  std::optional<Snapshot> direct;
+  if (direct_engine_) {
+    others_.see(*snapshot, server_.monitor);
+    direct = direct_snapshot(*snapshot, server_.monitor, others_, orphans_.backends());
+  }
+  // The brake looks after all whom a verdict may be about.
+  std::optional<Snapshot> wider;
+  if (const auto orphans = orphans_.entries(); direct || !orphans.empty()) {
+    wider = *snapshot;
+    wider->sessions.insert(wider->sessions.end(), orphans.begin(), orphans.end());
+    if (direct)
+      wider->sessions.insert(wider->sessions.end(), direct->sessions.begin(),
+                             direct->sessions.end());
+  }
+  const Snapshot& all = wider ? *wider : *snapshot;
+  for (const Verdict& waited : brake_.release(all)) forget(waited);
   rehearse(*snapshot);
   Evaluation evaluation = engine_->evaluate(*snapshot);
   if (sampler_) sampler_->want_advisory(engine_->needs().advisory_locks);
   for (const BlockingReport& report : evaluation.blocking) events_.blocking(server_.name, report);
+  ledger_.feed(evaluation.suspects, *snapshot);
   for (const Verdict& verdict : evaluation.warnings) events_.warned(server_.name, verdict);
-  for (const OpenFuse& fuse : brake_.weigh(evaluation.verdicts, *snapshot))
+  judge_others(direct, evaluation.verdicts);
+  for (const OpenFuse& fuse : brake_.weigh(evaluation.verdicts, all))
     events_.fuse_tripped(server_.name, fuse);
   for (Verdict& verdict : evaluation.verdicts) decide(std::move(verdict), at);
   costs_.read_processes(*snapshot);
@@ -190,7 +260,7 @@ Task<void> Watchdog::learn(std::vector<RunningStatements::Question> questions) {
 void Watchdog::judge_again(Instant at) {
   const auto due = std::stable_partition(later_.begin(), later_.end(),
                                          [&](const Later& one) { return at < one.when; });
-  std::for_each(due, later_.end(), [&](const Later& one) { engine_->forget(one.verdict); });
+  std::for_each(due, later_.end(), [&](const Later& one) { forget(one.verdict); });
   later_.erase(due, later_.end());
 }
 
@@ -201,8 +271,8 @@ void Watchdog::note_server(Instant at) {
   const auto before = std::exchange(identity_, sample->identity);
   const std::string_view what = before ? failover_between(*before, *identity_) : "";
   if (what.empty()) return;
-  for (const Verdict& dropped : brake_.fail_over(at)) engine_->forget(dropped);
-  for (const Later& later : std::exchange(later_, {})) engine_->forget(later.verdict);
+  for (const Verdict& dropped : brake_.fail_over(at)) forget(dropped);
+  for (const Later& later : std::exchange(later_, {})) forget(later.verdict);
   events_.failover(server_.name, what);
 }
 
@@ -244,7 +314,70 @@ void Watchdog::reload(std::shared_ptr<const config::Config> config,
   costs_.set_rules(config->rules);
   totals_.mode = config->enforcement.mode;
   config_ = std::move(config);
+  protection_ = protection_of(*config_);
+  if (auto fresh = direct_engine(*config_, server_)) {
+    if (direct_engine_) fresh->inherit(*direct_engine_, locks_open);
+    direct_engine_ = std::move(fresh);
+  }
   timer_.cancel();  // the new rules may want to be asked more often
+}
+
+void Watchdog::forget(const Verdict& verdict) {
+  switch (verdict.target) {
+    case Target::session:
+      return engine_->forget(verdict);
+    case Target::direct:
+      if (direct_engine_) direct_engine_->forget(verdict);
+      return;
+    case Target::orphan:
+      return orphans_.forget(*verdict.session.backend);
+  }
+}
+
+OrphanReport Watchdog::reconcile(const Snapshot& snapshot) {
+  if (!sampler_) return {};
+  OrphanReport report = orphans_.reconcile(snapshot, sampler_->latest(), snapshot.monitor_up);
+  totals_.orphans = report.orphans;
+  totals_.lost_sessions = report.lost_sessions;
+  if (proxy::LegJournal* journal = sessions_.journal()) {
+    for (const auto& one : report.completions) journal->complete(one.slot, one.session, one.proof);
+    for (const std::size_t record : report.settled) journal->settle(record);
+  }
+  for (const proxy::SessionId id : report.newly_lost)
+    for (const SessionEntry& entry : snapshot.sessions)
+      if (entry.view.id == id) events_.backend_lost(server_.name, entry);
+  return report;
+}
+
+/// The verdicts on who is no session of ours. The rehearsal of a reload knows only sessions.
+void Watchdog::judge_others(const std::optional<Snapshot>& direct, std::vector<Verdict>& verdicts) {
+  const std::size_t first = verdicts.size();
+  for (Orphan& orphan : orphans_.unsaid()) {
+    // The session's own verdict is not through with it: it speaks first.
+    if (in_hand(orphan.row.backend)) {
+      orphans_.forget(orphan.row.backend);
+      continue;
+    }
+    if (!orphan.again) events_.orphan(server_.name, orphan);
+    verdicts.push_back(orphan_verdict(orphan, protection_, orphans_may_end_, orphan_ids_.next()));
+  }
+  if (direct) {
+    Evaluation evaluation = direct_engine_->evaluate(*direct);
+    for (Verdict& verdict : evaluation.warnings) {
+      verdict.target = Target::direct;
+      events_.warned(server_.name, verdict);
+    }
+    for (Verdict& verdict : evaluation.verdicts) {
+      verdict.target = Target::direct;
+      verdicts.push_back(std::move(verdict));
+    }
+  }
+  for (std::size_t i = first; i < verdicts.size(); ++i)
+    brake_.rehearse(verdicts[i].session.view.id);
+}
+
+bool Watchdog::in_hand(const BackendId& backend) const {
+  return std::find(in_hand_.begin(), in_hand_.end(), backend) != in_hand_.end();
 }
 
 void Watchdog::decide(Verdict verdict, Instant at) {
@@ -252,6 +385,7 @@ void Watchdog::decide(Verdict verdict, Instant at) {
   switch (decision.permission) {
     case Permission::act:
       events_.judged(server_.name, verdict, true);
+      if (verdict.target == Target::session) ledger_.acted(verdict.session.view.id);
       spawn(terminate(std::move(verdict), config_->enforcement.mode), "termination");
       return;
     case Permission::observe:
@@ -289,6 +423,8 @@ Task<void> Watchdog::write_line(AuditEvent event, Verdict verdict, config::Mode 
 
 Task<void> Watchdog::terminate(Verdict verdict, config::Mode mode) {
   TerminationRecord record;
+  const std::optional<BackendId> backend = verdict.session.backend;
+  if (backend) in_hand_.push_back(*backend);
   try {
     record =
         co_await terminator_.terminate(verdict, mode, sampler_ != nullptr && sampler_->state().up);
@@ -300,8 +436,11 @@ Task<void> Watchdog::terminate(Verdict verdict, config::Mode mode) {
   events_.finished(server_.name, verdict, record);
   if (const auto pause = until_judged_again(verdict, record.outcome))
     later_.push_back({verdict, now() + *pause});
-  if (record.outcome == Outcome::survived)
+  if (record.outcome == Outcome::survived) {
     spawn(watch_survivor(std::move(verdict), mode, now()), "survivor");
+  } else if (backend) {
+    std::erase(in_hand_, *backend);
+  }
 }
 
 Task<void> Watchdog::watch_survivor(Verdict verdict, config::Mode mode, Instant since) {
@@ -320,6 +459,7 @@ Task<void> Watchdog::watch_survivor(Verdict verdict, config::Mode mode, Instant 
     pause = std::min(pause * 2, longest_survivor_pause);
   }
   --totals_.survivors;
+  if (verdict.session.backend) std::erase(in_hand_, *verdict.session.backend);
   if (!gone) co_return;
   events_.resolved(server_.name, verdict, now() - since);
   co_await write_line(AuditEvent::resolved, std::move(verdict), mode, std::nullopt,
@@ -327,6 +467,20 @@ Task<void> Watchdog::watch_survivor(Verdict verdict, config::Mode mode, Instant 
 }
 
 // ---------------------------------------------------------------- what others see
+
+std::optional<SessionExplanation> Watchdog::explain(proxy::SessionId session) const {
+  const Snapshot& snapshot = *status_->snapshot;
+  for (const SessionEntry& entry : snapshot.sessions) {
+    if (entry.view.id != session) continue;
+    SessionExplanation found;
+    found.session = entry;
+    found.locks.mode = config_->enforcement.mode;
+    found.locks.hold_off = brake_.hold_left(snapshot.now);
+    found.rules = engine_->explain(entry, snapshot);
+    return found;
+  }
+  return std::nullopt;
+}
 
 void Watchdog::count(const Verdict& verdict, config::Mode in_force, Outcome outcome,
                      Duration took) {
@@ -373,8 +527,10 @@ void Watchdog::note_costs() {
 
 void Watchdog::publish(std::shared_ptr<const Snapshot> snapshot) {
   totals_.snapshot = std::move(snapshot);
+  totals_.recovered = ledger_.rows();
   totals_.rules = engine_->status();
   totals_.brake = brake_.status(totals_.snapshot->now);
+  if (direct_engine_) add_status(totals_.rules, direct_engine_->status());
   note_costs();
   if (sampler_) {
     totals_.monitor_up = sampler_->state().up;

@@ -6,8 +6,10 @@
 #include "watchdog/audit_log.hpp"
 #include "watchdog/brake.hpp"
 #include "watchdog/cost_collector.hpp"
+#include "watchdog/direct_sessions.hpp"
 #include "watchdog/evidence.hpp"
 #include "watchdog/kill_connection.hpp"
+#include "watchdog/orphans.hpp"
 #include "watchdog/rule_engine.hpp"
 #include "watchdog/running_statements.hpp"
 #include "watchdog/status.hpp"
@@ -20,6 +22,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,6 +49,10 @@ class WatchdogEvents {
                        std::string_view why) = 0;
   /// A backend that had survived is gone after all.
   virtual void resolved(std::string_view server, const Verdict& verdict, Duration after) = 0;
+  /// A backend of ours has no session; once for each. A verdict follows.
+  virtual void orphan(std::string_view server, const Orphan& orphan) = 0;
+  /// The server no longer shows the backend of a session; once for each.
+  virtual void backend_lost(std::string_view server, const SessionEntry& session) = 0;
   virtual void failure(std::string_view where, std::string_view what) = 0;
 };
 
@@ -81,6 +88,8 @@ class Watchdog {
   void pause() noexcept { brake_.pause(); }
   void resume() { brake_.resume(); }
   void note_manual() noexcept { brake_.note_manual(); }
+  /// Why the session is judged as it is, by the newest snapshot. Empty: it is not in it.
+  [[nodiscard]] std::optional<SessionExplanation> explain(proxy::SessionId session) const;
 
   [[nodiscard]] std::shared_ptr<const WatchdogStatus> status() const noexcept { return status_; }
 
@@ -98,6 +107,10 @@ class Watchdog {
   void judge_again(Instant now);
   void note_server(Instant now);
   void rehearse(const Snapshot& snapshot);
+  void forget(const Verdict& verdict);
+  OrphanReport reconcile(const Snapshot& snapshot);
+  void judge_others(const std::optional<Snapshot>& direct, std::vector<Verdict>& verdicts);
+  [[nodiscard]] bool in_hand(const BackendId& backend) const;
   void decide(Verdict verdict, Instant now);
   void finish_without_act(const Verdict& verdict, Outcome outcome, std::string why);
   Task<void> write_line(AuditEvent event, Verdict verdict, config::Mode mode,
@@ -118,6 +131,14 @@ class Watchdog {
   proxy::SessionDirectory& sessions_;
   WatchdogEvents& events_;
   SnapshotJoin join_;
+  Protection protection_;
+  OrphanReconcile orphans_;
+  VerdictIds orphan_ids_;
+  std::unique_ptr<RuleEngine> direct_engine_;  ///< null: direct sessions are only counted
+  OtherInstances others_;
+  bool orphans_may_end_;  ///< no listener lets the statement of a client that is gone finish
+  FalsePositiveLedger ledger_;
+  std::vector<BackendId> in_hand_;  ///< being ended, or survivors
   Brake brake_;
   FingerprintCache fingerprints_;
   RunningStatements statements_;

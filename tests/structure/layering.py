@@ -11,7 +11,8 @@ MAY = {
     "protocol": (),
     "config": (),
     "proxy": ("protocol/", "config/"),
-    "watchdog": ("protocol/", "config/", "proxy/session_view.hpp", "proxy/kill_order.hpp", "proxy/session_directory.hpp"),
+    "watchdog": ("protocol/", "config/", "proxy/session_view.hpp", "proxy/kill_order.hpp", "proxy/session_directory.hpp",
+                 "proxy/leg_journal.hpp"),
     "metrics": ("protocol/", "config/", "proxy/session_view.hpp", "proxy/kill_order.hpp", "proxy/counters.hpp",
                 "watchdog/"),
     "app": ("protocol/", "config/", "proxy/", "watchdog/", "metrics/"),
@@ -29,7 +30,8 @@ ONLY_CPP = {"config": ("toml++/", "re2/", "fmt/"), "proxy": ("re2/",)}
 # The pure files of watchdog decide and do nothing else: no socket, no thread, no libpq, no clock.
 PURE = {"activity", "snapshot", "rule_engine", "exemptions", "verdict", "termination_plan", "evidence", "brake", "kill_pace", "fuse_box",
         "message", "status", "confirmation", "cost", "cost_meter", "cost_rule", "proc_text",
-        "locks", "blocking_tree", "blocking_rule", "group_rule", "finding", "running_statements"}
+        "locks", "blocking_tree", "blocking_rule", "group_rule", "finding", "running_statements",
+        "orphans", "direct_sessions", "explain", "ledger", "server_advice"}
 PURE_THIRD = ("fmt/", "re2/", "pg_query.h")
 POSIX = re.compile(r"^(dirent\.h|sys/|netinet/|arpa/|unistd\.h|fcntl\.h|poll\.h|signal\.h|errno\.h|linux/|netdb\.h|pwd\.h|glob\.h)")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)

@@ -87,6 +87,7 @@ name = "story"
 workers = 2
 drain_delay = "off"
 drain_timeout = "2s"
+journal = "{}"
 {}
 [[listener]]
 name = "main"
@@ -94,11 +95,12 @@ listen = ["127.0.0.1:{}"]
 {}
 [[server]]
 name = "main"
-host = "127.0.0.1"
+host = "{}"
 port = {}
 {}
 )",
-                          options.process, port, options.listener, server_port, options.server);
+                          options.journal, options.process, port, options.listener,
+                          options.server_host, server_port, options.server);
   if (options.monitor) {
     toml += fmt::format(
         "[server.monitor]\nuser = \"{}\"\npassword_file = \"{}\"\npoll_interval = \"{}\"\n",

@@ -42,8 +42,10 @@ struct PgleashOptions {
   std::string hold_after_failover = "off";
   std::string brakes = no_brakes;  ///< [enforcement.pace] and [enforcement.fuse]
   std::string process = {};        ///< further keys of [process]
+  std::string journal = "sessions.journal";
   std::string audit = "statement_text = \"fingerprint\"";
   std::uint16_t server_port = 0;  ///< 0: that of the server
+  std::string server_host = "127.0.0.1";
 };
 
 using Labels = std::map<std::string, std::string>;
@@ -60,6 +62,7 @@ class PgleashProcess {
   [[nodiscard]] pid_t pid() const noexcept { return process_->pid(); }
   [[nodiscard]] Process& process() noexcept { return *process_; }
   [[nodiscard]] std::string config_file() const { return directory_ / "pgleash.toml"; }
+  [[nodiscard]] std::string journal_file() const { return directory_ / "sessions.journal"; }
   [[nodiscard]] std::string audit_file() const { return directory_ / "audit.jsonl"; }
 
   /// libpq's words for a session of the role app through it; `more` wins.

@@ -82,6 +82,85 @@ TEST_F(KillConnectionTest, UnchangedActivityIsEndedWhateverItsCounter) {
   }
 }
 
+TEST_F(KillConnectionTest, StatementIsCancelledUnderTheSameGuardAndTheSessionLives) {
+  auto client = server().login();
+  client.send("SELECT pg_sleep(60)");
+  ASSERT_TRUE(run_until(
+      io,
+      [&] {
+        return server()->value("SELECT wait_event FROM pg_stat_activity WHERE pid = " +
+                               std::to_string(client.pid())) == "PgSleep";
+      },
+      10s));
+  Judged judged = judge(client);
+  Judged earlier = judged;
+  earlier.row.query_start.microseconds -= 1;
+  const auto cancel = [&](const Judged& one) {
+    return run_task(
+        io, kill().cancel(one.backend, judged_columns(JudgedCounter::request, one.row), in(10s)));
+  };
+  EXPECT_EQ(cancel(earlier).result, SqlResult::changed);
+  EXPECT_EQ(cancel(judged).result, SqlResult::signalled);
+  EXPECT_TRUE(run_until(
+      io, [&] { return look(judged, JudgedCounter::request) == BackendSight::moved_on; }, 10s));
+}
+
+/// Of the backend and server of a client, as a journal would have recorded them.
+struct Recorded {
+  BackendId backend;
+  ServerIdentity identity;
+  proxy::Endpoint leg;
+};
+
+class KillOrphan : public KillConnectionTest {
+ protected:
+  Recorded record(const LibpqClient& client) {
+    Recorded made;
+    made.backend = judge(client).backend;
+    const auto row = server()->sql(
+        "SELECT system_identifier::text, (extract(epoch FROM pg_postmaster_start_time()) * "
+        "1000000)::int8, host(client_addr), client_port FROM pg_control_system(), "
+        "pg_stat_activity WHERE pid = " +
+        std::to_string(client.pid()));
+    made.identity.system_identifier = static_cast<std::uint64_t>(std::stoll(row.at(0)[0]));
+    made.identity.started = time(row.at(0)[1]);
+    made.leg = {row.at(0)[2], std::stoi(row.at(0)[3])};
+    return made;
+  }
+  SqlResult terminate(const Recorded& one) {
+    return run_task(io, kill().terminate_orphan(one.backend, one.identity, one.leg, in(10s)))
+        .result;
+  }
+};
+
+TEST_F(KillOrphan, EndsNobodyWhenAnyPartOfTheRecordDiffers) {
+  auto client = server().login();
+  const Recorded record = this->record(client);
+  std::vector<Recorded> others(6, record);
+  others[0].backend.pid = protocol::BackendPid{static_cast<int>(record.backend.pid) + 1};
+  others[1].backend.backend_start.microseconds += 1;
+  others[2].identity.system_identifier += 1;
+  others[3].identity.started.microseconds -= 1;
+  others[4].leg.port += 1;
+  others[5].leg.address = "127.0.0.2";
+  for (const Recorded& other : others) EXPECT_EQ(terminate(other), SqlResult::changed);
+  Recorded through_unix_socket = record;
+  through_unix_socket.leg = {};
+  EXPECT_EQ(terminate(through_unix_socket), SqlResult::changed);
+  EXPECT_EQ(client.exec("SELECT 'alive'"), "alive");
+  EXPECT_EQ(terminate(record), SqlResult::signalled);
+  EXPECT_TRUE(client.ended(10s));
+}
+
+TEST_F(KillOrphan, EndsABackendBehindAUnixSocketByPidAndBackendStart) {
+  auto client = server().login({{"host", server()->socket_dir()}});
+  Recorded record;
+  record.backend = judge(client).backend;
+  record.identity = this->record(server().login()).identity;
+  EXPECT_EQ(terminate(record), SqlResult::signalled);
+  EXPECT_TRUE(client.ended(10s));
+}
+
 TEST_F(KillConnectionTest, IdleSessionThatNeverAskedAnythingCanBeEnded) {
   auto client = server().login();
   EXPECT_EQ(terminate(judge(client), JudgedCounter::state).result, SqlResult::signalled);

@@ -32,6 +32,15 @@ TEST(ClosedSets, AreTheWordsOfLogAndAuditLine) {
   EXPECT_EQ(words::fuses.back(), name(watchdog::FuseScope::global));
   expect_names<watchdog::PaceScope>(words::pace_scopes);
   expect_names<watchdog::HoldReason>(words::hold_reasons);
+  expect_names<watchdog::Margin>(words::margins);
+}
+
+TEST(ClosedSets, OnlyClientsShowKeysThatNobodyKnows) {
+  EXPECT_TRUE(words::possible_cancel("client", "unknown_key"));
+  EXPECT_FALSE(words::possible_cancel("rule", "unknown_key"));
+  EXPECT_TRUE(words::possible_cancel("client_gone", "observed"));
+  EXPECT_FALSE(words::possible_cancel("drain", "observed"));
+  EXPECT_TRUE(words::possible_cancel("drain", "timeout"));
 }
 
 TEST(ClosedSets, WhoOnlyObservesNeverEndsAnybody) {

@@ -26,6 +26,14 @@ Series scrape(const FakeSource& source) {
   return parse_exposition(*Collector{source}.text(start));
 }
 
+TEST(Collector, ShowsTheJournalUnlessItIsOff) {
+  FakeSource source;
+  EXPECT_THAT(scrape(source), ::testing::Not(Contains(::testing::Key("pgleash_journal_up"))));
+  source.journal_facts = JournalFacts{false, 3};
+  EXPECT_THAT(scrape(source), AllOf(Contains(Pair("pgleash_journal_up", 0)),
+                                    Contains(Pair("pgleash_journal_unrecorded_total", 3))));
+}
+
 TEST(Collector, SumsTheWorkersCounters) {
   FakeSource source;
   for (std::size_t worker = 0; worker < 2; ++worker) {

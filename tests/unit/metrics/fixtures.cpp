@@ -88,12 +88,12 @@ config::Config small_config() {
 }
 
 FakeSource::FakeSource(config::Config config)
-    : config_(std::make_shared<const config::Config>(std::move(config))) {
+    : settings(std::make_shared<config::Config>(std::move(config))) {
   // The counters do not move, so a vector is made with its size and stays as it is.
-  for (const auto& server : config_->servers) {
+  for (const auto& server : settings->servers) {
     server_counters_.emplace(server.name, std::vector<proxy::ServerCounters>(workers));
   }
-  for (const auto& listener : config_->listeners) {
+  for (const auto& listener : settings->listeners) {
     listener_counters_.emplace(listener.name, std::vector<proxy::ListenerCounters>(workers));
   }
 }

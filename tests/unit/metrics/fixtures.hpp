@@ -55,7 +55,7 @@ class FakeSource final : public MetricsSource {
   [[nodiscard]] std::chrono::system_clock::time_point started() const override {
     return std::chrono::system_clock::time_point{1700000000s};
   }
-  [[nodiscard]] std::shared_ptr<const config::Config> config() const override { return config_; }
+  [[nodiscard]] std::shared_ptr<const config::Config> config() const override { return settings; }
   [[nodiscard]] ReloadFacts reloads() const override { return reload_facts; }
   [[nodiscard]] std::vector<std::shared_ptr<const watchdog::WatchdogStatus>> statuses()
       const override;
@@ -63,6 +63,12 @@ class FakeSource final : public MetricsSource {
   [[nodiscard]] std::vector<WorkerCounters<proxy::ServerCounters>> servers() const override;
   [[nodiscard]] std::vector<Heartbeat> heartbeats() const override { return beats; }
   [[nodiscard]] Readiness readiness() const override { return ready; }
+  [[nodiscard]] std::optional<watchdog::SessionExplanation> explain(
+      proxy::SessionId session) const override {
+    if (!explanation || explanation->session.view.id != session) return std::nullopt;
+    return explanation;
+  }
+  [[nodiscard]] std::optional<JournalFacts> journal() const override { return journal_facts; }
 
   void set(watchdog::WatchdogStatus status);
   [[nodiscard]] proxy::ServerCounters& server(const std::string& name, std::size_t worker) {
@@ -76,10 +82,12 @@ class FakeSource final : public MetricsSource {
   ReloadFacts reload_facts;
   std::vector<Heartbeat> beats{{"worker 0", start}, {"worker 1", start}};
   Readiness ready{true, {}, {}};
+  std::shared_ptr<config::Config> settings;
+  std::optional<watchdog::SessionExplanation> explanation;
+  std::optional<JournalFacts> journal_facts;
 
  private:
   static constexpr std::size_t workers = 2;
-  std::shared_ptr<const config::Config> config_;
   std::map<std::string, std::vector<proxy::ServerCounters>> server_counters_;
   std::map<std::string, std::vector<proxy::ListenerCounters>> listener_counters_;
   std::map<std::string, std::shared_ptr<const watchdog::WatchdogStatus>> statuses_;

@@ -191,6 +191,38 @@ TEST_F(SnapshotCollectableTest, WithoutTheMonitorSaysNothingOfWhatOnlyTheServerK
       Contains(Pair(R"(pgleash_server_connection_slots{server="orders",kind="used_proxy"})", 1)));
 }
 
+TEST_F(SnapshotCollectableTest, OrphansUseSlotsOfTheirOwnAndAreNoDirectSessions) {
+  auto one = status({.direct = 5});
+  one.orphans = 2;
+  one.lost_sessions = 1;
+  const Series series = collect({one});
+  const auto slots = [](std::string_view kind) {
+    return R"(pgleash_server_connection_slots{server="orders",kind=")" + std::string{kind} +
+           R"("})";
+  };
+  EXPECT_THAT(series, Contains(Pair(slots("used_direct"), 3)));
+  EXPECT_THAT(series, Contains(Pair(slots("used_orphan"), 2)));
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_orphan_backends{server="orders"})", 2)));
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_sessions_without_backend{server="orders"})", 1)));
+  auto down = status({.direct = 5, .monitor_up = false});
+  down.orphans = 2;
+  EXPECT_EQ(count_series(collect({down}), "pgleash_orphan_backends"), 0U);
+}
+
+TEST_F(SnapshotCollectableTest, RecoveredSuspectsAreAddedUpByRuleAndMargin) {
+  auto one = status({.server = "orders"});
+  one.recovered["idle"].recovered = {1, 2, 3, 4};
+  auto two = one;
+  two.server = "stock";
+  const Series series = collect({one, two});
+  EXPECT_THAT(series, Contains(Pair(
+                          R"(pgleash_rule_recovered_total{rule="idle",margin="over_limit"})", 8)));
+  EXPECT_THAT(
+      series,
+      Contains(Pair(R"(pgleash_rule_recovered_total{rule="idle",margin="within_20_percent"})", 4)));
+  EXPECT_EQ(count_series(series, "pgleash_rule_recovered_total"), 4U);
+}
+
 TEST_F(SnapshotCollectableTest, AServerWithoutMonitorHasNoMonitorSeries) {
   auto sidecar = status({});
   sidecar.monitor_configured = false;

@@ -487,5 +487,65 @@ TEST(TerminationPlan, EndsEveryPathInExactlyOneOutcomeWithinBoundedStepsAndTime)
   }
 }
 
+// ---------------------------------------------------------------- without a session in-band
+
+Verdict about(Target target, Action action = Action::terminate) {
+  Verdict made = verdict(action);
+  made.target = target;
+  made.session.mapping = Mapping::none;  // of a backend to a session: there is none
+  return made;
+}
+
+TEST(SqlOnlyPlan, BeginsWithGuardedSqlAndVerifies) {
+  for (const Target target : {Target::direct, Target::orphan}) {
+    Walk walk{about(target)};
+    walk.sql(Sql::signalled).look(Sight::same).look(Sight::gone);
+    EXPECT_EQ(walk.outcome(), "confirmed");
+  }
+}
+
+TEST(SqlOnlyPlan, WhatTheGuardDoesNotRecogniseHasRecoveredOrIsGone) {
+  EXPECT_EQ(Walk{about(Target::direct)}.sql(Sql::changed).outcome(), "recovered");
+  EXPECT_EQ(Walk{about(Target::orphan)}.sql(Sql::changed).outcome(), "already_gone");
+}
+
+TEST(SqlOnlyPlan, WithoutAMonitorNothingIsDone) {
+  EXPECT_EQ((Walk{about(Target::direct), false}.outcome()), "error");
+  EXPECT_EQ((Walk{about(Target::orphan), false}.outcome()), "error");
+}
+
+TEST(SqlOnlyPlan, RefusedRightsAreADenial) {
+  EXPECT_EQ(Walk{about(Target::orphan)}.sql(Sql::denied).outcome(), "denied");
+}
+
+TEST(SqlOnlyPlan, ABackendThatStaysIsASurvivorAndIsAskedOnceOnly) {
+  Walk walk{about(Target::orphan)};
+  walk.sql(Sql::signalled).look_until_it_gives_up(Sight::same);
+  EXPECT_EQ(walk.outcome(), "survived");
+}
+
+TEST(SqlOnlyPlan, ACancelIsDoneWhenTheStatementIs) {
+  Walk walk{about(Target::direct, Action::cancel)};
+  walk.sql(Sql::signalled).look(Sight::moved_on);
+  EXPECT_EQ(walk.outcome(), "confirmed");
+}
+
+TEST(SqlOnlyPlan, ACancelThatDoesNothingTerminatesOnlyWhenItEscalates) {
+  Walk stays{about(Target::direct, Action::cancel)};
+  stays.sql(Sql::signalled).look_until_it_gives_up(Sight::same);
+  EXPECT_EQ(stays.outcome(), "survived");
+  Walk escalates{about(Target::direct, Action::escalate)};
+  escalates.sql(Sql::signalled).look_until_it_gives_up(Sight::same);
+  escalates.sql(Sql::signalled).look(Sight::gone);
+  EXPECT_EQ(escalates.outcome(), "confirmed");
+}
+
+TEST(SqlOnlyPlan, ObservedAndExemptOnesAreFinishedFromTheStart) {
+  EXPECT_EQ(Walk{about(Target::orphan, Action::observe)}.outcome(), "observed");
+  Verdict exempt = about(Target::orphan);
+  exempt.exemption = Exemption::commit;
+  EXPECT_EQ(Walk{exempt}.outcome(), "exempted");
+}
+
 }  // namespace
 }  // namespace pgleash::watchdog
