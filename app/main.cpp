@@ -1,5 +1,6 @@
 #include "app/application.hpp"
 #include "app/bootstrap_sql.hpp"
+#include "app/check_server.hpp"
 #include "config/loader.hpp"
 #include "watchdog/audit_chain.hpp"
 
@@ -31,7 +32,8 @@ void print(const std::vector<config::Diagnostic>& diagnostics) {
     std::fprintf(stderr, "%s\n", config::render(one, colour_on(STDERR_FILENO)).c_str());
 }
 
-std::string as_json(const std::vector<config::Diagnostic>& diagnostics) {
+std::string as_json(const std::vector<config::Diagnostic>& diagnostics,
+                    const std::string& servers) {
   boost::json::array all;
   for (const config::Diagnostic& one : diagnostics) {
     boost::json::object entry;
@@ -43,7 +45,9 @@ std::string as_json(const std::vector<config::Diagnostic>& diagnostics) {
     entry["hint"] = one.hint;
     all.push_back(std::move(entry));
   }
-  return boost::json::serialize(boost::json::object{{"diagnostics", std::move(all)}});
+  std::string text = boost::json::serialize(boost::json::object{{"diagnostics", std::move(all)}});
+  if (!servers.empty()) text.insert(text.size() - 1, ",\"servers\":" + servers);
+  return text;
 }
 
 struct RunOptions {
@@ -66,19 +70,27 @@ struct CheckOptions {
   std::string config;
   bool effective = false;
   bool json = false;
+  bool server = false;
 };
 
 int check(const CheckOptions& options) {
   const config::LoadResult loaded = config::load_file(options.config);
+  std::vector<app::ServerFindings> servers;
+  if (options.server && loaded.config) servers = app::check_servers(*loaded.config);
   if (options.json) {
-    std::puts(as_json(loaded.diagnostics).c_str());
+    const std::string asked = options.server && loaded.config ? app::to_json(servers) : "";
+    std::puts(as_json(loaded.diagnostics, asked).c_str());
   } else {
     print(loaded.diagnostics);
     if (options.effective && loaded.config)
       std::fputs(config::effective_toml(loaded).c_str(), stdout);
     if (loaded.diagnostics.empty()) std::printf("%s: no faults found\n", options.config.c_str());
+    std::fputs(app::to_text(servers).c_str(), stdout);
   }
   if (!loaded.config) return exit_faults;
+  const watchdog::Gravity worst = app::gravest(servers);
+  if (worst == watchdog::Gravity::error) return exit_faults;
+  if (worst == watchdog::Gravity::warning) return exit_warnings;
   return loaded.diagnostics.empty() ? exit_good : exit_warnings;
 }
 
@@ -142,6 +154,10 @@ int main(int argc, char** argv) {
   check_command->add_flag("--effective", check_options.effective,
                           "print every key in force and where it came from");
   check_command->add_flag("--json", check_options.json, "print the faults as JSON");
+  check_command->add_flag(
+      "--server", check_options.server,
+      "ask each server, as its monitor role, whether rights and settings are as "
+      "they should be");
 
   CLI::App* bootstrap_command = cli.add_subcommand(
       "bootstrap-sql", "print the psql script that makes the least-privilege monitor role");
