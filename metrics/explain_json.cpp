@@ -1,41 +1,22 @@
 #include "metrics/explain_json.hpp"
 
-#include "metrics/labels.hpp"
+#include "metrics/json_text.hpp"
 
 #include <fmt/format.h>
 
-#include <chrono>
-#include <optional>
-#include <string_view>
-
 namespace pgleash::metrics {
 namespace {
-
-/// clean_label() leaves valid UTF-8 without control characters.
-std::string text(std::string_view value) {
-  std::string quoted{'"'};
-  for (const char c : clean_label(value)) {
-    if (c == '"' || c == '\\') {
-      quoted += '\\';
-    }
-    quoted += c;
-  }
-  return quoted + '"';
-}
-
-std::string seconds(std::optional<Duration> duration) {
-  return duration ? fmt::format("{:.3f}", std::chrono::duration<double>(*duration).count())
-                  : std::string{"null"};
-}
 
 std::string rule(const watchdog::RuleExplanation& one) {
   return fmt::format(
       R"({{"rule":{},"kind":{},"action":{},"standing":{},"why":{},"exemption":{},)"
       R"("age_seconds":{},"warn_seconds":{},"limit_seconds":{},"passes_in_seconds":{}}})",
-      text(one.rule), text(config::name(one.kind)), text(config::name(one.action)),
-      text(watchdog::name(one.standing)), text(one.why),
-      one.exemption == watchdog::Exemption::none ? "null" : text(watchdog::name(one.exemption)),
-      seconds(one.age), seconds(one.warn), seconds(one.limit), seconds(one.passes_in));
+      json_text(one.rule), json_text(config::name(one.kind)), json_text(config::name(one.action)),
+      json_text(watchdog::name(one.standing)), json_text(one.why),
+      one.exemption == watchdog::Exemption::none ? "null"
+                                                 : json_text(watchdog::name(one.exemption)),
+      json_seconds(one.age), json_seconds(one.warn), json_seconds(one.limit),
+      json_seconds(one.passes_in));
 }
 
 }  // namespace
@@ -52,10 +33,11 @@ std::string to_json(const watchdog::SessionExplanation& explanation) {
   return fmt::format(
       R"({{"session":"{}","server":{},"user":{},"database":{},"application":{},"state":{},)"
       R"("mode":{},"hold_off_seconds":{},"acts":{},"acts_in_seconds":{},"rules":[{}]}})",
-      proxy::number(view.id), text(who.server), text(who.user), text(who.database),
-      text(who.application), text(protocol::name(view.facts.state)),
-      text(config::name(explanation.locks.mode)), seconds(explanation.locks.hold_off),
-      first == nullptr ? "null" : text(first->rule), seconds(explanation.acts_in()), rules);
+      proxy::number(view.id), json_text(who.server), json_text(who.user), json_text(who.database),
+      json_text(who.application), json_text(protocol::name(view.facts.state)),
+      json_text(config::name(explanation.locks.mode)), json_seconds(explanation.locks.hold_off),
+      first == nullptr ? "null" : json_text(first->rule), json_seconds(explanation.acts_in()),
+      rules);
 }
 
 }  // namespace pgleash::metrics

@@ -46,7 +46,11 @@ Reply answer(const http::request_parser<http::empty_body>& parser, const GetPage
     return plain_reply(400, "a request here has no body\n");
   }
   const auto target = request.target();
-  return get_page(std::string_view{target.data(), target.size()});
+  const std::string_view page{target.data(), target.size()};
+  const auto host = request[http::field::host];
+  if (is_private(page) && !is_loopback_host({host.data(), host.size()}))
+    return plain_reply(403, "this page is for requests to 127.0.0.1 or localhost only\n");
+  return get_page(page);
 }
 
 template <class Message>

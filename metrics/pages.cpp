@@ -2,6 +2,7 @@
 
 #include "metrics/explain_json.hpp"
 #include "metrics/labels.hpp"
+#include "metrics/sessions_json.hpp"
 
 #include <fmt/format.h>
 
@@ -67,6 +68,23 @@ std::optional<proxy::SessionId> session_of(std::string_view target) {
 
 }  // namespace
 
+bool is_private(std::string_view target) noexcept {
+  return path_of(target).starts_with("/api");
+}
+
+bool is_loopback_host(std::string_view host) noexcept {
+  const bool v6 = host.starts_with('[');
+  const std::string_view name =
+      v6 ? host.substr(0, host.find(']') + 1) : host.substr(0, host.find(':'));
+  const std::string_view rest = host.substr(name.size());
+  if (!rest.empty() &&
+      (rest.front() != ':' || rest.find_first_not_of("0123456789", 1) != std::string_view::npos))
+    return false;
+  if (name == "localhost" || name == "[::1]") return true;
+  return name.starts_with("127.") &&
+         name.find_first_not_of("0123456789.") == std::string_view::npos;
+}
+
 Reply plain_reply(unsigned status, std::string text) {
   return {status, plain_text, std::make_shared<const std::string>(std::move(text))};
 }
@@ -89,6 +107,9 @@ Reply Pages::get(std::string_view target, Instant now) {
   }
   if (path == "/api/explain" && on_loopback(*source_.config())) {
     return explain(target);
+  }
+  if (path == "/api/sessions" && on_loopback(*source_.config())) {
+    return sessions();
   }
   return plain_reply(404, "not found: there are /metrics, /healthz and /readyz\n");
 }
@@ -126,6 +147,14 @@ Reply Pages::readiness() const {
     }
   }
   return plain_reply(readiness.accepting ? 200 : 503, std::move(text));
+}
+
+Reply Pages::sessions() const {
+  std::string all;
+  for (const auto& status : source_.statuses()) {
+    all += (all.empty() ? "" : ",\n") + sessions_json(*status->snapshot);
+  }
+  return {200, json, std::make_shared<const std::string>("[" + all + "]\n")};
 }
 
 Reply Pages::explain(std::string_view target) const {

@@ -19,8 +19,9 @@ struct Reply {
 };
 
 /// The read-only pages: /metrics, /healthz, /readyz and an index, with nothing secret in them; and
-/// /api/explain, which names users and applications, and is there only where the pages are served
-/// on loopback.
+/// /api/sessions and /api/explain, which name users, applications and addresses, and are there only
+/// where the pages are served on loopback, and for a Host that is loopback too: a page of elsewhere
+/// whose name was made to point here (DNS rebinding) gets nothing.
 /// No sockets here: a target in, a reply out. Control thread.
 class Pages {
  public:
@@ -37,6 +38,7 @@ class Pages {
   [[nodiscard]] Reply health(Instant now) const;
   [[nodiscard]] Reply readiness() const;
   [[nodiscard]] Reply explain(std::string_view target) const;
+  [[nodiscard]] Reply sessions() const;
   [[nodiscard]] Reply index() const;
 
   const MetricsSource& source_;
@@ -44,5 +46,10 @@ class Pages {
 };
 
 [[nodiscard]] Reply plain_reply(unsigned status, std::string text);
+
+/// Whether a target names users and the like, so that the request's Host has to be loopback.
+[[nodiscard]] bool is_private(std::string_view target) noexcept;
+/// "localhost", "127.x.y.z" or "[::1]", with or without a port.
+[[nodiscard]] bool is_loopback_host(std::string_view host) noexcept;
 
 }  // namespace pgleash::metrics

@@ -137,6 +137,9 @@ Snapshot direct_snapshot(const Snapshot& snapshot, const config::Monitor& monito
   direct.server = snapshot.server;
   direct.monitor_up = snapshot.monitor_up;
   direct.sample_age = snapshot.sample_age;
+  // Who listens or holds an advisory lock is asked by the guard of the act itself
+  // (JudgedColumns::spare_listeners), so nobody is waited for here.
+  direct.advisory_taken = snapshot.now;
   if (!snapshot.monitor_up || !snapshot.sample_age) return direct;
   const Instant taken = snapshot.now - *snapshot.sample_age;
 

@@ -1,8 +1,13 @@
 #include "tests/scenario/story/story.hpp"
 
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <boost/json/value.hpp>
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <random>
+#include <set>
 #include <sys/socket.h>
 
 /// What pgleash knows of its sessions is what PostgreSQL knows of them.
@@ -116,6 +121,59 @@ TEST_F(Registry, KnowsEachBackendByPidAndStartFromTwoWitnesses) {
             "FROM pg_stat_activity WHERE pid = {}",
             number(line, "pid"))));
   }
+}
+
+/// pid, database, user, application, backend_start and state of each, in one line.
+std::set<std::string> rows_of_postgres(Postgres& postgres) {
+  std::set<std::string> rows;
+  for (const auto& row : postgres.sql(
+           "SELECT pid, datname, usename, application_name, to_char(backend_start AT TIME ZONE "
+           "'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), state FROM pg_stat_activity "
+           "WHERE application_name LIKE 'crowd-%'"))
+    rows.insert(fmt::format("{}", fmt::join(row, "|")));
+  return rows;
+}
+
+std::string word(const boost::json::value& value) {
+  if (value.is_null()) return {};
+  return value.is_string() ? std::string{value.as_string()} : boost::json::serialize(value);
+}
+
+TEST(ApiSessions, EqualPgStatActivityForFiveHundredSessionsInRandomStates) {
+  if (!Postgres::available()) GTEST_SKIP() << "NO POSTGRESQL HERE: set PGLEASH_TEST_PG_BIN";
+  constexpr unsigned many = 500;
+  MonitoredServer server{{.max_connections = many + 40}};
+  PgleashProcess pgleash{PGLEASH_BINARY, server, *server, {.mode = "observe"}};
+  std::minstd_rand random{7};
+  const auto pick = [&](int n) { return std::uniform_int_distribution<int>{0, n - 1}(random); };
+  std::vector<Application> crowd;
+  std::map<std::string, int> port_of_pid;
+  for (unsigned i = 0; i < many; ++i) {
+    crowd.emplace_back(
+        pgleash.words({{"application_name", fmt::format("crowd-{} \"ü\"", pick(50))}}));
+    enter(crowd.back(), pick(5));
+    port_of_pid[std::to_string(crowd.back().pid())] = local_port(crowd.back().socket());
+  }
+  std::map<std::string, int> ports;
+  const auto rows_of_pgleash = [&] {
+    std::set<std::string> rows;
+    const std::string page = pgleash.page("/api/sessions");
+    if (page.empty()) return rows;
+    ports.clear();
+    for (const auto& each : boost::json::parse(page).at(0).at("sessions").as_array()) {
+      std::string state = word(each.at("state"));
+      if (state == "copy in") state = "active";  // PostgreSQL has no word for it
+      rows.insert(fmt::format("{}|{}|{}|{}|{}|{}", word(each.at("pid")), word(each.at("datname")),
+                              word(each.at("usename")), word(each.at("application_name")),
+                              word(each.at("backend_start")), state));
+      ports[word(each.at("pid"))] = each.at("client_port").to_number<int>();
+    }
+    return rows;
+  };
+  EXPECT_TRUE(wait_until([&] { return rows_of_pgleash() == rows_of_postgres(*server); }, 20s));
+  EXPECT_EQ(rows_of_pgleash(), rows_of_postgres(*server));
+  EXPECT_EQ(ports.size(), many);
+  EXPECT_EQ(ports, port_of_pid) << "the true client's port, which the server does not know";
 }
 
 }  // namespace

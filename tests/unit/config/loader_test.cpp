@@ -68,15 +68,9 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(rule.sqlstate, "25P03");
   EXPECT_EQ(rule.match.applications.front().text, "checkout-\\d+");
   EXPECT_EQ(rule.match.applications.front().position,
-<<<<<<< HEAD
-            (SourcePosition{"/etc/pgleash/pgleash.toml", 83, 17}));
+            (SourcePosition{"/etc/pgleash/pgleash.toml", 85, 17}));
   EXPECT_EQ(rule.except.clients.front().text, "10.20.4.17/32");
-  EXPECT_EQ(rule.position.line, 73U);
-=======
-            (SourcePosition{"/etc/pgleash/pgleash.toml", 82, 17}));
-  EXPECT_EQ(rule.except.clients.front().text, "10.20.4.17/32");
-  EXPECT_EQ(rule.position.line, 72U);
->>>>>>> 677351b (proxy: keep a journal of server legs that survives SIGKILL)
+  EXPECT_EQ(rule.position.line, 75U);
   EXPECT_EQ(config.rules[1].limit, std::nullopt);
   EXPECT_EQ(config.rules[2].kind, RuleKind::blocking);
   EXPECT_EQ(config.rules[2].blocked_at_least, 5U);

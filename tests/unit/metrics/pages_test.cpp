@@ -78,6 +78,38 @@ TEST_F(PagesTest, ExplainsASessionToLoopbackOnly) {
   EXPECT_EQ(get(page).status, 404U);
 }
 
+TEST_F(PagesTest, SessionsAreShownOnLoopbackOnly) {
+  source_.settings->metrics.listen = config::Address{"127.0.0.1", 9732, false};
+  const Reply reply = get("/api/sessions");
+  EXPECT_EQ(reply.status, 200U);
+  EXPECT_EQ(reply.content_type, "application/json");
+  EXPECT_EQ(*reply.body, "[]\n");
+  source_.set(status({.sessions = {session({.application = "a\"b", .age = 7s})}, .direct = 1}));
+  const std::string body = *get("/api/sessions").body;
+  EXPECT_THAT(body, HasSubstr(R"("application":"a\"b")"));
+  EXPECT_THAT(body, HasSubstr(R"("state":"idle")"));
+  EXPECT_THAT(body, HasSubstr(R"("state_age_seconds":7.000)"));
+  EXPECT_THAT(body, HasSubstr(R"("direct":[{"datname":)"));
+  source_.settings->metrics.listen = config::Address{"0.0.0.0", 9732, false};
+  EXPECT_EQ(get("/api/sessions").status, 404U);
+}
+
+TEST(PrivatePages, AreThoseThatNameUsers) {
+  for (const auto* page : {"/api/sessions", "/api/explain?session=1", "http://x/api/sessions"})
+    EXPECT_TRUE(is_private(page)) << page;
+  for (const auto* page : {"/metrics", "/healthz", "/", "/metrics?x=/api"})
+    EXPECT_FALSE(is_private(page)) << page;
+}
+
+TEST(PrivatePages, AreForALoopbackHostOnly) {
+  for (const auto* host :
+       {"localhost", "localhost:9732", "127.0.0.1:9732", "127.1.2.3", "[::1]:9732"})
+    EXPECT_TRUE(is_loopback_host(host)) << host;
+  for (const auto* host : {"", "evil.example", "127.0.0.1.evil.example", "localhost.evil.example",
+                           "localhost:9732.evil", "[::2]:9732", "[::1", "10.0.0.1"})
+    EXPECT_FALSE(is_loopback_host(host)) << host;
+}
+
 TEST_F(PagesTest, IndexNamesTheVersionAndThePages) {
   const Reply reply = get("/");
   EXPECT_EQ(reply.status, 200U);
