@@ -160,7 +160,8 @@ TEST(ApiSessions, EqualPgStatActivityForFiveHundredSessionsInRandomStates) {
     const std::string page = pgleash.page("/api/sessions");
     if (page.empty()) return rows;
     ports.clear();
-    for (const auto& each : boost::json::parse(page).at(0).at("sessions").as_array()) {
+    const boost::json::value all = boost::json::parse(page);
+    for (const auto& each : all.at(0).at("sessions").as_array()) {
       std::string state = word(each.at("state"));
       if (state == "copy in") state = "active";  // PostgreSQL has no word for it
       rows.insert(fmt::format("{}|{}|{}|{}|{}|{}", word(each.at("pid")), word(each.at("datname")),
