@@ -143,6 +143,7 @@ void EventLog::finished(std::string_view /*server*/, const watchdog::Verdict& ve
                             {"step", proxy::name(record.step)},
                             {"client_told", record.client_told},
                             {"took_seconds", seconds(record.took)}};
+  if (record.told_on_next_use) fields.emplace_back("notify", "on_next_use");
   if (!record.why.empty()) fields.emplace_back("why", record.why);
   const bool bad = record.outcome == watchdog::Outcome::survived ||
                    record.outcome == watchdog::Outcome::denied ||

@@ -22,6 +22,13 @@ std::string item(std::string_view list, std::size_t index) {
   return std::string(list) + '[' + std::to_string(index) + ']';
 }
 
+/// Whether who is ended by such a rule waits for nothing from the server, so that silence is what
+/// it expects.
+bool may_stay_silent(RuleKind kind) {
+  return kind == RuleKind::idle || kind == RuleKind::idle_in_transaction ||
+         kind == RuleKind::aborted || kind == RuleKind::session_age;
+}
+
 /// Which actions can work in the state that a kind judges. A session that waits for its client has
 /// nothing to cancel.
 std::span<const Action> possible_actions(const Rule& rule) {
@@ -216,6 +223,7 @@ class Checker {
   void check_rule(const Rule& rule, const std::string& path) {
     check_action(rule, path);
     check_keys_of_kind(rule, path);
+    check_notify(rule, path);
     if (rule.warn && rule.limit && *rule.warn >= *rule.limit) {
       error({path + ".warn", path + ".limit"},
             {"the warning after " + format_duration(*rule.warn) +
@@ -305,6 +313,23 @@ class Checker {
           {"a rule of kind '" + std::string(name(rule.kind)) + "' cannot " +
                std::string(name(rule.action)),
            "write " + listed(words) + ": " + std::string(why())},
+          rule.position);
+  }
+
+  void check_notify(const Rule& rule, const std::string& path) {
+    if (rule.notify == Notify::eager) {
+      if (!provenance_.contains(path + ".notify_within")) return;
+      warning({path + ".notify_within", path + ".notify"},
+              {"'notify_within' is not used: the rule's notify is \"eager\"",
+               "write notify = \"on_next_use\", or leave notify_within out"},
+              rule.position);
+      return;
+    }
+    if (may_stay_silent(rule.kind)) return;
+    error({path + ".notify", path + ".kind"},
+          {"a rule of kind '" + std::string(name(rule.kind)) + "' cannot notify on_next_use",
+           "write \"eager\": only the client of an idle, idle_in_transaction, aborted or "
+           "session_age rule waits for nothing from the server"},
           rule.position);
   }
 

@@ -62,6 +62,7 @@ enum class Victim : std::uint8_t {
 /// What statements of a rule of kind `group` have in common.
 enum class GroupBy : std::uint8_t { fingerprint, application, client };
 enum class GroupVictims : std::uint8_t { oldest, all, all_but_oldest };
+enum class Notify : std::uint8_t { eager, on_next_use };
 enum class AuditSink : std::uint8_t { off, file, standard_output };
 enum class StatementTextPolicy : std::uint8_t { none, fingerprint, full };
 
@@ -224,7 +225,9 @@ struct Rule {
   OptionalDuration warn;
   Action action = Action::observe;  ///< the second lock
   Duration grace = 5s;
-  std::string sqlstate;  ///< empty: native
+  Notify notify = Notify::eager;   ///< when the client learns that its session was ended
+  Duration notify_within = 10min;  ///< of on_next_use: it is told by then, used or not
+  std::string sqlstate;            ///< empty: native
   std::string hint;
   std::uint32_t blocked_at_least = 3;                   ///< blocking: for longer than `limit`
   Victim victim = Victim::automatic;                    ///< blocking

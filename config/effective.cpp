@@ -237,6 +237,8 @@ void write(Writer& out, const Rule& rule, std::size_t index) {
   out.key("warn", duration(rule.warn));
   out.key("action", string(name(rule.action)));
   out.key("grace", duration(rule.grace));
+  out.key("notify", word(notify_words, rule.notify));
+  if (rule.notify == Notify::on_next_use) out.key("notify_within", duration(rule.notify_within));
   out.key("sqlstate", rule.sqlstate.empty() ? string("native") : string(rule.sqlstate));
   out.key("hint", string(rule.hint));
   if (rule.kind == RuleKind::blocking) {

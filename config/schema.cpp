@@ -143,6 +143,8 @@ void read(Section& at, Rule& rule) {
   at.limit("warn", rule.warn);
   at.word("action", rule.action, action_words);
   at.duration("grace", rule.grace);
+  at.word("notify", rule.notify, notify_words);
+  at.duration("notify_within", rule.notify_within);
   at.text("sqlstate", rule.sqlstate, parse_sqlstate);
   at.text("hint", rule.hint, parse_hint);
   at.number("blocked_at_least", rule.blocked_at_least, 1U, 1'000'000U);

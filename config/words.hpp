@@ -65,6 +65,8 @@ inline constexpr std::array group_victims_words{
 inline constexpr std::array action_words{
     Word<Action>{"observe", Action::observe}, Word<Action>{"cancel", Action::cancel},
     Word<Action>{"terminate", Action::terminate}, Word<Action>{"escalate", Action::escalate}};
+inline constexpr std::array notify_words{Word<Notify>{"eager", Notify::eager},
+                                         Word<Notify>{"on_next_use", Notify::on_next_use}};
 inline constexpr std::array sink_words{Word<AuditSink>{"off", AuditSink::off},
                                        Word<AuditSink>{"file", AuditSink::file},
                                        Word<AuditSink>{"stdout", AuditSink::standard_output}};

@@ -160,6 +160,13 @@ constexpr std::array<MetricSpec, metric_count> table{{
      "Sessions there can be: `process` is max_sessions, shared by all servers; `server` is what "
      "the server leaves to ordinary users, max_connections less the reserved ones.",
      labels<server, scope>},
+    {Metric::silent_clients,
+     "pgleash_silent_clients",
+     Gauge,
+     {},
+     "Clients who do not know yet that their session was ended (`notify = \"on_next_use\"`). "
+     "Their connections count in max_sessions.",
+     labels<server>},
     {Metric::oldest_session_state, "pgleash_oldest_session_state_seconds", Gauge, "seconds",
      "Age of the oldest state, of `active` the age of its statement. Replication streams do not "
      "count: theirs is the age of the replica.",

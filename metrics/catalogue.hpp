@@ -31,6 +31,7 @@ enum class Metric : std::uint8_t {
   database_sessions,
   user_sessions,
   sessions_limit,
+  silent_clients,
   oldest_session_state,
   sessions_over_age,
   session_duration,

@@ -152,6 +152,8 @@ void Collector::collect_listeners(Families& out) const {
 void Collector::collect_servers(Families& out) const {
   using Counters = proxy::ServerCounters;
   for (const auto& server : source_.servers()) {
+    out.add(Metric::silent_clients, {server.name},
+            sum(server, [](const auto& worker) -> const proxy::Level& { return worker.untold; }));
     add_duration(Metric::session_duration, server, &Counters::session_duration, out);
     add_duration(Metric::statement_duration, server, &Counters::statement_duration, out);
     add_duration(Metric::transaction_duration, server, &Counters::transaction_duration, out);

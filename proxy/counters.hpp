@@ -71,6 +71,20 @@ class Count {
   std::atomic<std::uint64_t> value_{0};
 };
 
+/// What goes up and down: one writer, the worker's thread, and any readers.
+class Level {
+ public:
+  void up() noexcept { set(get() + 1); }
+  void down() noexcept { set(get() - 1); }
+  [[nodiscard]] std::uint64_t get() const noexcept {
+    return value_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  void set(std::uint64_t value) noexcept { value_.store(value, std::memory_order_relaxed); }
+  std::atomic<std::uint64_t> value_{0};
+};
+
 /// Upper bounds of the duration histograms, in seconds; the last bucket is +Inf.
 inline constexpr std::array<double, 14> duration_bounds{0.001, 0.005, 0.01, 0.05, 0.1,  0.5,  1, 5,
                                                         15,    60,    300,  1800, 7200, 86400};
@@ -100,6 +114,7 @@ struct ServerCounters {
   HistogramCounts statement_duration;
   HistogramCounts transaction_duration;
   Count anomalies;
+  Level untold;  ///< clients who do not know yet that their session was ended
 };
 
 /// Counters of one worker for one listener.

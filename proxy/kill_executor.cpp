@@ -112,8 +112,7 @@ asio::awaitable<KillReport> KillExecutor::carry_out(KillOrder order) {
 
 asio::awaitable<KillReport> KillExecutor::terminate(KillOrder order, Instant deadline) {
   Session* session = sessions_.find(order.session);
-  if (session == nullptr || session->phase == SessionPhase::lingering)
-    co_return report(KillResult::gone);
+  if (session == nullptr || is_over(session->phase)) co_return report(KillResult::gone);
   if (session->phase != SessionPhase::up || session->waiter != nullptr)
     co_return report(KillResult::recovered, "another end is under way");
   if (auto why_not = objection(*session, order)) co_return *why_not;
@@ -126,8 +125,11 @@ asio::awaitable<KillReport> KillExecutor::terminate(KillOrder order, Instant dea
     case InBandStep::end_waiting:
     case InBandStep::end_copy_in: {
       Watcher watcher{context_, *session};
-      done.client_told = sessions_.end_waiting(
-          *session, order.notice, done.step == InBandStep::end_copy_in, EndCause::rule, now);
+      const Told told =
+          sessions_.end_waiting(*session, order.notice, done.step == InBandStep::end_copy_in,
+                                EndCause::rule, now, order.notify_within);
+      done.client_told = told == Told::at_once;
+      done.told_on_next_use = told == Told::on_next_use;
       while (watcher.alive() && monotonic_now() < deadline) co_await watcher.next(deadline);
       done.server_eof = watcher.server_eof();
       co_return done;
@@ -165,8 +167,7 @@ asio::awaitable<KillReport> KillExecutor::terminate(KillOrder order, Instant dea
 
 asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadline) {
   Session* session = sessions_.find(order.session);
-  if (session == nullptr || session->phase == SessionPhase::lingering)
-    co_return report(KillResult::gone);
+  if (session == nullptr || is_over(session->phase)) co_return report(KillResult::gone);
   if (session->phase != SessionPhase::up || session->waiter != nullptr)
     co_return report(KillResult::recovered, "another end is under way");
   if (auto why_not = objection(*session, order)) co_return *why_not;

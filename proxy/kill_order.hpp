@@ -46,7 +46,10 @@ struct KillOrder {
   protocol::ActivityMark mark;
   KillAction action = KillAction::terminate;
   ErrorNotice notice;
-  Duration deadline{};              ///< for all waits of this order together
+  Duration deadline{};  ///< for all waits of this order together
+  /// Above zero: a client that waits for nothing is told when it next sends something, or when
+  /// this is over; see SessionTable::end_waiting.
+  Duration notify_within{};
   bool only_while_idle = false;     ///< session age: not inside a request or transaction
   bool only_while_waiting = false;  ///< the server must wait for the client, whatever the counter
   bool require_stalled =
@@ -79,10 +82,11 @@ enum class KillResult : std::uint8_t {
 struct KillReport {
   KillResult result = KillResult::gone;
   InBandStep step = InBandStep::none;
-  bool client_told = false;      ///< the error went out at a message boundary
-  bool server_eof = false;       ///< the server closed its leg after our Terminate: proof of death
-  bool statement_ended = false;  ///< cancel: ReadyForQuery came within the deadline
-  std::string why;               ///< one line for the log when not `done`
+  bool client_told = false;       ///< the error went out at a message boundary
+  bool told_on_next_use = false;  ///< the client's leg is kept, silent, as `notify_within` asked
+  bool server_eof = false;        ///< the server closed its leg after our Terminate: proof of death
+  bool statement_ended = false;   ///< cancel: ReadyForQuery came within the deadline
+  std::string why;                ///< one line for the log when not `done`
 };
 
 }  // namespace pgleash::proxy

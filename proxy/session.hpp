@@ -3,6 +3,7 @@
 #include "config/config.hpp"
 #include "protocol/session_tracker.hpp"
 #include "proxy/counters.hpp"
+#include "proxy/kill_order.hpp"
 #include "proxy/session_view.hpp"
 #include "proxy/socket.hpp"
 
@@ -61,7 +62,20 @@ enum class SessionPhase : std::uint8_t {
   login,  ///< startup packet forwarded, no ReadyForQuery yet
   up,
   ending,     ///< ended by us: waits for the server's end of file, everything read is dropped
+  silent,     ///< the server leg is gone; the client does not know yet, and has not asked
   lingering,  ///< the server leg is gone; the client gets time to read what was written
+};
+
+/// The session has ended, what is left is its client's socket.
+[[nodiscard]] constexpr bool is_over(SessionPhase phase) noexcept {
+  return phase == SessionPhase::silent || phase == SessionPhase::lingering;
+}
+
+/// What a client gets for the next thing it sends: its session was ended while it was not looking.
+struct Untold {
+  ErrorNotice notice;
+  Duration within{};  ///< from the end of the server leg on
+  Instant until{};    ///< set when the session turns silent
 };
 
 /// One frontend socket and one backend socket. Owned by its worker, touched on its thread only.
@@ -85,8 +99,9 @@ struct Session {
   ServerCounters* counters = nullptr;
   SessionWaiter* waiter = nullptr;
   std::unique_ptr<const std::string>
-      cancel_error;         ///< goes to the client in place of the 57014 that our cancel causes
-  Instant stalled_since{};  ///< the epoch: nothing waits for the client
+      cancel_error;  ///< goes to the client in place of the 57014 that our cancel causes
+  std::unique_ptr<Untold> untold;  ///< only of a session that we end, or ended, behind its back
+  Instant stalled_since{};         ///< the epoch: nothing waits for the client
   Instant
       deadline{};  ///< of the phase, or of the grace for a client that went away; the epoch: none
   std::int32_t journal_slot = -1;  ///< ours until the backend's end is known or the session is

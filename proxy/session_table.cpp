@@ -125,7 +125,10 @@ void SessionTable::session_up(Session& session) {
 
 protocol::Bytes SessionTable::observe(Session& session, Side from, protocol::Bytes bytes,
                                       Instant now) {
-  if (session.phase == SessionPhase::ending || session.phase == SessionPhase::lingering) return {};
+  if (session.phase == SessionPhase::ending || is_over(session.phase)) {
+    if (session.untold != nullptr && from == Side::client) heard_of_untold(session, bytes, now);
+    return {};
+  }
   return from == Side::client ? observe_client(session, bytes, now)
                               : observe_server(session, bytes, now);
 }
@@ -231,7 +234,7 @@ std::vector<SessionView> SessionTable::views(std::string_view server) const {
   std::vector<SessionView> result;
   result.reserve(sessions_.size());
   for (const auto& [id, session] : sessions_) {
-    if (session->phase == SessionPhase::lingering || session->who->server != server) continue;
+    if (is_over(session->phase) || session->who->server != server) continue;
     result.push_back({session->id, session->who, session->tracker.facts(), session->stalled_since,
                       session->phase == SessionPhase::ending || session->waiter != nullptr});
   }

@@ -25,6 +25,9 @@ struct NewSession {
   std::size_t listener = 0;  ///< index in ProxySettings
 };
 
+/// What the client of a session that was ended knows of it.
+enum class Told : std::uint8_t { no, at_once, on_next_use };
+
 /// The sessions of one worker: what happens between the first forwarded byte and the last, and how
 /// each one ends. Every session ends in one place, with one EndCause. All calls on the worker's
 /// thread.
@@ -34,6 +37,9 @@ class SessionTable final : private RelayHost {
   static constexpr Duration linger = std::chrono::seconds{5};
   /// Time a server gets to close after our Terminate before its leg is reset.
   static constexpr Duration terminate_wait = std::chrono::seconds{1};
+  /// Clients who do not know yet that their session was ended, at most; beyond that they are told
+  /// at once.
+  static constexpr std::size_t max_untold = 1000;
 
   /// `live` counts sessions and logins of this worker for placement; `deadline_set` is called when
   /// tick() is wanted soon; all references outlive the table.
@@ -64,10 +70,12 @@ class SessionTable final : private RelayHost {
   void drain(Instant deadline, Instant now);
 
   // The kill path: see KillExecutor for the checks that must come before.
-  /// Tells the client, sends Terminate (after CopyFail when `copy_reason` is given), waits for the
-  /// server's end of file.
-  bool end_waiting(Session& session, const ErrorNotice& notice, bool copy_in, EndCause cause,
-                   Instant now);
+  /// Tells the client, sends Terminate (after CopyFail of a COPY that the client feeds), waits for
+  /// the server's end of file. With `notify_within` above zero a client that waits for nothing is
+  /// not told now: its leg stays open and silent, and the next thing it sends gets the notice, or
+  /// the drain, or the end of that time, to within the second of an idle tick.
+  Told end_waiting(Session& session, const ErrorNotice& notice, bool copy_in, EndCause cause,
+                   Instant now, Duration notify_within = {});
   /// Tells the client when a message boundary allows it, and resets the server leg.
   bool reset_server(Session& session, const ErrorNotice* notice, EndCause cause, Instant now);
   /// The same, and a CancelRequest behind it, in that order.
@@ -98,6 +106,13 @@ class SessionTable final : private RelayHost {
             Instant now);
   void linger_client(Session& session, Instant now);
   void bury(Session& session);
+  [[nodiscard]] bool may_tell_later(const Session& session, Duration within) const noexcept;
+  void tell_later(Session& session, const ErrorNotice& notice, Duration within);
+  /// The server leg of a session with something untold is gone.
+  void keep_silent(Session& session, Instant now);
+  void heard_of_untold(Session& session, protocol::Bytes bytes, Instant now);
+  void end_silence(Session& session, bool tell, Instant now);
+  void tick_silent(Instant now);
   void end_for_drain(Session& session, Instant now);
   void watch(Session& session, Instant deadline);
   bool on_deadline(Session& session, Instant now);
@@ -117,6 +132,8 @@ class SessionTable final : private RelayHost {
   std::unordered_map<std::uint64_t, std::unique_ptr<Session>> sessions_;
   std::vector<std::unique_ptr<Session>> graveyard_;
   std::vector<SessionId> watched_;  ///< sessions with a deadline; swept on tick
+  std::vector<SessionId> silent_;   ///< swept on tick, in no hurry; may hold some that spoke since
+  std::size_t untold_ = 0;          ///< sessions with something untold, silent or about to be
   std::uint64_t next_id_;
   std::uint32_t logins_ = 0;
   std::optional<Instant> drain_deadline_;

@@ -27,6 +27,7 @@ bool SessionTable::tick(Instant now) {
     session->deadline = {};
     (void)on_deadline(*session, now);
   }
+  tick_silent(now);
   if (drain_deadline_) {
     std::vector<Session*> all;
     for (const auto& [key, session] : sessions_)
@@ -52,6 +53,8 @@ bool SessionTable::on_deadline(Session& session, Instant now) {
       close_with_reset(session.server.fd);
       server_left(session, false, now);
       return true;
+    case SessionPhase::silent:
+      return true;  // has a time of its own: tick_silent
     case SessionPhase::lingering:
       bury(session);
       return true;

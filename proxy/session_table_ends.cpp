@@ -38,14 +38,20 @@ bool SessionTable::tell_client(Session& session, const ErrorNotice& notice, Inst
   return relay_.inject(session, Side::client, to_bytes(notice), now);
 }
 
-bool SessionTable::end_waiting(Session& session, const ErrorNotice& notice, bool copy_in,
-                               EndCause cause, Instant now) {
+Told SessionTable::end_waiting(Session& session, const ErrorNotice& notice, bool copy_in,
+                               EndCause cause, Instant now, Duration notify_within) {
   session.phase = SessionPhase::ending;
   session.cause = cause;
-  session.client.discard = true;
   session.server.discard = true;
-  const bool told = tell_client(session, notice, now);
-  relay_.shut(session, Side::client);
+  Told told = Told::no;
+  if (may_tell_later(session, notify_within)) {
+    tell_later(session, notice, notify_within);
+    told = Told::on_next_use;
+  } else {
+    session.client.discard = true;
+    if (tell_client(session, notice, now)) told = Told::at_once;
+    relay_.shut(session, Side::client);
+  }
   std::string farewell = copy_in ? protocol::copy_fail(notice.message) : std::string{};
   farewell += protocol::terminate();
   if (!session.dead && session.server.fd.open()) {
@@ -73,10 +79,14 @@ bool SessionTable::reset_server(Session& session, const ErrorNotice* notice, End
 
 void SessionTable::over(Session& session, EndCause cause, bool server_eof, std::string_view detail,
                         Instant now) {
-  if (session.phase == SessionPhase::lingering) return;
+  if (is_over(session.phase)) return;
   const bool was_up = session.phase != SessionPhase::login;
-  session.phase = SessionPhase::lingering;
-  live_.fetch_sub(1, std::memory_order_relaxed);
+  if (session.untold != nullptr) {
+    session.phase = SessionPhase::silent;  // its client's socket still takes a place
+  } else {
+    session.phase = SessionPhase::lingering;
+    live_.fetch_sub(1, std::memory_order_relaxed);
+  }
   if (session.counted_login) {
     session.counted_login = false;
     --logins_;

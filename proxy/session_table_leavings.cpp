@@ -28,6 +28,8 @@ void SessionTable::leg_ended(Session& session, Side side, Instant now) {
       client_left(session, false, now);
       return;
     case SessionPhase::ending:
+    case SessionPhase::silent:
+      if (session.untold != nullptr) end_silence(session, false, now);
       return;
     case SessionPhase::lingering:
       // It may have closed its half only, and still read what waits for it.
@@ -38,7 +40,7 @@ void SessionTable::leg_ended(Session& session, Side side, Instant now) {
 
 void SessionTable::leg_failed(Session& session, Side side, int error, Instant now) {
   if (side == Side::server) {
-    if (session.phase != SessionPhase::lingering && session.cause == EndCause::server_close)
+    if (!is_over(session.phase) && session.cause == EndCause::server_close)
       session.cause = EndCause::server_error;
     server_left(session, false, now);
     return;
@@ -54,6 +56,8 @@ void SessionTable::leg_failed(Session& session, Side side, int error, Instant no
       client_left(session, true, now);
       return;
     case SessionPhase::ending:
+    case SessionPhase::silent:
+      if (session.untold != nullptr) end_silence(session, false, now);
       return;
     case SessionPhase::lingering:
       bury(session);
@@ -166,7 +170,7 @@ void SessionTable::server_left(Session& session, bool end_of_file, Instant now) 
   session.server.fd.close();
   if (end_of_file && settings_.journal != nullptr)
     settings_.journal->free(std::exchange(session.journal_slot, -1));
-  if (session.phase == SessionPhase::lingering) return;
+  if (is_over(session.phase)) return;
   if (session.phase == SessionPhase::login) {
     const auto listener = static_cast<std::size_t>(session.listener - settings_.listeners.data());
     listeners_[listener].connections[static_cast<std::size_t>(AcceptResult::server_refused)].add();
@@ -174,7 +178,11 @@ void SessionTable::server_left(Session& session, bool end_of_file, Instant now) 
   if (session.terminate_seen && session.phase == SessionPhase::up)
     session.cause = EndCause::client_terminate;
   over(session, session.cause, end_of_file, {}, now);
-  linger_client(session, now);
+  if (session.phase == SessionPhase::silent) {
+    keep_silent(session, now);
+  } else {
+    linger_client(session, now);
+  }
 }
 
 }  // namespace pgleash::proxy

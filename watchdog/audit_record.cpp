@@ -120,6 +120,7 @@ std::string to_line(const AuditRecord& record, config::StatementTextPolicy polic
   put(line, "mode", record.mode);
   put(line, "outcome", record.outcome);
   put(line, "step", record.step);
+  put(line, "notify", record.notify);
   put(line, "exemption", record.exemption);
   put(line, "measured_ms", record.measured);
   put(line, "limit_ms", record.limit);

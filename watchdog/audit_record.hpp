@@ -33,6 +33,7 @@ struct AuditRecord {
   std::string mode;
   std::string outcome;    ///< absent in an intent
   std::string step;       ///< what was done to whom, in the kill ladder's words
+  std::string notify;     ///< "on_next_use" when the client was not told at once
   std::string exemption;  ///< empty: none
   std::optional<std::chrono::milliseconds> measured;
   std::optional<std::chrono::milliseconds> limit;

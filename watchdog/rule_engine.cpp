@@ -415,6 +415,7 @@ Verdict CompiledRules::verdict(const CompiledRule& compiled, const SessionEntry&
   result.measured = age;
   result.limit = rule.limit.value_or(config::Duration{});
   result.grace = rule.grace;
+  if (rule.notify == config::Notify::on_next_use) result.notify_within = rule.notify_within;
   result.exemption = exempt;
   result.sqlstate = rule.sqlstate.empty()
                         ? std::string{native_sqlstate(rule.kind, result.action, entry.view.facts)}

@@ -32,6 +32,7 @@ proxy::KillOrder order_for(const Verdict& verdict, proxy::KillAction action) {
   order.notice = error_notice(verdict, action);
   order.deadline =
       action == proxy::KillAction::cancel ? std::max<Duration>(verdict.grace, 1s) : act_time;
+  order.notify_within = verdict.notify_within;
   order.only_while_idle = verdict.kind == config::RuleKind::session_age;
   order.only_while_waiting = verdict.waits_for_client && action == proxy::KillAction::terminate;
   order.require_stalled = verdict.kind == config::RuleKind::stalled;
@@ -128,6 +129,7 @@ Task<TerminationRecord> Terminator::terminate(Verdict verdict, config::Mode mode
         const proxy::KillReport report = co_await sessions_.carry_out(std::move(order));
         if (report.step != proxy::InBandStep::none) record.step = report.step;
         record.client_told = record.client_told || report.client_told;
+        record.told_on_next_use = record.told_on_next_use || report.told_on_next_use;
         if (!report.why.empty()) record.why = report.why;
         plan.reported(report, now());
         break;
@@ -160,6 +162,7 @@ Task<TerminationRecord> Terminator::terminate(Verdict verdict, config::Mode mode
   line.outcome = name(record.outcome);
   line.step = record.step == proxy::InBandStep::none && record.sql ? "guarded_sql"
                                                                    : proxy::name(record.step);
+  if (record.told_on_next_use) line.notify = "on_next_use";
   line.why = record.why;
   // The act is done, and counted: a disk that fails now is seen in the audit log's own counter.
   (void)co_await audit_->write(line);

@@ -20,9 +20,10 @@ struct TerminationRecord {
   Outcome outcome = Outcome::error;
   proxy::InBandStep step = proxy::InBandStep::none;  ///< the last one carried out
   bool client_told = false;
-  bool sql = false;  ///< guarded pg_terminate_backend was sent
-  Duration took{};   ///< from the start of the act to the proof
-  std::string why;   ///< one line when it did not go by the book
+  bool told_on_next_use = false;  ///< the client is still there, and does not know yet
+  bool sql = false;               ///< guarded pg_terminate_backend was sent
+  Duration took{};                ///< from the start of the act to the proof
+  std::string why;                ///< one line when it did not go by the book
 };
 
 /// Carries one verdict's TerminationPlan out: in-band steps by the session's own worker, the rest

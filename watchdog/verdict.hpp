@@ -110,6 +110,7 @@ struct Verdict {
   Duration limit{};
   std::optional<CostFinding> cost;  ///< of the kinds of cost
   Duration grace{};
+  Duration notify_within{};  ///< zero: the client is told at once
   Exemption exemption = Exemption::none;
   /// The session was judged because it waits for its client: ended only while it still does.
   bool waits_for_client = false;

@@ -22,6 +22,7 @@ class AuditRecordTest : public AuditFileTest {
     made.event = event;
     made.outcome = event == AuditEvent::intent ? "" : "confirmed";
     made.step = "end_waiting";
+    if (event == AuditEvent::outcome) made.notify = "on_next_use";
     made.exemption = "listening";
     made.server = "main";
     made.session = 0xFFFF'0000'0000'0001U;
@@ -52,6 +53,7 @@ TEST_F(AuditRecordTest, LineCarriesAllThatIsKnown) {
   EXPECT_EQ(line.at("ts"), "2026-11-03T10:30:00.000000Z");
   EXPECT_EQ(line.at("event"), "outcome");
   EXPECT_EQ(line.at("prev"), json::string_view{chain_start});
+  EXPECT_EQ(line.at("notify"), "on_next_use");
   EXPECT_EQ(line.at("measured_ms"), 312000);
   EXPECT_EQ(line.at("session"), "18446462598732840961");
   EXPECT_EQ(line.at("client_port"), 54321);

@@ -25,8 +25,10 @@ class AuditTrail : public Story {
 
 TEST_F(AuditTrail, HasALineOfTheShippedSchemaForOneKillOfEachKind) {
   std::string rules;
-  for (const auto* kind : {"idle", "idle_in_transaction", "aborted", "held", "statement",
-                           "transaction_age", "session_age"})
+  const std::string later = "notify = \"on_next_use\"\n";
+  rules += rule("idle", "idle", "300ms", "terminate", later + for_application("idle-app"));
+  for (const auto* kind :
+       {"idle_in_transaction", "aborted", "held", "statement", "transaction_age", "session_age"})
     rules += rule(kind, kind, "300ms", "terminate", for_application(fmt::format("{}-app", kind)));
   rules += rule("cancel", "statement", "300ms", "cancel", for_application("cancel-app"));
   pgleash({.rules = rules, .audit = "statement_text = \"full\""});

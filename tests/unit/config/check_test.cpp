@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -99,6 +100,31 @@ TEST(Check, LetsABlockingRuleDoWhatItsVictimCanSuffer) {
   EXPECT_TRUE(good(Victim::none, Action::observe));
   for (const Action action : {Action::cancel, Action::terminate, Action::escalate})
     EXPECT_FALSE(good(Victim::none, action)) << name(action);
+}
+
+TEST(Check, LetsOnlyThoseBeToldOnTheirNextUseWhoWaitForNothing) {
+  const LoadResult loaded = load_text("[[server]]\nname = \"s\"\nhost = \"db\"\n", "f");
+  ASSERT_TRUE(loaded.config);
+  const auto allowed = [](RuleKind kind) {
+    return kind == RuleKind::idle || kind == RuleKind::idle_in_transaction ||
+           kind == RuleKind::aborted || kind == RuleKind::session_age;
+  };
+  for (int kind = 0; kind <= static_cast<int>(RuleKind::group); ++kind) {
+    Config config = *loaded.config;
+    Rule rule;
+    rule.name = "r";
+    rule.kind = static_cast<RuleKind>(kind);
+    rule.limit = 1h;
+    rule.notify = Notify::on_next_use;
+    config.rules = {rule};
+    std::vector<Diagnostic> found;
+    check(config, found);
+    const bool refused = std::ranges::any_of(found, [](const Diagnostic& one) {
+      return one.severity == Severity::error &&
+             one.message.find("cannot notify on_next_use") != std::string::npos;
+    });
+    EXPECT_EQ(!refused, allowed(rule.kind)) << name(rule.kind);
+  }
 }
 
 }  // namespace

@@ -355,6 +355,16 @@ INSTANTIATE_TEST_SUITE_P(
         Faulty{"[[rule]]\nname = \"r\"\nkind = \"statement\"\nlimit = \"off\"\n", 4, 9,
                "does nothing", "", Severity::warning},
         Faulty{RULE "sqlstate = \"57P01\"\n", 5, 12, "Npgsql", "native", Severity::warning},
+        Faulty{"[[rule]]\nname = \"r\"\nkind = \"statement\"\nlimit = \"1h\"\nnotify = "
+               "\"on_next_use\"\n",
+               5, 10, "kind 'statement' cannot notify on_next_use", "write \"eager\""},
+        Faulty{"[[rule]]\nname = \"r\"\nkind = \"idle\"\nlimit = \"1h\"\nnotify = \"lazy\"\n", 5,
+               10, "'notify' cannot be", "eager or on_next_use"},
+        Faulty{"[[rule]]\nname = \"r\"\nkind = \"idle\"\nlimit = \"1h\"\nnotify = "
+               "\"on_next_use\"\nnotify_within = \"off\"\n",
+               6, 17, "'notify_within' cannot be off", ""},
+        Faulty{"[[rule]]\nname = \"r\"\nkind = \"idle\"\nlimit = \"1h\"\nnotify_within = \"1m\"\n",
+               5, 17, "'notify_within' is not used", "notify = \"on_next_use\"", Severity::warning},
         Faulty{"[[listener]]\nserver = \"order\"\n[[server]]\nname = \"orders\"\nhost = \"db\"\n",
                2, 10, "unknown server \"order\"", "did you mean \"orders\"?"},
         Faulty{"[[listener]]\n[[server]]\nname = \"a\"\nhost = \"db\"\n[[server]]\nname = "

@@ -65,10 +65,12 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(rule.limit, 2min);
   EXPECT_EQ(rule.warn, 30s);
   EXPECT_EQ(rule.action, Action::terminate);
+  EXPECT_EQ(rule.notify, Notify::on_next_use);
+  EXPECT_EQ(rule.notify_within, 3min);
   EXPECT_EQ(rule.sqlstate, "25P03");
   EXPECT_EQ(rule.match.applications.front().text, "checkout-\\d+");
   EXPECT_EQ(rule.match.applications.front().position,
-            (SourcePosition{"/etc/pgleash/pgleash.toml", 85, 17}));
+            (SourcePosition{"/etc/pgleash/pgleash.toml", 87, 17}));
   EXPECT_EQ(rule.except.clients.front().text, "10.20.4.17/32");
   EXPECT_EQ(rule.position.line, 75U);
   EXPECT_EQ(config.rules[1].limit, std::nullopt);
@@ -79,6 +81,7 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(config.rules[3].group_by, GroupBy::client);
   EXPECT_EQ(config.rules[3].at_least, 7U);
   EXPECT_EQ(config.rules[3].victims, GroupVictims::oldest);
+  EXPECT_EQ(config.rules[1].notify, Notify::eager);
   EXPECT_EQ(config.audit, (Audit{AuditSink::file, "/var/log/pgleash/audit.jsonl", false,
                                  StatementTextPolicy::none}));
   EXPECT_EQ(config.metrics, (Metrics{std::nullopt, 7}));

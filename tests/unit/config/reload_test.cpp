@@ -97,10 +97,10 @@ TEST(Reload, KeepsSocketsThreadsAndFilesForARestart) {
         "server.s.host", "server.s.monitor.user", "audit.file", "audit.sink", "audit.fsync",
         "metrics.listen", "protect.marker", "config_version"})
     EXPECT_TRUE(needs_restart(key)) << key;
-  for (const auto* key :
-       {"enforcement.mode", "enforcement.pace.kills_per_minute", "protect.users",
-        "protect.marker_users", "rule", "rule.web.match.users", "identity.driver_defaults",
-        "audit.statement_text", "metrics.max_applications", "process.drain_timeout"})
+  for (const auto* key : {"enforcement.mode", "enforcement.pace.kills_per_minute", "protect.users",
+                          "protect.marker_users", "rule", "rule.web.match.users", "rule.web.notify",
+                          "identity.driver_defaults", "audit.statement_text",
+                          "metrics.max_applications", "process.drain_timeout"})
     EXPECT_FALSE(needs_restart(key)) << key;
 }
 

@@ -116,6 +116,8 @@ limit = "2m"
 warn = "30s"
 action = "terminate"
 grace = "1s"
+notify = "on_next_use"
+notify_within = "3m"
 sqlstate = "25P03"
 hint = "say \"commit\" \\ é"
 [rule.match]

@@ -44,6 +44,8 @@ TEST(Collector, SumsTheWorkersCounters) {
         3);
     server.server_errors[0].add(4);
     server.anomalies.add();
+    for (int i = 0; i < 3; ++i) server.untold.up();
+    server.untold.down();
     source.listener("main", worker).connections[index(proxy::AcceptResult::accepted)].add(5);
   }
   EXPECT_THAT(
@@ -60,6 +62,7 @@ TEST(Collector, SumsTheWorkersCounters) {
               6)),
           Contains(Pair(R"(pgleash_server_errors_total{server="orders",sqlstate_class="08"})", 8)),
           Contains(Pair(R"(pgleash_tracker_anomalies_total{server="orders"})", 2)),
+          Contains(Pair(R"(pgleash_silent_clients{server="orders"})", 4)),
           Contains(
               Pair(R"(pgleash_client_connections_total{listener="main",result="accepted"})", 10))));
 }

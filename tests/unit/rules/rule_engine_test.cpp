@@ -463,6 +463,7 @@ TEST(RuleEngine, PutsIntoTheVerdictWhatTheTerminationNeeds) {
   EXPECT_TRUE(verdict.counter == proxy::JudgedCounter::state);
   EXPECT_EQ(verdict.grace, 7s);
   EXPECT_EQ(verdict.hint, "commit earlier");
+  EXPECT_EQ(verdict.notify_within, 0s) << "the client is told at once";
   EXPECT_EQ(verdict.sqlstate, "25P03");
   EXPECT_EQ(verdict.id.text.size(), 16U);
   web.sqlstate = "08006";
@@ -471,6 +472,13 @@ TEST(RuleEngine, PutsIntoTheVerdictWhatTheTerminationNeeds) {
                 .verdicts[0]
                 .sqlstate,
             "08006");
+  web.notify = config::Notify::on_next_use;
+  web.notify_within = 3min;
+  EXPECT_EQ(engine({web})
+                ->evaluate(snapshot_of(SessionBuilder{SessionState::idle_in_transaction, 5min}))
+                .verdicts[0]
+                .notify_within,
+            3min);
 }
 
 TEST(RuleEngine, WaitsForTheAnswerAboutAdvisoryLocksWhileThereIsSomebodyToGiveIt) {
