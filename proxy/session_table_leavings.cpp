@@ -118,8 +118,8 @@ bool SessionTable::works_for_nobody(const Session& session) noexcept {
 void SessionTable::stop_abandoned_query(Session& session, Instant now) {
   const bool reset = !session.client.fd.open();
   const auto& facts = session.tracker.facts();
-  const bool out_of_reach =
-      session.who->replication || (settings_.spare_superusers && facts.superuser_at_login);
+  const bool out_of_reach = session.who->replication ||
+                            settings_.protect()->spares(*session.who, facts.superuser_at_login);
   if (session.listener->on_client_gone == config::OnClientGone::finish || out_of_reach ||
       facts.commit_outstanding) {
     // Nobody may take back a COMMIT half way. It finishes, its answer goes nowhere, and the server

@@ -2,6 +2,7 @@
 
 #include "config/config.hpp"
 #include "proxy/identity.hpp"
+#include "proxy/protect_list.hpp"
 
 #include <atomic>
 #include <memory>
@@ -22,9 +23,9 @@ struct ProxySettings {
         listeners(config.listeners),
         servers(config.servers),
         mode(config.enforcement.mode),
-        spare_superusers(config.protect.superusers),
         marker(config.protect.marker),
-        names_(std::make_shared<const ApplicationNames>(config.identity)) {
+        names_(std::make_shared<const ApplicationNames>(config.identity)),
+        protected_(std::make_shared<const ProtectList>(config.protect)) {
     for (const config::Listener& listener : listeners) {
       std::size_t index = 0;
       while (index + 1 < servers.size() && servers[index].name != listener.server) ++index;
@@ -37,31 +38,36 @@ struct ProxySettings {
   std::vector<config::Server> servers;
   std::vector<std::size_t> server_of;  ///< index of each listener's server
   std::atomic<config::Mode> mode;
-  std::atomic<bool>
-      spare_superusers;      ///< [protect] superusers: their abandoned queries are left alone too
   const std::string marker;  ///< looked for in statements: known texts were read with it
 
   Journal* journal = nullptr;  ///< null: off, or it could not be had; set before the threads start
 
   [[nodiscard]] std::shared_ptr<const ApplicationNames> names() const {
-    const std::lock_guard lock{names_mutex_};
+    const std::lock_guard lock{mutex_};
     return names_;
   }
-  /// Takes over what needs no restart: mode, superusers, identity. Sessions keep their name until
+  /// [protect]: whose abandoned queries are left alone too.
+  [[nodiscard]] std::shared_ptr<const ProtectList> protect() const {
+    const std::lock_guard lock{mutex_};
+    return protected_;
+  }
+  /// Takes over what needs no restart: mode, protection, identity. Sessions keep their name until
   /// they report another one.
   void reload(const config::Config& config) {
     mode = config.enforcement.mode;
-    spare_superusers = config.protect.superusers;
-    auto fresh = std::make_shared<const ApplicationNames>(config.identity);
-    const std::lock_guard lock{names_mutex_};
-    names_ = std::move(fresh);
+    auto names = std::make_shared<const ApplicationNames>(config.identity);
+    auto protect = std::make_shared<const ProtectList>(config.protect);
+    const std::lock_guard lock{mutex_};
+    names_ = std::move(names);
+    protected_ = std::move(protect);
   }
 
  private:
-  // Asked at a login and when a session renames itself. A mutex, as g++ 12's atomic shared_ptr is
-  // not free of races.
-  mutable std::mutex names_mutex_;
-  std::shared_ptr<const ApplicationNames> names_;  ///< guarded by names_mutex_
+  // Asked at a login, when a session renames itself, and when a client vanishes in mid-query. A
+  // mutex, as g++ 12's atomic shared_ptr is not free of races.
+  mutable std::mutex mutex_;
+  std::shared_ptr<const ApplicationNames> names_;  ///< guarded by mutex_
+  std::shared_ptr<const ProtectList> protected_;   ///< guarded by mutex_
 };
 
 }  // namespace pgleash::proxy

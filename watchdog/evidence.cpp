@@ -1,6 +1,6 @@
 #include "watchdog/evidence.hpp"
 
-#include "watchdog/client_encoding.hpp"
+#include "config/client_encoding.hpp"
 
 #include <fmt/format.h>
 #include <pg_query.h>
@@ -283,7 +283,7 @@ bool take_tag(std::string_view& rest, std::pair<std::string, std::string>& tag) 
 Fingerprint fingerprint(std::string_view text, bool truncated) {
   if (text.empty()) return {};
   const bool may_parse = !truncated && text.size() <= max_parsed_text &&
-                         text.find('\0') == std::string_view::npos && is_utf8(text);
+                         text.find('\0') == std::string_view::npos && config::is_utf8(text);
   if (may_parse) {
     if (auto result = parsed(std::string{text})) return *std::move(result);
   }

@@ -2,99 +2,40 @@
 
 #include "config/config.hpp"
 #include "config/diagnostic.hpp"
-#include "config/network.hpp"
+#include "config/name_patterns.hpp"
+#include "config/networks.hpp"
 #include "config/pattern.hpp"
 #include "proxy/session_view.hpp"
-#include "watchdog/client_encoding.hpp"
 
-#include <re2/re2.h>
-
-#include <algorithm>
-#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
-#include <variant>
 #include <vector>
 
 namespace pgleash::watchdog {
 
-/// A list of patterns, each against the whole name; linear in the name's length whatever the
-/// pattern.
+/// The patterns of one list; faulty ones are reported with their positions.
 class Patterns {
  public:
   void add(const std::string& text, const config::SourcePosition& position,
            std::vector<config::Diagnostic>& diagnostics) {
-    RE2::Options options;
-    options.set_log_errors(false);
-    options.set_dot_nl(true);  // a newline in a name must not slip past `except = '.*'`
-    auto pattern = std::make_unique<RE2>(text, options);
-    if (!pattern->ok()) {
-      const auto found = config::pattern_fault(text);
-      diagnostics.push_back({config::Severity::error,
-                             position,
-                             "pattern '" + text + "': " + pattern->error(),
-                             found ? found->fault.hint : std::string{},
-                             {}});
-      return;
-    }
-    patterns_.push_back(std::move(pattern));
+    const std::optional<std::string> fault = patterns_.add(text);
+    if (!fault) return;
+    const auto found = config::pattern_fault(text);
+    diagnostics.push_back({config::Severity::error,
+                           position,
+                           "pattern '" + text + "': " + *fault,
+                           found ? found->fault.hint : std::string{},
+                           {}});
   }
-  [[nodiscard]] bool match(std::string_view name) const {
-    if (patterns_.empty()) return false;
-    std::string decoded;
-    if (!is_utf8(name)) name = decoded = from_latin1(name);
-    const re2::StringPiece text{name.data(), name.size()};
-    for (const auto& pattern : patterns_) {
-      if (RE2::FullMatch(text, *pattern)) return true;
-    }
-    return false;
-  }
+  [[nodiscard]] bool match(std::string_view name) const { return patterns_.match(name); }
   [[nodiscard]] bool empty() const noexcept { return patterns_.empty(); }
 
  private:
-  // RE2's dot matches no byte that is not UTF-8, so that an `except` would miss.
-  static std::string from_latin1(std::string_view text) {
-    std::string utf8;
-    for (const char c : text) {
-      const auto byte = static_cast<unsigned char>(c);
-      if (byte >= 0x80) utf8 += static_cast<char>(0xC0U | (byte >> 6U));
-      utf8 += byte >= 0x80 ? static_cast<char>(0x80U | (byte & 0x3FU)) : c;
-    }
-    return utf8;
-  }
-
-  std::vector<std::unique_ptr<RE2>> patterns_;
+  config::NamePatterns patterns_;
 };
 
-/// CIDR networks against a client's address as text. A Unix-socket client has none and is in no
-/// network.
-class Networks {
- public:
-  Networks() = default;
-  explicit Networks(std::vector<config::Network> networks) : networks_(std::move(networks)) {}
-
-  [[nodiscard]] bool contain(std::string_view address) const {
-    if (networks_.empty() || address.empty()) return false;
-    address = address.substr(0, address.find('%'));  // the zone of a link-local address
-    constexpr std::string_view mapped = "::ffff:";
-    if (address.starts_with(mapped) && address.find('.') != std::string_view::npos) {
-      address.remove_prefix(mapped.size());
-    }
-    const bool v6 = address.find(':') != std::string_view::npos;
-    // An address is the narrowest network around itself.
-    const auto parsed = config::parse_network(std::string{address} + (v6 ? "/128" : "/32"));
-    const auto* host = std::get_if<config::Network>(&parsed);
-    return host &&
-           std::any_of(networks_.begin(), networks_.end(), [&](const config::Network& network) {
-             return config::contains(network, host->address, v6);
-           });
-  }
-  [[nodiscard]] bool empty() const noexcept { return networks_.empty(); }
-
- private:
-  std::vector<config::Network> networks_;
-};
+using config::Networks;
 
 /// A rule's `match` or `except`, compiled: keys are AND, the values of one are OR. A key that was
 /// given and matches nobody selects nobody.

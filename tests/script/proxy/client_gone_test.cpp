@@ -135,6 +135,84 @@ TEST(ClientGone, StopsNothingWhenTheListenerSaysFinish) {
   EXPECT_TRUE(soon([&] { return stage.views().empty(); }));
 }
 
+/// Nothing is sent after it, and it finishes.
+void expect_left_alone(Stage& stage, Pair& pair, bool reset) {
+  pair.up(wire::query("select pg_sleep(600)"));
+  reset ? pair.client.reset() : pair.client.close();
+  EXPECT_FALSE(stage.backend.called(300ms));
+  EXPECT_NE(pair.server.end(), StreamEnd::reset);
+  pair.server.send(wire::complete("SELECT 1") + wire::ready());
+  pair.server.expect_end();
+  pair.server.close();
+}
+
+TEST(ClientGone, StopsNothingOfWhoIsProtected) {
+  const std::vector<std::function<void(config::Protect&)>> protections{
+      [](config::Protect& protect) {
+        protect.users = {{"ap+", {}}};
+      },
+      [](config::Protect& protect) { protect.clients = {network("127.0.0.0/8")}; },
+      [](config::Protect& protect) {
+        protect.entries = {{"scri.*", {"other", "app"}, {}}};
+      }};
+  for (const auto& protection : protections) {
+    Stage stage{[&](config::Config& config) {
+      enforce(config);
+      protection(config.protect);
+    }};
+    for (const bool reset : {false, true}) {
+      Pair pair = stage.login();
+      expect_left_alone(stage, pair, reset);
+    }
+    EXPECT_EQ(stage.events.count("client_gone cancelled"), 0U);
+  }
+}
+
+TEST(ClientGone, StopsWhoIsProtectedOnlyInPart) {
+  const std::vector<std::function<void(config::Protect&)>> protections{
+      [](config::Protect& protect) {
+        protect.users = {{"ap", {}}};
+      },  // a whole name
+      [](config::Protect& protect) { protect.clients = {network("10.0.0.0/8")}; },
+      [](config::Protect& protect) {
+        protect.entries = {{"script", {"backup"}, {}}};
+      },
+      [](config::Protect& protect) {
+        protect.entries = {{"pg_dump", {"app"}, {}}};
+      },
+      [](config::Protect& protect) {
+        protect.marker_users = {{"app", {}}};
+      }};
+  for (const auto& protection : protections) {
+    Stage stage{[&](config::Config& config) {
+      enforce(config);
+      protection(config.protect);
+    }};
+    Pair pair = stage.login();
+    pair.up(wire::query("select pg_sleep(600)"));
+    pair.client.reset();
+    expect_cancel_of(stage, pair);
+  }
+}
+
+TEST(ClientGone, ProtectsByTheSectionAsItIsReloaded) {
+  config::Config running;
+  Stage stage{[&](config::Config& config) {
+    enforce(config);
+    running = config;
+  }};
+  Pair pair = stage.login();  // before the reload
+  running.protect.users = {{"app", {}}};
+  stage.proxy->reload(running);
+  expect_left_alone(stage, pair, true);
+  running.protect.users.clear();
+  stage.proxy->reload(running);
+  Pair again = stage.login();
+  again.up(wire::query("select pg_sleep(600)"));
+  again.client.reset();
+  expect_cancel_of(stage, again);
+}
+
 TEST(ClientGone, PassesTheEndOfAnIdleSessionOn) {
   Stage stage{enforce};
   Pair pair = stage.login();

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <string_view>
 
-namespace pgleash::watchdog {
+namespace pgleash::config {
 
 /// Whether a text is UTF-8 all through. Names and statements come in the client's encoding, which
 /// nobody told us.
@@ -24,4 +24,4 @@ namespace pgleash::watchdog {
   return true;
 }
 
-}  // namespace pgleash::watchdog
+}  // namespace pgleash::config
