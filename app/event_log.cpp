@@ -1,5 +1,9 @@
 #include "app/event_log.hpp"
 
+#include <algorithm>
+#include <cstddef>
+#include <string>
+
 namespace pgleash::app {
 namespace {
 
@@ -34,6 +38,63 @@ std::vector<Field> about(const watchdog::Verdict& verdict) {
   fields.emplace_back("session", number(verdict.session.view.id));
   fields.emplace_back("state", protocol::name(verdict.session.view.facts.state));
   add_who(fields, *verdict.session.view.who);
+  return fields;
+}
+
+/// "10.0.0.7:40312 unused 312 s, …": the first five.
+std::string oldest_of(const watchdog::LeakReport& report) {
+  std::string text;
+  for (std::size_t i = 0; i < std::min<std::size_t>(report.oldest.size(), 5); ++i) {
+    const watchdog::LeakSuspect& suspect = report.oldest[i];
+    if (i > 0) text += ", ";
+    text += suspect.who->client.address.empty()
+                ? std::string{"local"}
+                : suspect.who->client.address + ':' + std::to_string(suspect.who->client.port);
+    text += " unused " + std::to_string(static_cast<std::int64_t>(seconds(suspect.unused))) + " s";
+  }
+  return text;
+}
+
+std::string addresses_of(const watchdog::LeakReport& report) {
+  std::string text;
+  for (std::size_t i = 0; i < std::min<std::size_t>(report.addresses.size(), 5); ++i) {
+    const auto& [address, suspects] = report.addresses[i];
+    if (i > 0) text += ", ";
+    text += (address.empty() ? "local" : address) + " (" + std::to_string(suspects) + ')';
+  }
+  return text;
+}
+
+std::vector<Field> about(std::string_view server, const watchdog::LeakReport& report) {
+  const watchdog::Leak& leak = report.leak;
+  std::vector<Field> fields;
+  fields.emplace_back("server", server);
+  fields.emplace_back("application", leak.group.application);
+  fields.emplace_back("user", leak.group.user);
+  fields.emplace_back("database", leak.group.database);
+  fields.emplace_back("sessions", leak.sessions);
+  fields.emplace_back("floor", leak.floor);
+  fields.emplace_back("suspects", leak.suspect_count);
+  fields.emplace_back("growth_per_hour", leak.slope.value * 3600);
+  fields.emplace_back("window_seconds", seconds(leak.window));
+  if (report.forecast.expected)
+    fields.emplace_back("exhaustion_seconds", seconds(*report.forecast.expected));
+  if (report.forecast.earliest)
+    fields.emplace_back("exhaustion_earliest_seconds", seconds(*report.forecast.earliest));
+  if (report.forecast.latest)
+    fields.emplace_back("exhaustion_latest_seconds", seconds(*report.forecast.latest));
+  if (!report.addresses.empty()) fields.emplace_back("client_addrs", addresses_of(report));
+  if (!report.oldest.empty()) fields.emplace_back("oldest", oldest_of(report));
+  if (report.statement_fingerprint.empty()) return fields;
+  fields.emplace_back("statement_fingerprint", report.statement_fingerprint);
+  fields.emplace_back("statement", report.statement);
+  fields.emplace_back("same_statement_share", report.same_statement);
+  if (!report.tags.empty()) {
+    std::string tags;
+    for (const auto& [key, value] : report.tags)
+      tags += (tags.empty() ? "" : ", ") + key + '=' + value;
+    fields.emplace_back("tags", tags);
+  }
   return fields;
 }
 
@@ -203,6 +264,16 @@ void EventLog::backend_lost(std::string_view /*server*/, const watchdog::Session
   std::vector<Field> fields{{"session", number(session.view.id)}};
   add_who(fields, *session.view.who);
   log_.write(Level::warning, "session.backend_lost", fields);
+}
+
+void EventLog::leak_detected(std::string_view server, const watchdog::LeakReport& report) {
+  log_.write(Level::warning, "leak.detected", about(server, report));
+}
+
+void EventLog::leak_cleared(std::string_view server, const watchdog::LeakReport& report) {
+  auto fields = about(server, report);
+  fields.emplace_back("stood_seconds", seconds(report.stands));
+  log_.write(Level::info, "leak.cleared", fields);
 }
 
 void EventLog::accept_failed(std::string_view address, std::string_view why) {

@@ -39,6 +39,9 @@ class EventLog final : public proxy::ProxyEvents,
   void orphan(std::string_view server, const watchdog::Orphan& orphan) override;
   void backend_lost(std::string_view server, const watchdog::SessionEntry& session) override;
 
+  void leak_detected(std::string_view server, const watchdog::LeakReport& report) override;
+  void leak_cleared(std::string_view server, const watchdog::LeakReport& report) override;
+
   void accept_failed(std::string_view address, std::string_view why) override;
   void page_failed(std::string_view why) override;
   void failure(std::string_view where, std::string_view what) override;

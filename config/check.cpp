@@ -68,6 +68,7 @@ class Checker {
     for (std::size_t i = 0; i < config_.rules.size(); ++i)
       check_rule(config_.rules[i], item("rule", i));
     check_enforcement();
+    check_leak();
     check_audit();
   }
 
@@ -382,9 +383,26 @@ class Checker {
     for (std::size_t i = 0; i < config_.rules.size(); ++i)
       paths.push_back(item("rule", i) + ".action");
     const auto acts = [](const Rule& rule) { return rule.action != Action::observe; };
-    if (std::ranges::none_of(config_.rules, acts)) {
+    paths.push_back("leak.action");
+    if (std::ranges::none_of(config_.rules, acts) && config_.leak.action == Action::observe) {
       warning(paths, {"enforce mode, but every rule only observes",
                       "a rule acts when its action says so: action = \"terminate\""});
+    }
+  }
+
+  void check_leak() {
+    const std::vector<Duration>& windows = config_.leak.windows;
+    if (windows.size() > 4)
+      error({"leak.windows"},
+            {"too many windows: " + std::to_string(windows.size()), "four at most"});
+    if (!windows.empty() && windows.front() < 1s)
+      error({"leak.windows"}, {"the shortest window is below a second", "a second at least"});
+    for (std::size_t i = 1; i < windows.size(); ++i) {
+      if (windows[i] >= 2 * windows[i - 1]) continue;
+      error({"leak.windows"}, {"the windows " + format_duration(windows[i - 1]) + " and " +
+                                   format_duration(windows[i]) + " are not apart",
+                               "write them ascending, each at least twice the one before"});
+      break;
     }
   }
 

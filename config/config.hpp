@@ -49,7 +49,8 @@ enum class RuleKind : std::uint8_t {
   write_rate,
   wal,
   blocking,
-  group
+  group,
+  leak,  ///< not a [[rule]]: the leak detector's verdicts
 };
 enum class Action : std::uint8_t { observe, cancel, terminate, escalate };
 /// Whom a rule of kind `blocking` is about.
@@ -63,6 +64,8 @@ enum class Victim : std::uint8_t {
 enum class GroupBy : std::uint8_t { fingerprint, application, client };
 enum class GroupVictims : std::uint8_t { oldest, all, all_but_oldest };
 enum class Notify : std::uint8_t { eager, on_next_use };
+/// Where a session's application name comes from, see Identity.
+enum class IdentitySource : std::uint8_t { application_name, listener, client_map, user_database };
 enum class AuditSink : std::uint8_t { off, file, standard_output };
 enum class StatementTextPolicy : std::uint8_t { none, fingerprint, full };
 
@@ -255,9 +258,38 @@ struct Metrics {
   bool operator==(const Metrics&) const = default;
 };
 
+struct Leak {
+  std::vector<Duration> windows{30min, 6h, 72h};  ///< ascending; a leak is judged in each
+  Duration horizon = 168h;           ///< growth that would take the last slot within it is a leak
+  Duration idle_longer_than = 5min;  ///< only a session unused for so long is a suspect
+  std::uint32_t min_sessions = 5;
+  Action action = Action::observe;  ///< observe or terminate: the second lock
+  bool operator==(const Leak&) const = default;
+};
+
+/// Sessions of these networks are called `as`.
+struct ClientName {
+  std::vector<Network> clients;
+  std::string as;
+  bool operator==(const ClientName&) const = default;
+};
+
+/// Names that match are called `as`.
+struct FoldedName {
+  std::string match;  ///< anchored RE2
+  std::string as;
+  bool operator==(const FoldedName&) const = default;
+};
+
+/// What "application" means: of `sources`, the first that is not empty or a driver's default.
 struct Identity {
+  std::vector<IdentitySource> sources{IdentitySource::application_name, IdentitySource::listener,
+                                      IdentitySource::client_map, IdentitySource::user_database};
   std::vector<Pattern>
       driver_defaults;  ///< default: PostgreSQL JDBC Driver, vertx-pg-client, postgres.js
+  std::vector<ClientName> client_map;
+  std::vector<FoldedName> fold;
+  bool follow_set = false;  ///< a later SET application_name renames the session
   bool operator==(const Identity&) const = default;
 };
 
@@ -269,6 +301,7 @@ struct Config {
   Enforcement enforcement;
   Protect protect;
   std::vector<Rule> rules;  ///< the default rules of default_rules() when the file has none
+  Leak leak;
   Identity identity;
   Audit audit;
   Metrics metrics;

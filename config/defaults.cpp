@@ -16,7 +16,7 @@ std::string_view name(Mode mode) noexcept {
   return word_for(mode_words, mode);
 }
 std::string_view name(RuleKind kind) noexcept {
-  return word_for(kind_words, kind);
+  return kind == RuleKind::leak ? "leak" : word_for(kind_words, kind);
 }
 std::string_view name(Action action) noexcept {
   return word_for(action_words, action);

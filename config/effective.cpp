@@ -269,8 +269,23 @@ void write(Writer& out, const Config& config) {
   write(out, config.enforcement.fuse);
   write(out, config.protect);
   for (std::size_t i = 0; i < config.rules.size(); ++i) write(out, config.rules[i], i);
+  out.section("[leak]", "leak");
+  out.key("windows", list(config.leak.windows, [](Duration one) { return duration(one); }));
+  out.key("horizon", duration(config.leak.horizon));
+  out.key("idle_longer_than", duration(config.leak.idle_longer_than));
+  out.key("min_sessions", config.leak.min_sessions);
+  out.key("action", word(leak_action_words, config.leak.action));
   out.section("[identity]", "identity");
+  out.key("sources", list(config.identity.sources,
+                          [](IdentitySource one) { return word(identity_source_words, one); }));
   out.key("driver_defaults", patterns(config.identity.driver_defaults));
+  out.key("client_map", list(config.identity.client_map, [](const ClientName& one) {
+            return "{ clients = " + networks(one.clients) + ", as = " + string(one.as) + " }";
+          }));
+  out.key("fold", list(config.identity.fold, [](const FoldedName& one) {
+            return "{ match = " + pattern(one.match) + ", as = " + string(one.as) + " }";
+          }));
+  out.key("follow_set", config.identity.follow_set);
   out.section("[audit]", "audit");
   out.key("sink", word(sink_words, config.audit.sink));
   if (!config.audit.file.empty()) out.key("file", string(config.audit.file));

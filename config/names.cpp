@@ -50,6 +50,13 @@ Parsed<std::string> parse_application(std::string_view text) {
   return std::string(text);
 }
 
+Parsed<std::string> parse_application_label(std::string_view text) {
+  if (text.empty() || text.size() > 63 || !std::ranges::all_of(text, is_printable_ascii))
+    return Fault{in_quotes(text) + " cannot name an application",
+                 "1 to 63 printable ASCII characters"};
+  return std::string(text);
+}
+
 Parsed<std::string> parse_identifier(std::string_view text) {
   if (text.empty() || text.size() > 63 || std::ranges::any_of(text, is_control)) {
     return Fault{in_quotes(text) + " cannot be a name in PostgreSQL",

@@ -15,6 +15,8 @@ namespace pgleash::config {
 /// An application_name, or "off" for none. The server cuts longer ones silently, and shows other
 /// characters as '?'.
 [[nodiscard]] Parsed<std::string> parse_application(std::string_view text);
+/// What sessions are to be called: an application_name without the word "off".
+[[nodiscard]] Parsed<std::string> parse_application_label(std::string_view text);
 /// Of a role or database: taken as it is, so only what the server could never hold is refused.
 [[nodiscard]] Parsed<std::string> parse_identifier(std::string_view text);
 /// Five characters, or "native" for none of our own.

@@ -2,7 +2,9 @@
 
 #include "config/address.hpp"
 #include "config/defaults.hpp"
+#include "config/duration_text.hpp"
 #include "config/names.hpp"
+#include "config/nearest.hpp"
 #include "config/network.hpp"
 #include "config/reader.hpp"
 
@@ -157,10 +159,46 @@ void read(Section& at, Rule& rule) {
   at.section("except", rule.except, read_match);
 }
 
+void read(Section& at, Leak& leak) {
+  at.texts("windows", leak.windows, WhenEmpty::faulty, parse_duration);
+  at.duration("horizon", leak.horizon, {.min = 1s});
+  at.duration("idle_longer_than", leak.idle_longer_than);
+  at.number("min_sessions", leak.min_sessions, 3U, 100'000U);
+  at.word("action", leak.action, leak_action_words);
+}
+
+Parsed<IdentitySource> parse_identity_source(std::string_view text) {
+  std::vector<std::string_view> words;
+  for (const auto& word : identity_source_words) {
+    if (word.text == text) return word.value;
+    words.push_back(word.text);
+  }
+  const auto meant = nearest(text, words);
+  return Fault{in_quotes(text) + " is no source of an application's name",
+               meant ? "did you mean " + in_quotes(*meant) + '?' : "one of " + listed(words)};
+}
+
+void read(Section& at, ClientName& name) {
+  at.require({{"clients", R"(["10.20.4.0/24"])"}, {"as", R"("billing")"}});
+  at.texts("clients", name.clients, WhenEmpty::faulty, parse_network);
+  at.text("as", name.as, parse_application_label);
+}
+
+void read(Section& at, FoldedName& name) {
+  at.require({{"match", "'checkout-.*'"}, {"as", R"("checkout")"}});
+  at.pattern("match", name.match, PatternMay::not_be_empty);
+  at.text("as", name.as, parse_application_label);
+}
+
 void read(Section& at, Identity& identity) {
+  at.texts("sources", identity.sources, WhenEmpty::faulty, parse_identity_source);
   identity.driver_defaults = default_driver_names();
   at.patterns("driver_defaults", identity.driver_defaults, WhenEmpty::allowed,
               PatternMay::not_be_empty);
+  at.each("client_map", identity.client_map,
+          [](Section& within, ClientName& name) { read(within, name); });
+  at.each("fold", identity.fold, [](Section& within, FoldedName& name) { read(within, name); });
+  at.boolean("follow_set", identity.follow_set);
 }
 
 void read(Section& at, Audit& audit) {
@@ -187,6 +225,7 @@ void read_document(Section& root, Config& config) {
   root.section("enforcement", config.enforcement, read_one);
   root.section("protect", config.protect, read_one);
   root.each("rule", config.rules, read_one);
+  root.section("leak", config.leak, read_one);
   root.section("identity", config.identity, read_one);
   root.section("audit", config.audit, read_one);
   root.section("metrics", config.metrics, read_one);

@@ -67,6 +67,13 @@ inline constexpr std::array action_words{
     Word<Action>{"terminate", Action::terminate}, Word<Action>{"escalate", Action::escalate}};
 inline constexpr std::array notify_words{Word<Notify>{"eager", Notify::eager},
                                          Word<Notify>{"on_next_use", Notify::on_next_use}};
+inline constexpr std::array leak_action_words{Word<Action>{"observe", Action::observe},
+                                              Word<Action>{"terminate", Action::terminate}};
+inline constexpr std::array identity_source_words{
+    Word<IdentitySource>{"application_name", IdentitySource::application_name},
+    Word<IdentitySource>{"listener", IdentitySource::listener},
+    Word<IdentitySource>{"client_map", IdentitySource::client_map},
+    Word<IdentitySource>{"user_database", IdentitySource::user_database}};
 inline constexpr std::array sink_words{Word<AuditSink>{"off", AuditSink::off},
                                        Word<AuditSink>{"file", AuditSink::file},
                                        Word<AuditSink>{"stdout", AuditSink::standard_output}};

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <map>
 #include <string>
 #include <tuple>
@@ -178,6 +179,37 @@ void add_horizon(const WatchdogStatus& status, Families& out) {
   for (std::size_t i = 0; i < ages.size(); ++i) {
     out.add(Metric::xmin_horizon_age, {status.server, words::horizon_holders[i]},
             ages[i].value_or(0));
+  }
+}
+
+void add_forecast(const WatchdogStatus& status, Families& out) {
+  if (!status.leaks.limit_known) {
+    return;
+  }
+  const auto& expected = status.leaks.forecast.expected;
+  out.add(Metric::exhaustion_forecast, {status.server, words::limit_scopes[1]},
+          expected ? seconds(*expected) : std::numeric_limits<double>::infinity());
+}
+
+/// Applications may share a label.
+void add_leaks(const WatchdogStatus& status, const Assignment& applications, Families& out) {
+  std::vector<watchdog::LeakStatus::Application> sums(applications.label_count());
+  std::vector<bool> seen(applications.label_count());
+  for (const auto& [name, one] : status.leaks.applications) {
+    const std::size_t index = applications.index_of(name);
+    sums[index].suspects += one.suspects;
+    sums[index].floor += one.floor;
+    sums[index].growth += one.growth;
+    seen[index] = true;
+  }
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    if (!seen[i]) {
+      continue;
+    }
+    const auto& name = applications.label(i);
+    out.add(Metric::leak_suspect_sessions, {status.server, name}, sums[i].suspects);
+    out.add(Metric::leak_floor_sessions, {status.server, name}, sums[i].floor);
+    out.add(Metric::leak_growth, {status.server, name}, sums[i].growth);
   }
 }
 
@@ -364,7 +396,8 @@ SnapshotCollectable::SnapshotCollectable(std::size_t max_applications)
       users_(max_users),
       databases_(max_databases),
       acted_applications_(max_applications),
-      costly_applications_(max_applications) {}
+      costly_applications_(max_applications),
+      leaking_applications_(max_applications) {}
 
 void SnapshotCollectable::collect(const Statuses& statuses, const config::Config& config,
                                   Instant now, Families& out) {
@@ -376,12 +409,14 @@ void SnapshotCollectable::collect(const Statuses& statuses, const config::Config
       add_blocking(*status, out);
       add_horizon(*status, out);
     }
+    add_forecast(*status, out);
     add_monitor(*status, out);
   }
   add_rules(statuses, config, out);
   add_actions(statuses, config, out);
   collect_application_actions(statuses, out);
   collect_costs(statuses, out);
+  collect_leak_counters(statuses, out);
   add_action_durations(statuses, out);
   add_brakes(statuses, out);
   add_audit(statuses, config, out);
@@ -402,6 +437,9 @@ void SnapshotCollectable::collect_sessions(const Statuses& statuses, Instant now
       ++applications[entry.view.who->application];
       ++users[entry.view.who->user];
       ++databases[entry.view.who->database];
+    }
+    for (const auto& [name, one] : status->leaks.applications) {
+      applications[name];  // its last session may have just ended
     }
   }
   const Assignment by_application = applications_.assign(applications, now);
@@ -426,6 +464,7 @@ void SnapshotCollectable::collect_sessions(const Statuses& statuses, Instant now
                 tallies.applications[i].blockers);
       }
     }
+    add_leaks(*status, by_application, out);
     for (std::size_t i = 0; i < tallies.databases.size(); ++i) {
       if (tallies.databases[i].sessions > 0) {
         add_states(Metric::database_sessions, status->server, by_database.label(i),
@@ -460,6 +499,22 @@ void SnapshotCollectable::collect_costs(const Statuses& statuses, Families& out)
       if (status->costs_measured.temp_bytes && cost.temp_bytes > 0) {
         out.add(Metric::temp_bytes, {status->server, label}, cost.temp_bytes);
       }
+    }
+  }
+}
+
+void SnapshotCollectable::collect_leak_counters(const Statuses& statuses, Families& out) {
+  for (const auto& status : statuses) {
+    std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> counts;
+    for (const auto& [application, value] : status->leaks.detected_total) {
+      counts[leaking_applications_.label(application)].first += value;
+    }
+    for (const auto& [application, value] : status->leaks.cleared_total) {
+      counts[leaking_applications_.label(application)].second += value;
+    }
+    for (const auto& [label, count] : counts) {
+      out.add(Metric::leaks_detected, {status->server, label}, count.first);
+      out.add(Metric::leaks_cleared, {status->server, label}, count.second);
     }
   }
 }

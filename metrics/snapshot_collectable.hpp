@@ -29,12 +29,14 @@ class SnapshotCollectable {
   void collect_sessions(const Statuses& statuses, Instant now, Families& out);
   void collect_application_actions(const Statuses& statuses, Families& out);
   void collect_costs(const Statuses& statuses, Families& out);
+  void collect_leak_counters(const Statuses& statuses, Families& out);
 
   BoundedLabel applications_;
   BoundedLabel users_;
   BoundedLabel databases_;
   FirstComeLabel acted_applications_;
   FirstComeLabel costly_applications_;
+  FirstComeLabel leaking_applications_;
 };
 
 }  // namespace pgleash::metrics

@@ -5,13 +5,21 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace pgleash::proxy {
 
-/// What "application" means: the reported application_name unless it is empty or a driver's
-/// default, else the listener's name for such sessions, else user@database. Immutable after
-/// construction; any thread.
+/// What is known of a session that may give it a name.
+struct NameSources {
+  std::string_view application_name;
+  std::string_view listener_default;
+  std::string_view client_address;  ///< empty for a Unix socket
+  std::string_view user;
+  std::string_view database;
+};
+
+/// What "application" means ([identity]): of the configured sources the first that is not empty or
+/// a driver's default; a reported application_name folded, so that the copies of one service are
+/// one. Immutable after construction; any thread.
 class ApplicationNames {
  public:
   explicit ApplicationNames(const config::Identity& identity);
@@ -19,12 +27,17 @@ class ApplicationNames {
   ApplicationNames(const ApplicationNames&) = delete;
   ApplicationNames& operator=(const ApplicationNames&) = delete;
 
-  [[nodiscard]] std::string resolve(std::string_view application_name,
-                                    std::string_view listener_default, std::string_view user,
-                                    std::string_view database) const;
+  /// Empty only when no source gives a name.
+  [[nodiscard]] std::string resolve(const NameSources& known) const;
+  /// Whether a SET after the login renames the session.
+  [[nodiscard]] bool follow_set() const noexcept { return identity_.follow_set; }
 
  private:
   struct Patterns;
+  [[nodiscard]] std::string reported(std::string_view application_name) const;
+  [[nodiscard]] std::string mapped(std::string_view client_address) const;
+
+  config::Identity identity_;
   std::unique_ptr<Patterns> patterns_;
 };
 

@@ -47,10 +47,10 @@ class SessionTable::Events final : public protocol::TrackerEvents {
     if (parameter != "application_name" || value == session_.who->application_name) return;
     auto who = std::make_shared<SessionIdentity>(*session_.who);
     who->application_name = value;
-    // A later SET changes what is shown, not what rules and metrics call the session.
-    if (session_.phase == SessionPhase::login)
-      who->application = table_.settings_.names()->resolve(value, session_.listener->application,
-                                                           who->user, who->database);
+    // A later SET changes what is shown, and what rules and metrics call the session if so wished.
+    if (session_.phase == SessionPhase::login || table_.settings_.names()->follow_set())
+      who->application = table_.settings_.names()->resolve(
+          {value, session_.listener->application, who->client.address, who->user, who->database});
     session_.who = std::move(who);
   }
 

@@ -276,8 +276,9 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
   session.who.listener = listener.name;
   session.who.server = server.name;
   session.who.client = self.client;
-  session.who.application = settings_.names()->resolve(
-      packet.application_name, listener.application, packet.user, packet.database);
+  session.who.application =
+      settings_.names()->resolve({packet.application_name, listener.application,
+                                  self.client.address, packet.user, packet.database});
   session.who.replication = packet.is_replication();
   session.who.user = std::move(packet.user);
   session.who.database = std::move(packet.database);

@@ -25,6 +25,7 @@ RuleClass class_of(RuleKind kind) noexcept {
   switch (kind) {
     case RuleKind::idle:
     case RuleKind::session_age:
+    case RuleKind::leak:
       return RuleClass::idle;
     case RuleKind::idle_in_transaction:
     case RuleKind::aborted:
@@ -167,6 +168,14 @@ Answer holds_advisory_lock(RuleKind kind, const SessionEntry& entry, const Fresh
       asked && entry.backend && *asked >= since && freshness.now - *asked <= freshness.max_age;
   if (!tells) return Answer::unknown;
   return entry.advisory_lock ? Answer::yes : Answer::no;
+}
+
+bool waits_for_advisory_answer(RuleKind kind, const SessionEntry& entry,
+                               const Freshness& freshness) {
+  const bool will_be_known =
+      freshness.monitor_up && (entry.backend || entry.mapping == Mapping::in_band);
+  return will_be_known && !entry.view.facts.listening && !entry.view.facts.backup_running &&
+         holds_advisory_lock(kind, entry, freshness) == Answer::unknown;
 }
 
 Answer maintenance(const SessionEntry& entry, const Freshness& freshness) {

@@ -75,6 +75,11 @@ enum class Answer : std::uint8_t { no, yes, unknown };
 [[nodiscard]] Answer holds_advisory_lock(config::RuleKind kind, const SessionEntry& entry,
                                          const Freshness& freshness);
 
+/// Whether the answer on the advisory locks of an idle session is still to come: who would be
+/// judged waits for it then, where one that cannot be had exempts.
+[[nodiscard]] bool waits_for_advisory_answer(config::RuleKind kind, const SessionEntry& entry,
+                                             const Freshness& freshness);
+
 /// PRODUCT.md's table of exemptions, by class of rule. What is known in-band needs no sample; what
 /// only the server knows is `unknown` without a fresh one, provided that there should be one. The
 /// first that holds, in the enum's order of certainty; `unknown` last.

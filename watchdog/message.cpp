@@ -67,6 +67,8 @@ std::string what_it_did(const Verdict& verdict) {
       return "transaction open";
     case RuleKind::session_age:
       return "connected";
+    case RuleKind::leak:
+      return "leaked and idle";
     case RuleKind::blocking:
       return how_it_blocks(verdict);
     case RuleKind::group:
@@ -156,6 +158,9 @@ std::string_view default_hint(const Verdict& verdict) noexcept {
       return "Do the work in shorter transactions.";
     case RuleKind::session_age:
       return "Let the pool retire connections before the limit.";
+    case RuleKind::leak:
+      return "The application opens connections and never uses them again: close or return each "
+             "one, on every path.";
     default:
       break;
   }

@@ -89,11 +89,7 @@ Condition held(const SessionEntry& entry, const Freshness& freshness) noexcept {
 /// An answer that is still to come is waited for; one that cannot be had exempts.
 Condition while_idle(Condition condition, RuleKind kind, const SessionEntry& entry,
                      const Freshness& freshness) {
-  const bool will_be_known =
-      freshness.monitor_up && (entry.backend || entry.mapping == Mapping::in_band);
-  condition.blind = will_be_known && !entry.view.facts.listening &&
-                    !entry.view.facts.backup_running &&
-                    holds_advisory_lock(kind, entry, freshness) == Answer::unknown;
+  condition.blind = waits_for_advisory_answer(kind, entry, freshness);
   return condition;
 }
 
@@ -149,7 +145,8 @@ Condition condition_of(RuleKind kind, Action action, const SessionEntry& entry,
     case RuleKind::session_age:
       if (facts.state != SessionState::idle) return {};
       return while_idle(since(view.who->connected, now), kind, entry, freshness);
-    default:  // about more than one session: see find()
+    case RuleKind::leak:  // judged by LeakWatch, which sees groups
+    default:              // about more than one session: see find()
       return {};
   }
 }
@@ -342,8 +339,7 @@ std::vector<Finding> CompiledRules::find_groups(std::size_t index, const Snapsho
     const SessionEntry& entry = snapshot.sessions[place];
     if (!judgeable(entry.view)) continue;
     const Condition condition = statement(entry, rule.action, freshness);
-    if (!condition.holds || !compiled.over(condition.age) ||
-        !compiled.selects(*entry.view.who)) {
+    if (!condition.holds || !compiled.over(condition.age) || !compiled.selects(*entry.view.who)) {
       continue;
     }
     const bool nameless = rule.group_by == config::GroupBy::fingerprint && !entry.fingerprint;

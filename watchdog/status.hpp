@@ -1,6 +1,7 @@
 #pragma once
 
 #include "watchdog/brake.hpp"
+#include "watchdog/leak_status.hpp"
 #include "watchdog/ledger.hpp"
 #include "watchdog/rule_engine.hpp"
 #include "watchdog/snapshot.hpp"
@@ -52,7 +53,8 @@ struct WatchdogStatus {
   BrakeStatus brake;
   CostNeeds costs_measured;            ///< what the next one may tell of
   ApplicationCosts application_costs;  ///< applications bounded by the writer
-  std::uint64_t survivors = 0;         ///< backends alive after the whole ladder, still verified
+  LeakStatus leaks;
+  std::uint64_t survivors = 0;  ///< backends alive after the whole ladder, still verified
   /// By rule: suspects that became active again.
   std::map<std::string, FalsePositiveLedger::Row, std::less<>> recovered;
   std::uint32_t orphans = 0;        ///< backends of ours without a session; monitor up only

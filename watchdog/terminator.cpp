@@ -33,7 +33,8 @@ proxy::KillOrder order_for(const Verdict& verdict, proxy::KillAction action) {
   order.deadline =
       action == proxy::KillAction::cancel ? std::max<Duration>(verdict.grace, 1s) : act_time;
   order.notify_within = verdict.notify_within;
-  order.only_while_idle = verdict.kind == config::RuleKind::session_age;
+  order.only_while_idle =
+      verdict.kind == config::RuleKind::session_age || verdict.kind == config::RuleKind::leak;
   order.only_while_waiting = verdict.waits_for_client && action == proxy::KillAction::terminate;
   order.require_stalled = verdict.kind == config::RuleKind::stalled;
   order.stalled_since = verdict.session.view.stalled_since;

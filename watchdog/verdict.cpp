@@ -115,6 +115,7 @@ JudgedCounter judged_counter(RuleKind kind) noexcept {
     case RuleKind::aborted:
     case RuleKind::held:
     case RuleKind::stalled:
+    case RuleKind::leak:
       return JudgedCounter::state;
     case RuleKind::statement:
     case RuleKind::group:
@@ -173,6 +174,7 @@ std::string_view native_sqlstate(RuleKind kind, Action action,
     case RuleKind::statement:
     case RuleKind::group:
     case RuleKind::session_age:
+    case RuleKind::leak:
     default:  // the kinds of cost: as statement
       break;
   }

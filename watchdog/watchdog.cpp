@@ -8,6 +8,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
+#include <map>
 #include <random>
 #include <utility>
 
@@ -116,6 +117,7 @@ Watchdog::Watchdog(asio::io_context& context, std::shared_ptr<const config::Conf
       orphan_ids_(fresh_ids()),
       direct_engine_(direct_engine(*config_, server)),
       orphans_may_end_(cancels_for_lost_clients(*config_, server)),
+      leaks_(config_->leak, config_->protect, fresh_ids(), config_->enforcement.evidence_max_age),
       brake_(now(), config_->enforcement),
       costs_(server, config_->rules),
       kill_connection_(context.get_executor(), server),
@@ -229,11 +231,13 @@ Task<void> Watchdog::tick() {
   for (const Verdict& waited : brake_.release(all)) forget(waited);
   rehearse(*snapshot);
   Evaluation evaluation = engine_->evaluate(*snapshot);
-  if (sampler_) sampler_->want_advisory(engine_->needs().advisory_locks);
   for (const BlockingReport& report : evaluation.blocking) events_.blocking(server_.name, report);
   ledger_.feed(evaluation.suspects, *snapshot);
   for (const Verdict& verdict : evaluation.warnings) events_.warned(server_.name, verdict);
   judge_others(direct, evaluation.verdicts);
+  watch_leaks(*snapshot, evaluation.verdicts);
+  if (sampler_)
+    sampler_->want_advisory(engine_->needs().advisory_locks || leaks_.wants_advisory_locks());
   for (const OpenFuse& fuse : brake_.weigh(evaluation.verdicts, all))
     events_.fuse_tripped(server_.name, fuse);
   for (Verdict& verdict : evaluation.verdicts) decide(std::move(verdict), at);
@@ -256,6 +260,54 @@ Task<void> Watchdog::learn(std::vector<RunningStatements::Question> questions) {
     statements_.learnt(question, known, now());
   }
 }
+
+// ---------------------------------------------------------------- leaks
+
+/// Adds the verdicts on suspects to those of the rules, for the same brake. A session that a rule
+/// is about to end has to be judged again if it is still there.
+void Watchdog::watch_leaks(const Snapshot& snapshot, std::vector<Verdict>& verdicts) {
+  LeakWatch::Tick tick = leaks_.tick(snapshot);
+  for (const LeakReport& report : tick.cleared) events_.leak_cleared(server_.name, report);
+  for (LeakReport& report : tick.detected) spawn(report_leak(std::move(report)), "leak report");
+  const std::size_t of_rules = verdicts.size();
+  for (Verdict& verdict : tick.verdicts) {
+    const auto end = verdicts.begin() + static_cast<std::ptrdiff_t>(of_rules);
+    const bool taken = std::any_of(verdicts.begin(), end, [&](const Verdict& other) {
+      return other.session.view.id == verdict.session.view.id &&
+             other.action != config::Action::observe && other.exemption == Exemption::none;
+    });
+    if (taken) {
+      leaks_.forget(verdict);
+    } else {
+      // The rehearsal of a reload knows only rules; [leak] is taken at a restart.
+      brake_.rehearse(verdict.session.view.id);
+      verdicts.push_back(std::move(verdict));
+    }
+  }
+}
+
+Task<void> Watchdog::report_leak(LeakReport report) {
+  std::map<std::string, std::size_t> endings;
+  for (const LeakSuspect& suspect : report.oldest) {
+    const std::optional<proxy::StatementEvidence> evidence =
+        co_await sessions_.evidence(suspect.session);
+    if (!evidence || evidence->last_statement.empty()) continue;
+    const Fingerprint statement =
+        fingerprints_.of(evidence->last_statement, evidence->last_truncated);
+    const std::size_t times = ++endings[statement.hash];
+    if (statement.hash != report.statement_fingerprint &&
+        times <= endings[report.statement_fingerprint])
+      continue;
+    report.statement_fingerprint = statement.hash;
+    report.statement = statement.text;
+    if (auto tags = sqlcommenter_tags(evidence->last_statement); !tags.empty())
+      report.tags = std::move(tags);
+    report.same_statement = static_cast<double>(times) / static_cast<double>(report.oldest.size());
+  }
+  events_.leak_detected(server_.name, report);
+}
+
+// ---------------------------------------------------------------- verdicts
 
 void Watchdog::judge_again(Instant at) {
   const auto due = std::stable_partition(later_.begin(), later_.end(),
@@ -288,6 +340,7 @@ void Watchdog::rehearse(const Snapshot& snapshot) {
 
 void Watchdog::reload(std::shared_ptr<const config::Config> config,
                       std::unique_ptr<RuleEngine> engine, std::unique_ptr<RuleEngine> before) {
+  leaks_.protect(config->protect, config->enforcement.evidence_max_age);
   const config::Config& old = *config_;
   const bool locks_open = old.enforcement.mode != config->enforcement.mode &&
                           config->enforcement.mode == config::Mode::enforce;
@@ -323,6 +376,7 @@ void Watchdog::reload(std::shared_ptr<const config::Config> config,
 }
 
 void Watchdog::forget(const Verdict& verdict) {
+  if (verdict.kind == config::RuleKind::leak) return leaks_.forget(verdict);
   switch (verdict.target) {
     case Target::session:
       return engine_->forget(verdict);
@@ -531,6 +585,7 @@ void Watchdog::publish(std::shared_ptr<const Snapshot> snapshot) {
   totals_.rules = engine_->status();
   totals_.brake = brake_.status(totals_.snapshot->now);
   if (direct_engine_) add_status(totals_.rules, direct_engine_->status());
+  totals_.leaks = leaks_.status();
   note_costs();
   if (sampler_) {
     totals_.monitor_up = sampler_->state().up;

@@ -9,6 +9,7 @@
 #include "watchdog/direct_sessions.hpp"
 #include "watchdog/evidence.hpp"
 #include "watchdog/kill_connection.hpp"
+#include "watchdog/leak_watch.hpp"
 #include "watchdog/orphans.hpp"
 #include "watchdog/rule_engine.hpp"
 #include "watchdog/running_statements.hpp"
@@ -53,6 +54,8 @@ class WatchdogEvents {
   virtual void orphan(std::string_view server, const Orphan& orphan) = 0;
   /// The server no longer shows the backend of a session; once for each.
   virtual void backend_lost(std::string_view server, const SessionEntry& session) = 0;
+  virtual void leak_detected(std::string_view server, const LeakReport& report) = 0;
+  virtual void leak_cleared(std::string_view server, const LeakReport& report) = 0;
   virtual void failure(std::string_view where, std::string_view what) = 0;
 };
 
@@ -104,6 +107,8 @@ class Watchdog {
   Task<void> judge();
   Task<void> tick();
   Task<void> learn(std::vector<RunningStatements::Question> questions);
+  void watch_leaks(const Snapshot& snapshot, std::vector<Verdict>& verdicts);
+  Task<void> report_leak(LeakReport report);
   void judge_again(Instant now);
   void note_server(Instant now);
   void rehearse(const Snapshot& snapshot);
@@ -139,6 +144,7 @@ class Watchdog {
   bool orphans_may_end_;  ///< no listener lets the statement of a client that is gone finish
   FalsePositiveLedger ledger_;
   std::vector<BackendId> in_hand_;  ///< being ended, or survivors
+  LeakWatch leaks_;
   Brake brake_;
   FingerprintCache fingerprints_;
   RunningStatements statements_;

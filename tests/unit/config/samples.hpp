@@ -154,8 +154,19 @@ group_by = "client"
 at_least = 7
 victims = "oldest"
 
+[leak]
+windows = ["2s", "10s"]
+horizon = "1d"
+idle_longer_than = "1s"
+min_sessions = 8
+action = "terminate"
+
 [identity]
+sources = ["client_map", "user_database"]
 driver_defaults = ['psql']
+client_map = [ { clients = ["10.20.4.0/24", "10.21.0.0/16"], as = "billing \\ \"x\"" } ]
+fold = [ { match = 'checkout-[0-9]+', as = "checkout" }, { match = "it's", as = "its" } ]
+follow_set = true
 
 [audit]
 file = "/var/log/pgleash/audit.jsonl"

@@ -117,6 +117,7 @@ Series parse_exposition(std::string_view text) {
     double value = 0;
     const bool has_value = rest.starts_with(' ');
     rest.remove_prefix(has_value ? 1 : 0);
+    rest.remove_prefix(rest.starts_with('+') ? 1 : 0);  // "+Inf"
     const auto number = std::from_chars(rest.data(), rest.data() + rest.size(), value);
     if (!labels || !has_value || number.ec != std::errc{} ||
         number.ptr != rest.data() + rest.size()) {

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <prometheus/text_serializer.h>
 
+#include <cmath>
 #include <map>
 #include <sstream>
 #include <string>
@@ -19,6 +20,7 @@ namespace {
 using namespace testing;
 using protocol::SessionState;
 using ::testing::Contains;
+using ::testing::HasSubstr;
 using ::testing::Key;
 using ::testing::Not;
 using ::testing::Pair;
@@ -401,6 +403,41 @@ TEST_F(SnapshotCollectableTest, TellsWhichRulesHaveNoDataAndWhy) {
       series,
       Contains(Pair(
           R"(pgleash_rule_without_data{server="orders",rule="hog",reason="not_this_host"})", 1)));
+}
+
+TEST_F(SnapshotCollectableTest, ShowsLeaksByApplicationAndWhenTheSlotsWillBeGone) {
+  auto leaking = status({.sessions = {session({}), session({.application = "catalog"})}});
+  leaking.leaks.applications["checkout"] = {7, 9, 0.5};
+  leaking.leaks.applications["catalog"] = {0, 1, 0};
+  leaking.leaks.detected_total["checkout"] = 2;
+  leaking.leaks.cleared_total["checkout"] = 1;
+  leaking.leaks.limit_known = true;
+  leaking.leaks.forecast.expected = 90min;
+  const Series series = collect({leaking});
+  const auto value = [&](const std::string& name) {
+    const auto found = series.find(name);
+    return found == series.end() ? -1 : found->second;
+  };
+  const std::string checkout = R"({server="orders",application="checkout"})";
+  const std::string catalog = R"({server="orders",application="catalog"})";
+  EXPECT_EQ(value("pgleash_leak_suspect_sessions" + checkout), 7);
+  EXPECT_EQ(value("pgleash_leak_suspect_sessions" + catalog), 0);
+  EXPECT_EQ(value("pgleash_leak_floor_sessions" + checkout), 9);
+  EXPECT_EQ(value("pgleash_leak_growth_sessions_per_second" + checkout), 0.5);
+  EXPECT_EQ(value("pgleash_leaks_detected_total" + checkout), 2);
+  EXPECT_EQ(value("pgleash_leaks_cleared_total" + checkout), 1);
+  EXPECT_EQ(value(R"(pgleash_exhaustion_forecast_seconds{server="orders",scope="server"})"), 5400);
+}
+
+TEST_F(SnapshotCollectableTest, ForetellsInfinityWhileNothingLeaksAndNothingWithoutALimit) {
+  auto calm = status({});
+  EXPECT_THAT(collect({calm}), Not(Contains(Key(HasSubstr("exhaustion_forecast")))));
+  calm.leaks.limit_known = true;
+  const Series series = collect({calm});
+  const auto found =
+      series.find(R"(pgleash_exhaustion_forecast_seconds{server="orders",scope="server"})");
+  ASSERT_NE(found, series.end());
+  EXPECT_TRUE(std::isinf(found->second));
 }
 
 }  // namespace

@@ -18,7 +18,8 @@ constexpr std::array all_kinds{RuleKind::idle,
                                RuleKind::transaction_age,
                                RuleKind::session_age,
                                RuleKind::blocking,
-                               RuleKind::group};
+                               RuleKind::group,
+                               RuleKind::leak};
 
 /// The state in which a session of that kind would be judged.
 SessionBuilder session_for(RuleKind kind) {
@@ -37,6 +38,7 @@ SessionBuilder session_for(RuleKind kind) {
       return SessionBuilder{SessionState::busy, 1h}.row("active");
     case RuleKind::idle:
     case RuleKind::session_age:
+    case RuleKind::leak:
       break;
     default:
       return SessionBuilder{SessionState::busy, 1h}.row("active");
@@ -73,7 +75,8 @@ constexpr std::initializer_list<RuleKind> everything{RuleKind::idle,
                                                      RuleKind::transaction_age,
                                                      RuleKind::session_age,
                                                      RuleKind::blocking,
-                                                     RuleKind::group};
+                                                     RuleKind::group,
+                                                     RuleKind::leak};
 
 TEST(Exemption, HoldsForNobodyByItself) {
   expect_only(Exemption::none, {}, {}, [](SessionBuilder&) {});
@@ -127,7 +130,7 @@ TEST(Exemption, DoesNotBelieveALeakerThatCallsItselfPgDump) {
 }
 
 TEST(Exemption, CoversAListenerWhileItIsIdleAndNotInALongTransaction) {
-  expect_only(Exemption::listening, {RuleKind::idle, RuleKind::session_age}, {},
+  expect_only(Exemption::listening, {RuleKind::idle, RuleKind::session_age, RuleKind::leak}, {},
               [](SessionBuilder& s) { s.facts().listening = true; });
 }
 
@@ -148,7 +151,7 @@ TEST(Exemption, CoversATransactionWhoseSnapshotOthersWorkWith) {
 /// It is idle while the files are copied, and ends with the session.
 TEST(Exemption, CoversABackupThatIsRunning) {
   expect_only(Exemption::backup,
-              {RuleKind::idle, RuleKind::session_age, RuleKind::idle_in_transaction,
+              {RuleKind::idle, RuleKind::session_age, RuleKind::leak, RuleKind::idle_in_transaction,
                RuleKind::aborted, RuleKind::transaction_age, RuleKind::statement, RuleKind::group},
               {}, [](SessionBuilder& s) { s.facts().backup_running = true; });
 }
@@ -179,7 +182,7 @@ TEST(Exemption, CoversACopyWhileItMoves) {
 // ---------------------------------------------------------------- what only the server knows
 
 TEST(Exemption, CoversWhoHoldsAnAdvisoryLockWhileIdleAndInNoOtherState) {
-  expect_only(Exemption::advisory_lock, {RuleKind::idle, RuleKind::session_age}, {},
+  expect_only(Exemption::advisory_lock, {RuleKind::idle, RuleKind::session_age, RuleKind::leak}, {},
               [](SessionBuilder& s) { s.entry().advisory_lock = true; });
 }
 

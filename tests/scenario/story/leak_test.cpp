@@ -1,0 +1,83 @@
+#include "tests/scenario/story/story.hpp"
+
+#include <functional>
+#include <vector>
+
+/// An application loses sessions beside one whose pool goes up and down. Windows of seconds.
+namespace pgleash::test {
+namespace {
+
+std::string leak_section(const std::string& action) {
+  return fmt::format(
+      "[leak]\nwindows = [\"6s\", \"20s\"]\nhorizon = \"1h\"\nidle_longer_than = \"1s\"\n"
+      "action = \"{}\"\n",
+      action);
+}
+
+class Leaks : public Story {
+ protected:
+  /// Until `over`, at most half a minute: checkout loses a session every 0.3 s, the pool of
+  /// saw-tooth grows by one, uses all of them, and falls back when it has twelve.
+  void live(const std::function<bool()>& over) {
+    const auto end = std::chrono::steady_clock::now() + 30s;
+    auto next = std::chrono::steady_clock::now();
+    while (std::chrono::steady_clock::now() < end && !over()) {
+      lost_.push_back(login({{"application_name", "checkout-7d9f8b6c5-x2x9z"}}));
+      lost_.back().exec("SELECT 4711 /*controller='cart',route='%2Fcart'*/");
+      while (pool_.size() >= 12) pool_.pop_back();
+      pool_.push_back(login({{"application_name", "saw-tooth"}}));
+      for (Application& session : pool_) session.exec("SELECT 1");
+      next += 300ms;
+      (void)wait_until([&] { return std::chrono::steady_clock::now() >= next; }, 1s);
+    }
+  }
+
+  std::vector<Application> lost_;
+  std::vector<Application> pool_;
+};
+
+TEST_F(Leaks, TheLeakerIsNamedWithinHalfAMinuteAndItsNeighbourIsNot) {
+  pgleash({.rules = leak_section("terminate"), .mode = "observe"});
+  live([&] { return !pgleash().log("leak.detected").empty(); });
+  const auto reports = pgleash().log("leak.detected");
+  ASSERT_THAT(reports, SizeIs(1));
+  EXPECT_EQ(text(reports[0], "application"), "checkout");
+  EXPECT_EQ(text(reports[0], "user"), "app");
+  EXPECT_GE(number(reports[0], "suspects"), 5);
+  EXPECT_GT(number(reports[0], "growth_per_hour"), 3600);
+  EXPECT_GT(number(reports[0], "exhaustion_seconds"), 0);
+  EXPECT_EQ(text(reports[0], "statement"), "SELECT $1");
+  EXPECT_EQ(number(reports[0], "same_statement_share"), 1);
+  EXPECT_EQ(text(reports[0], "tags"), "controller=cart, route=/cart");
+  EXPECT_THAT(text(reports[0], "oldest"), HasSubstr("127.0.0.1:"));
+
+  EXPECT_EQ(pgleash().metric("pgleash_leaks_detected_total", {{"application", "checkout"}}), 1);
+  EXPECT_EQ(pgleash().metric("pgleash_leaks_detected_total"), 1);
+  EXPECT_GE(pgleash().metric("pgleash_leak_suspect_sessions", {{"application", "checkout"}}), 5);
+  EXPECT_EQ(pgleash().metric("pgleash_leak_suspect_sessions", {{"application", "saw-tooth"}}), 0);
+  const double left = pgleash().metric("pgleash_exhaustion_forecast_seconds");
+  EXPECT_GT(left, 0);
+  EXPECT_LT(left, 3600);
+  EXPECT_TRUE(wait_until([&] { return acted("leak", "observed") >= 5; }, 10s));
+  EXPECT_EQ(acted("leak", "confirmed"), 0) << "one of the two locks is closed";
+  for (Application& session : lost_) EXPECT_FALSE(session.error_of("SELECT 1"));
+
+  lost_.clear();
+  ASSERT_TRUE(wait_until([&] { return !pgleash().log("leak.cleared").empty(); }, 10s));
+  EXPECT_EQ(text(pgleash().log("leak.cleared")[0], "application"), "checkout");
+}
+
+TEST_F(Leaks, EnforcedSuspectsAreEndedTheLongestUnusedFirstAndNobodyElse) {
+  pgleash({.rules = leak_section("terminate")});
+  live([&] { return acted("leak", "confirmed") > 0; });
+  ASSERT_FALSE(lost_.empty());
+  const auto error = lost_.front().ended(10s);
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->sqlstate, "57P05");
+  EXPECT_THAT(error->message, AllOf(HasSubstr("leaked and idle"), HasSubstr("rule 'leak'")));
+  EXPECT_EQ(text(outcome_line(error->incident()), "outcome"), "confirmed");
+  for (Application& session : pool_) EXPECT_FALSE(session.error_of("SELECT 1"));
+}
+
+}  // namespace
+}  // namespace pgleash::test

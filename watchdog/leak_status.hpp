@@ -1,0 +1,57 @@
+#pragma once
+
+#include "proxy/session_view.hpp"
+#include "watchdog/forecast.hpp"
+#include "watchdog/leak_detector.hpp"
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace pgleash::watchdog {
+
+/// A session that a leaking application does not use any more.
+struct LeakSuspect {
+  proxy::SessionId session{};
+  std::shared_ptr<const proxy::SessionIdentity> who;
+  Duration unused{};
+};
+
+/// A leak, for whoever has to find the line of code.
+struct LeakReport {
+  static constexpr std::size_t most_suspects = 20;
+
+  Leak leak;
+  Exhaustion forecast;              ///< of the server's slots
+  Duration stands{};                ///< since it was detected
+  std::vector<LeakSuspect> oldest;  ///< suspects, the longest unused first; at most most_suspects
+  std::vector<std::pair<std::string, std::uint32_t>> addresses;  ///< and suspects, most first
+
+  // Of `oldest`, from the session's own worker: what their last statements were.
+  std::string statement;  ///< the most frequent one, without its values
+  std::string statement_fingerprint;
+  double same_statement = 0;  ///< share of `oldest` whose last statement it was
+  std::vector<std::pair<std::string, std::string>> tags;  ///< sqlcommenter's, of one of them
+};
+
+/// What metrics and pages show of leaks. A value.
+struct LeakStatus {
+  struct Application {
+    std::uint64_t suspects = 0;
+    std::uint64_t floor = 0;
+    double growth = 0;  ///< sessions per second
+  };
+  std::vector<Leak> standing;
+  std::map<std::string, Application> applications;  ///< those that have sessions
+  /// By application, bounded by the writer.
+  std::map<std::string, std::uint64_t> detected_total;
+  std::map<std::string, std::uint64_t> cleared_total;
+  bool limit_known = false;  ///< of the server's slots
+  Exhaustion forecast;       ///< nothing: no end in sight
+};
+
+}  // namespace pgleash::watchdog
