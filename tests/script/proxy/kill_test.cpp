@@ -101,6 +101,26 @@ TEST(Kill, ResetsTheServerLegOfABusySessionBeforeItCancels) {
   EXPECT_EQ(stage.cancels(CancelOrigin::rule, CancelResult::delivered), 1U);
 }
 
+TEST(Kill, EndsWorkThatWasAskedForBeforeATerminate) {
+  // Terminate behind it is no leave to run for ever: it is judged as any other work is.
+  for (const bool gone : {false, true}) {
+    Stage stage;
+    Pair pair = stage.login();
+    pair.up(wire::query("select pg_sleep(600)") + protocol::terminate());
+    ASSERT_EQ(stage.state_of(pair), SessionState::busy);
+    KillOrder order = stage.order_for(pair);
+    if (gone) pair.client.close();
+    auto asked = stage.carry_out(order);
+    test::CancelArrived cancel = stage.backend.accept_cancel();
+    EXPECT_EQ(pair.server.end(), StreamEnd::reset);
+    EXPECT_EQ(cancel.pid, pair.pid);
+    cancel.connection.close();
+    const KillReport report = Stage::result(asked);
+    EXPECT_EQ(report.result, KillResult::done) << report.why;
+    EXPECT_EQ(report.step, InBandStep::reset_then_cancel);
+  }
+}
+
 TEST(Kill, SaysNothingInsideAHalfSentMessage) {
   Stage stage;
   Pair pair = stage.login();
