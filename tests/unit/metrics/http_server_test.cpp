@@ -402,6 +402,10 @@ TEST_F(HttpServerTest, DoesNotTellTheClientWhyAPageFailed) {
 }
 
 TEST_F(HttpServerTest, GoesOnAcceptingWhenDescriptorsComeBack) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "UBSan opens a pipe to look at an object's vptr, and takes it for invalid where "
+                  "that fails";
+#endif
   serve();
   Client client;  // has its descriptor before they run out
   rlimit limit{};
