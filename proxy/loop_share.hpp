@@ -1,16 +1,22 @@
 #pragma once
 
+#include <chrono>
+
 namespace pgleash::proxy {
 
 /// How a worker's thread shares its time between the relay's epoll set and everything else that its
 /// io_context serves (accepting, logins, cancel requests, timers, values for other threads).
 ///
-/// Going back to the io_context costs three system calls a wake. So the relay waits in its own
-/// epoll set, without a timeout, and the io_context has its turn when it is asked for (Relay::ring)
-/// or while a coroutine is under way that somebody waits for. The worker's tick rings too, so
-/// whatever nobody asked for is late by Worker::idle_tick at most. One thread.
+/// Going back to the io_context costs three system calls a wake. So while bytes flow the relay
+/// waits in its own epoll set, and the io_context has its turn when it is asked for (Relay::ring),
+/// while a coroutine is under way that somebody waits for, and after `patience` in any case. One
+/// thread.
 class LoopShare {
  public:
+  /// Longest time that the io_context waits for the relay. Longer than a tick of the kernel's, so
+  /// that the clock hardware is not programmed anew for each wait.
+  static constexpr std::chrono::milliseconds patience{5};
+
   /// Held by a coroutine that waits on the io_context's reactor while somebody waits for it.
   class Flow {
    public:

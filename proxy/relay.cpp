@@ -23,7 +23,6 @@ std::uint64_t tag(const Session& session, Side side) noexcept {
 static_assert(alignof(Session) >= 2);
 /// No session: the io_context has something to do.
 constexpr std::uint64_t bell_tag = 0;
-constexpr int forever = -1;
 
 }  // namespace
 
@@ -78,6 +77,21 @@ void Relay::wait() {
                     });
 }
 
+/// Handles the events that are there, and those that follow.
+void Relay::serve() {
+  share_.turn_begins();
+  Instant now = monotonic_now();
+  // What became ready together with the relay is queued behind it, and its ring may have been heard
+  // already: so it is not left waiting for a ring alone.
+  const Instant until = now + LoopShare::patience;
+  int timeout = 0;  // these events are there already
+  do {
+    now = turn(timeout);
+    timeout = again_.empty() ? static_cast<int>(LoopShare::patience.count()) : 0;
+  } while (!stopped_ && now < until && share_.relay_may_wait());
+  if (!again_.empty()) post_again();
+}
+
 bool Relay::adopt(Session& session) {
   for (const Side side : {Side::client, Side::server}) {
     epoll_event event{};
@@ -89,20 +103,14 @@ bool Relay::adopt(Session& session) {
   return true;
 }
 
-void Relay::serve() {
+Instant Relay::turn(int timeout) {
   serving_ = true;
-  share_.turn_begins();
-  bool wait = false;  // these events are there already
-  do {
-    const int count =
-        ::epoll_wait(epoll_.get(), events_.data(), events_per_batch, wait ? forever : 0);
-    const Instant now = monotonic_now();
-    handle(count, now);
-    run_again(now);
-    wait = again_.empty();
-  } while (!stopped_ && share_.relay_may_wait());
+  const int count = ::epoll_wait(epoll_.get(), events_.data(), events_per_batch, timeout);
+  const Instant now = monotonic_now();
+  handle(count, now);
+  run_again(now);
   serving_ = false;
-  if (!again_.empty()) post_again();
+  return now;
 }
 
 void Relay::handle(int count, Instant now) {
@@ -218,8 +226,7 @@ void Relay::read_turn(Session& session, Side from, Instant now) {
   post_again();
 }
 
-/// A turn that no event will bring: for what is left when the relay goes back to the io_context, or
-/// began outside of serve().
+/// A turn that no event will bring, for what is left when the relay goes back to the io_context.
 void Relay::post_again() {
   if (again_posted_ || serving_) return;
   again_posted_ = true;

@@ -81,9 +81,9 @@ class Relay {
 
  private:
   void wait();
-  /// The io_context says that there are events: handles them, and those that follow, until it is
-  /// the io_context's turn again.
   void serve();
+  /// One batch of events, waited for as epoll_wait(2) does with that timeout; when it was there.
+  Instant turn(int timeout);
   void handle(int count, Instant now);
   void on_event(Session& session, Side side, std::uint32_t events, Instant now);
   void pump(Session& session, Side from, Instant now);
