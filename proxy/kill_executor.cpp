@@ -2,7 +2,7 @@
 
 #include "proxy/cancel_error.hpp"
 #include "proxy/clock.hpp"
-#include "proxy/in_band_step.hpp"
+#include "proxy/kill_check.hpp"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -18,13 +18,6 @@ namespace {
 /// A cancel request that was written and not answered can still be carried out: the session waits
 /// that much longer.
 constexpr Duration late_cancel_patience = std::chrono::seconds{30};
-
-KillReport report(KillResult result, std::string why = {}) {
-  KillReport made;
-  made.result = result;
-  made.why = std::move(why);
-  return made;
-}
 
 /// A session's next step as an event: one coroutine waits, the table calls.
 class Watcher final : public SessionWaiter {
@@ -65,35 +58,12 @@ class Watcher final : public SessionWaiter {
   bool server_eof_ = false;
 };
 
-/// Nothing when the judged activity goes on and may be ended now; else what to report.
-std::optional<KillReport> objection(const Session& session, const KillOrder& order) {
-  const auto& facts = session.tracker.facts();
-  if (!same_activity(order.counter, order.mark, facts.mark))
-    return report(KillResult::recovered, "it moved on");
-  if (facts.degraded) return report(KillResult::untrustworthy, "tracking is degraded");
-  if (facts.commit_outstanding) return report(KillResult::exempt_now, "a commit is outstanding");
-  if (order.only_while_idle && facts.state != SessionState::idle)
-    return report(KillResult::recovered, "it is not idle any more");
-  if (order.only_while_waiting && !waits_for_client(facts.state))
-    return report(KillResult::recovered, "it works again");
-  if (order.require_stalled && session.stalled_since != order.stalled_since)
-    return report(KillResult::recovered, "the client reads again");
-  // Judged because the server waits for the client: then bytes that the client has sent, and nobody
-  // has read, count.
-  const bool waits =
-      waits_for_client(facts.state) &&
-      (order.counter == JudgedCounter::state || order.only_while_idle || order.only_while_waiting);
-  if (waits && (session.client.hangup || unread_bytes(session.client.fd.get()) > 0))
-    return report(KillResult::recovered, "the client has just sent something");
-  // Nor does the server wait for the client while it has not taken what the client sent.
-  if (waits && (!session.server.pending.empty() || unsent_bytes(session.server.fd.get()) > 0))
-    return report(KillResult::exempt_now, "the server is behind");
-  return std::nullopt;
-}
-
-bool whole_to_server(const Session& session) {
-  return session.server.pending.empty() &&
-         session.tracker.at_boundary(protocol::Direction::to_backend);
+SessionMoment now_in(const Session& session) noexcept {
+  const bool pending = !session.server.pending.empty();
+  return {session.tracker.facts(), session.stalled_since,
+          session.client.hangup || unread_bytes(session.client.fd.get()) > 0,
+          pending || unsent_bytes(session.server.fd.get()) > 0,
+          !pending && session.tracker.at_boundary(protocol::Direction::to_backend)};
 }
 
 }  // namespace
@@ -115,12 +85,12 @@ asio::awaitable<KillReport> KillExecutor::terminate(KillOrder order, Instant dea
   if (session == nullptr || is_over(session->phase)) co_return report(KillResult::gone);
   if (session->phase != SessionPhase::up || session->waiter != nullptr)
     co_return report(KillResult::recovered, "another end is under way");
-  if (auto why_not = objection(*session, order)) co_return *why_not;
+  if (auto why_not = objection(now_in(*session), order)) co_return *why_not;
 
   const Instant now = monotonic_now();
   KillReport done = report(KillResult::done);
   done.step = first_step(KillAction::terminate, session->tracker.facts().state,
-                         !session->client.pending.empty(), whole_to_server(*session));
+                         !session->client.pending.empty(), now_in(*session).whole_to_server);
   switch (done.step) {
     case InBandStep::end_waiting:
     case InBandStep::end_copy_in: {
@@ -170,7 +140,7 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
   if (session == nullptr || is_over(session->phase)) co_return report(KillResult::gone);
   if (session->phase != SessionPhase::up || session->waiter != nullptr)
     co_return report(KillResult::recovered, "another end is under way");
-  if (auto why_not = objection(*session, order)) co_return *why_not;
+  if (auto why_not = objection(now_in(*session), order)) co_return *why_not;
   if (!session->key.present())
     co_return report(KillResult::failed, "the server gave no cancel key");
 
@@ -190,17 +160,12 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
   Watcher watcher{context_, *session};
 
   // Exactly one outstanding request, and it is the judged one: wait for that moment.
-  const auto ready = [&] {
-    const auto& facts = session->tracker.facts();
-    return facts.outstanding == 1 && !facts.segment_open && server_may_work(facts.state) &&
-           whole_to_server(*session);
-  };
+  const auto ready = [&] { return alone_outstanding(now_in(*session)); };
   while (watcher.alive()) {
     // Also when it is ready: the one request that is left need not be the judged one.
-    if (auto why_not = objection(*session, order)) co_return *why_not;
+    if (auto why_not = objection(now_in(*session), order)) co_return *why_not;
     if (ready()) break;
-    const auto& facts = session->tracker.facts();
-    if (facts.outstanding == 0 && !server_may_work(facts.state))
+    if (nothing_to_cancel(now_in(*session)))
       co_return report(KillResult::recovered, "it has ended");
     if (monotonic_now() >= deadline)
       co_return report(KillResult::failed, "the one judged request is not alone outstanding");
@@ -217,7 +182,7 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
     } else if (!ready()) {
       late = report(KillResult::recovered, "it has ended");
     } else {
-      late = objection(*session, order);
+      late = objection(now_in(*session), order);
     }
     // From here on a 57014 is our doing.
     if (!late)
