@@ -71,6 +71,8 @@ struct ActivitySample {
   std::optional<LockSample> locks;         ///< absent: not asked yet, or no answer
   std::optional<AdvisoryHolders> advisory;
   std::optional<Horizon> horizon;
+  bool synchronous_replication =
+      true;  ///< false: as of a few seconds ago no commit waited for a standby, whoever committed
 };
 
 }  // namespace pgleash::watchdog

@@ -39,13 +39,15 @@ FROM pg_catalog.pg_roles AS r WHERE r.rolname = CURRENT_USER)";
 // The timeline of a primary is that of the file it writes; control data follow with a checkpoint.
 constexpr const char* identity_sql = R"(
 SELECT pg_catalog.pg_postmaster_start_time(), pg_catalog.pg_is_in_recovery(),
+       pg_catalog.current_setting('synchronous_standby_names') <> '',
        (SELECT system_identifier FROM pg_catalog.pg_control_system()),
        CASE WHEN pg_catalog.pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint())
             ELSE ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))
                  ::pg_catalog.bit(32)::pg_catalog.int4 END)";
 // Where somebody took these functions away.
 constexpr const char* bare_identity_sql =
-    "SELECT pg_catalog.pg_postmaster_start_time(), pg_catalog.pg_is_in_recovery()";
+    "SELECT pg_catalog.pg_postmaster_start_time(), pg_catalog.pg_is_in_recovery(), "
+    "pg_catalog.current_setting('synchronous_standby_names') <> ''";
 constexpr const char* insufficient_privilege = "42501";
 
 constexpr const char* roles_sql =
@@ -135,9 +137,10 @@ Task<std::string> ActivitySampler::read_identity(Instant deadline) {
   identity_ = {};
   identity_.started = rows->time(0, 0).value_or(ServerTime{});
   identity_.in_recovery = rows->boolean(0, 1);
+  synchronous_replication_ = rows->boolean(0, 2);
   if (control_data_) {
-    identity_.system_identifier = static_cast<std::uint64_t>(rows->int8(0, 2));
-    identity_.timeline = rows->int4(0, 3);
+    identity_.system_identifier = static_cast<std::uint64_t>(rows->int8(0, 3));
+    identity_.timeline = rows->int4(0, 4);
   }
   co_return std::string{};
 }
@@ -220,6 +223,7 @@ Task<std::string> ActivitySampler::sample() {
   sample.max_connections = max_connections_;
   sample.reserved_connections = reserved_connections_;
   sample.background_processes = seen.background_processes;
+  sample.synchronous_replication = synchronous_replication_;
   for (auto& backend : seen.backends) sample.rows.push_back(named(std::move(backend)));
   if (latest_) {  // asked for at their own pace
     sample.locks = std::move(latest_->locks);

@@ -110,6 +110,7 @@ class ActivitySampler {
   Instant names_learnt_{};
   std::uint32_t max_connections_ = 0;
   std::uint32_t reserved_connections_ = 0;
+  bool synchronous_replication_ = true;
   bool stopping_ = false;
 };
 

@@ -53,6 +53,18 @@ bool server_may_work(SessionState state) noexcept {
          state == SessionState::copy_out || state == SessionState::pipeline_open;
 }
 
+/// It may end in a commit that nobody asked for by name, and that would wait for a standby.
+bool may_wait_for_standby(const SessionEntry& entry, const Freshness& freshness) noexcept {
+  const auto& facts = entry.view.facts;
+  if (!server_may_work(facts.state) || facts.transaction != TransactionStatus::idle) return false;
+  if (!freshness.monitor_configured) return false;
+  // A server where nobody waits for standbys is not asked about each session: of one that it had
+  // before it was looked at, this is known, also while the monitor finds no slot.
+  const bool nobody_waits = !freshness.synchronous_replication && freshness.sampled &&
+                            entry.view.who->connected < *freshness.sampled;
+  return !nobody_waits;
+}
+
 /// Only a commit waits for synchronous replication; one that nobody asked for by name ends a
 /// statement outside of a transaction, and only the server can tell it from the statement's work.
 Answer waits_for_replication(const SessionEntry& entry, const Freshness& freshness) noexcept {
@@ -61,8 +73,7 @@ Answer waits_for_replication(const SessionEntry& entry, const Freshness& freshne
   if (const ActivityRow* row = freshness.active_row(entry, facts.request_since)) {
     return row->wait_event == "SyncRep" ? Answer::yes : Answer::no;
   }
-  const bool may_commit_by_itself = facts.transaction == TransactionStatus::idle;
-  return freshness.monitor_configured && may_commit_by_itself ? Answer::unknown : Answer::no;
+  return may_wait_for_standby(entry, freshness) ? Answer::unknown : Answer::no;
 }
 
 void skip_blanks_and_comments(std::string_view& text) noexcept {
@@ -144,8 +155,13 @@ bool Protection::entry(const proxy::SessionIdentity& who) const {
 }
 
 Freshness Freshness::of(const Snapshot& snapshot, Duration max_age) noexcept {
-  Freshness freshness{snapshot.now, snapshot.monitor_configured, snapshot.monitor_up,
-                      std::nullopt, snapshot.advisory_taken,     max_age};
+  Freshness freshness{snapshot.now,
+                      snapshot.monitor_configured,
+                      snapshot.monitor_up,
+                      std::nullopt,
+                      snapshot.advisory_taken,
+                      max_age,
+                      snapshot.synchronous_replication};
   if (snapshot.sample_age) freshness.sampled = snapshot.now - *snapshot.sample_age;
   return freshness;
 }
@@ -184,6 +200,11 @@ Answer maintenance(const SessionEntry& entry, const Freshness& freshness) {
   if (!facts.statement.unknown) return Answer::no;
   const ActivityRow* row = freshness.active_row(entry, facts.request_since);
   return row ? maintenance_by_keyword(row->query) : Answer::unknown;
+}
+
+bool may_commit_meanwhile(RuleKind kind, const SessionEntry& entry,
+                          const Freshness& freshness) noexcept {
+  return class_of(kind) != RuleClass::idle && may_wait_for_standby(entry, freshness);
 }
 
 Exemption exemption(RuleKind kind, const SessionEntry& entry, const Protection& protection,

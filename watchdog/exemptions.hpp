@@ -53,6 +53,7 @@ struct Freshness {
   std::optional<Instant> sampled;
   std::optional<Instant> advisory;  ///< when it was asked who holds advisory locks
   Duration max_age{};
+  bool synchronous_replication = true;
 
   [[nodiscard]] static Freshness of(const Snapshot& snapshot, Duration max_age) noexcept;
   /// The session's row, if it tells of what the session does since `since`: sampled later, not too
@@ -79,6 +80,12 @@ enum class Answer : std::uint8_t { no, yes, unknown };
 /// judged waits for it then, where one that cannot be had exempts.
 [[nodiscard]] bool waits_for_advisory_answer(config::RuleKind kind, const SessionEntry& entry,
                                              const Freshness& freshness);
+
+/// Whether a statement that works may end in a commit by itself, and that commit wait for a
+/// standby: then the newest sample is too old for an act, and the server is asked again just before
+/// it.
+[[nodiscard]] bool may_commit_meanwhile(config::RuleKind kind, const SessionEntry& entry,
+                                        const Freshness& freshness) noexcept;
 
 /// PRODUCT.md's table of exemptions, by class of rule. What is known in-band needs no sample; what
 /// only the server knows is `unknown` without a fresh one, provided that there should be one. The

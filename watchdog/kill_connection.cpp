@@ -20,7 +20,7 @@ constexpr const char* neither_listens_nor_locks =
     " WHERE l.pid = s.pid AND l.locktype = 'advisory')";
 
 constexpr const char* look_sql = R"(
-SELECT s.backend_start, s.state, s.state_change, s.xact_start, s.query_start
+SELECT s.backend_start, s.state, s.state_change, s.xact_start, s.query_start, s.wait_event
 FROM pg_catalog.pg_stat_get_activity($1::pg_catalog.int4) AS s)";
 
 /// A guard and what fills its parameters. `=` on the column that identifies the activity: NULL is
@@ -210,6 +210,20 @@ Task<BackendSight> KillConnection::look(BackendId backend, JudgedColumns judged,
                           rows->time(0, 4).value_or(ServerTime{}),
                           false};
   co_return same(judged, now) ? BackendSight::same : BackendSight::moved_on;
+}
+
+Task<TerminationPlan::StandbyWait> KillConnection::standby_wait(BackendId backend,
+                                                                Instant deadline) {
+  using StandbyWait = TerminationPlan::StandbyWait;
+  PgParameters pid;
+  pid.add_int4(static_cast<std::int32_t>(backend.pid));
+  const auto rows = co_await run("look", look_sql, std::move(pid), deadline);
+  if (!rows) co_return StandbyWait::unknown;
+  if (rows->size() == 0) co_return StandbyWait::no;
+  const auto backend_start = rows->time(0, 0);
+  if (!backend_start) co_return StandbyWait::unknown;  // no pg_read_all_stats
+  if (*backend_start != backend.backend_start) co_return StandbyWait::no;
+  co_return rows->text(0, 5) == "SyncRep" ? StandbyWait::yes : StandbyWait::no;
 }
 
 /// One statement, on a connection that is opened and a statement that is prepared when they are

@@ -63,6 +63,9 @@ class KillConnection {
   /// `not_visible` when there is no connection, or the server hides the backend from us.
   Task<BackendSight> look(BackendId backend, JudgedColumns judged, Instant deadline);
 
+  /// `no` also when the backend is gone.
+  Task<TerminationPlan::StandbyWait> standby_wait(BackendId backend, Instant deadline);
+
   void close();
   /// Of the connection that is open now: nobody's session.
   [[nodiscard]] std::optional<protocol::BackendPid> pid() const noexcept;

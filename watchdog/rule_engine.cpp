@@ -243,8 +243,9 @@ class CompiledRules final : public RuleEngine {
                         std::optional<CostFinding>& cost) const;
   Judged& recall(SessionMemory& memory, std::size_t index, proxy::JudgedCounter counter,
                  const proxy::SessionView& view) const;
-  Verdict verdict(const CompiledRule& compiled, const SessionEntry& entry, const Finding* finding,
-                  Duration age, Exemption exempt) const;
+  Verdict verdict(const CompiledRule& compiled, const SessionEntry& entry,
+                  const Freshness& freshness, const Finding* finding, Duration age,
+                  Exemption exempt) const;
 
   Protection protection_;
   VerdictIds ids_;
@@ -396,7 +397,8 @@ Judged& CompiledRules::recall(SessionMemory& memory, std::size_t index,
 }
 
 Verdict CompiledRules::verdict(const CompiledRule& compiled, const SessionEntry& entry,
-                               const Finding* finding, Duration age, Exemption exempt) const {
+                               const Freshness& freshness, const Finding* finding, Duration age,
+                               Exemption exempt) const {
   const config::Rule& rule = compiled.rule;
   Verdict result;
   result.rule = rule.name;
@@ -413,6 +415,7 @@ Verdict CompiledRules::verdict(const CompiledRule& compiled, const SessionEntry&
   result.grace = rule.grace;
   if (rule.notify == config::Notify::on_next_use) result.notify_within = rule.notify_within;
   result.exemption = exempt;
+  result.may_commit_meanwhile = may_commit_meanwhile(rule.kind, entry, freshness);
   result.sqlstate = rule.sqlstate.empty()
                         ? std::string{native_sqlstate(rule.kind, result.action, entry.view.facts)}
                         : rule.sqlstate;
@@ -466,8 +469,8 @@ void CompiledRules::judge(const SessionEntry& entry, std::size_t place, const Fi
     if (rule.warn && condition.age > *rule.warn && !judged.warned) {
       judged.warned = true;
       ++status.warned_total;
-      Verdict& warning =
-          found.warnings.emplace_back(verdict(compiled, entry, finding, condition.age, exempt));
+      Verdict& warning = found.warnings.emplace_back(
+          verdict(compiled, entry, freshness, finding, condition.age, exempt));
       warning.cost = cost;
       warning.action = Action::observe;
       warning.limit = *rule.warn;
@@ -481,7 +484,7 @@ void CompiledRules::judge(const SessionEntry& entry, std::size_t place, const Fi
     acting = acting || may_act;
     judged.verdict = true;
     judged.exempt = exempt != Exemption::none;
-    found.verdicts.push_back(verdict(compiled, entry, finding, condition.age, exempt));
+    found.verdicts.push_back(verdict(compiled, entry, freshness, finding, condition.age, exempt));
     found.verdicts.back().cost = cost;
   }
 }

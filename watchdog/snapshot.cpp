@@ -191,6 +191,7 @@ Snapshot SnapshotJoin::join(Instant now, std::vector<proxy::SessionView> views,
     snapshot.max_connections = sample->max_connections;
     snapshot.reserved_connections = sample->reserved_connections;
     snapshot.background_processes = sample->background_processes;
+    snapshot.synchronous_replication = sample->synchronous_replication;
     for (std::size_t i = 0; i < sample->rows.size(); ++i) {
       if (!rows.claimed[i]) snapshot.direct.push_back(sample->rows[i]);
     }

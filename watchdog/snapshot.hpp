@@ -59,6 +59,7 @@ struct Snapshot {
   BlockingForest blocking;
   std::optional<Instant> advisory_taken;  ///< absent: nobody asked, or there was no answer
   std::optional<Horizon> horizon;
+  bool synchronous_replication = true;  ///< as the newest sample says; true: or nothing is known
 };
 
 /// Joins views and sample into snapshots; remembers each session's backend_start at its first

@@ -42,9 +42,11 @@ TerminationPlan::TerminationPlan(const Verdict& verdict, bool monitor_up, Instan
       sql_only_(verdict.target != Target::session),
       orphan_(verdict.target == Target::orphan),
       can_see_(monitor_up && known_backend(verdict)),
+      ask_standby_(verdict.may_commit_meanwhile && !sql_only_),
       may_ask_sql_(can_see_),
       look_due_(now),
       look_until_(now) {
+  begin_step();
   switch (verdict.action) {
     case config::Action::observe:
       finish(Outcome::observed);
@@ -75,6 +77,9 @@ TerminationPlan::Step TerminationPlan::next(Instant now) {
   Step step;
   if (phase_ == Phase::verifying && !can_see_ && now >= look_until_) grace_is_over();
   switch (phase_) {
+    case Phase::asking_standby:
+      step.kind = Kind::ask_standby;
+      break;
     case Phase::carrying_out:
       if (!begun_) begun_ = now;
       step.kind = Kind::carry_out;
@@ -94,6 +99,15 @@ TerminationPlan::Step TerminationPlan::next(Instant now) {
       break;
   }
   return step;
+}
+
+void TerminationPlan::asked(StandbyWait waits) noexcept {
+  if (phase_ != Phase::asking_standby) return;
+  if (waits == StandbyWait::no) {
+    phase_ = Phase::carrying_out;
+  } else {
+    finish(Outcome::exempted);
+  }
 }
 
 void TerminationPlan::reported(const KillReport& report, Instant now) {
@@ -188,7 +202,7 @@ void TerminationPlan::escalate() noexcept {
   action_ = KillAction::terminate;
   if (sql_only_) return begin_by_sql();
   begun_.reset();
-  phase_ = Phase::carrying_out;
+  begin_step();
 }
 
 void TerminationPlan::grace_is_over() {
@@ -199,6 +213,13 @@ void TerminationPlan::grace_is_over() {
   }
   const bool seen_alive = sight_ && *sight_ != BackendSight::not_visible;
   finish(seen_alive ? Outcome::survived : Outcome::unverified);
+}
+
+void TerminationPlan::begin_step() noexcept {
+  phase_ = Phase::carrying_out;
+  if (!ask_standby_) return;
+  phase_ = Phase::asking_standby;
+  if (!can_see_) asked(StandbyWait::unknown);
 }
 
 void TerminationPlan::finish(Outcome outcome) noexcept {

@@ -20,7 +20,7 @@ enum class BackendSight : std::uint8_t {
 /// The ladder of one verdict as a state machine: observation in, step out. No I/O, no clock but the
 /// `now` it is given.
 ///
-///   carry_out ── look … look ── guarded_sql (once) ── look … look ── finish
+///   (ask_standby ──) carry_out ── look … look ── guarded_sql (once) ── look … look ── finish
 ///
 /// Ask next(), do what it says, tell what came of it, ask again. Asking twice gives the same step;
 /// an observation that was not asked for is ignored. Looks follow after 10, 20, 50, 100, 200, 500,
@@ -30,10 +30,12 @@ enum class BackendSight : std::uint8_t {
 ///   guarded_sql ── look … look ── (escalate: guarded_sql ── look … look) ── finish
 ///
 /// Every path ends in exactly one outcome. A verdict that must not act (action
-/// observe, or exempt) is finished from the start.
+/// observe, or exempt) is finished from the start. A statement that may have come to its commit
+/// since it was sampled is asked about before each in-band step: who waits for a standby, or cannot
+/// be asked about, is exempt.
 class TerminationPlan {
  public:
-  enum class Kind : std::uint8_t { carry_out, look, guarded_sql, wait, finish };
+  enum class Kind : std::uint8_t { ask_standby, carry_out, look, guarded_sql, wait, finish };
   struct Step {
     Kind kind = Kind::finish;
     proxy::KillAction action = proxy::KillAction::terminate;  ///< of carry_out and guarded_sql
@@ -42,17 +44,21 @@ class TerminationPlan {
   };
   /// What guarded SQL answered.
   enum class SqlResult : std::uint8_t { signalled, changed, denied, unavailable };
+  /// Whether the backend waits for a standby at this moment.
+  enum class StandbyWait : std::uint8_t { no, yes, unknown };
 
   TerminationPlan(const Verdict& verdict, bool monitor_up, Instant now);
 
   [[nodiscard]] Step next(Instant now);
+  void asked(StandbyWait waits) noexcept;
   void reported(const proxy::KillReport& report, Instant now);
   void seen(BackendSight sight, Instant now);
   void answered(SqlResult result, Instant now);
 
  private:
-  enum class Phase : std::uint8_t { carrying_out, verifying, asking_sql, finished };
+  enum class Phase : std::uint8_t { asking_standby, carrying_out, verifying, asking_sql, finished };
 
+  void begin_step() noexcept;
   void finish(Outcome outcome) noexcept;
   void carried_out(const proxy::KillReport& report, Instant now);
   void not_carried_out(const proxy::KillReport& report);
@@ -68,6 +74,7 @@ class TerminationPlan {
   proxy::KillAction action_ = proxy::KillAction::terminate;
   bool can_see_;               ///< somebody may be asked about (pid, backend_start)
   bool may_escalate_ = false;  ///< the cancel may be followed by a terminate
+  bool ask_standby_;           ///< before each in-band step
   bool may_ask_sql_;           ///< guarded SQL was not used yet and has a backend to guard
   bool acted_ = false;         ///< something was done: what follows is no longer "by itself"
   bool last_look_ = false;     ///< whatever the next look shows is the end

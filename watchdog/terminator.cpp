@@ -125,6 +125,16 @@ Task<TerminationRecord> Terminator::terminate(Verdict verdict, config::Mode mode
       break;
     }
     switch (step.kind) {
+      case TerminationPlan::Kind::ask_standby: {
+        const TerminationPlan::StandbyWait waits =
+            co_await kill_connection_->standby_wait(*verdict.session.backend, now() + sql_time);
+        if (waits != TerminationPlan::StandbyWait::no)
+          record.why = waits == TerminationPlan::StandbyWait::yes
+                           ? "it waits for a standby"
+                           : "whether it waits for a standby is unknown";
+        plan.asked(waits);
+        break;
+      }
       case TerminationPlan::Kind::carry_out: {
         proxy::KillOrder order = order_for(verdict, step.action);
         const proxy::KillReport report = co_await sessions_.carry_out(std::move(order));

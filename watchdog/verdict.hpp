@@ -114,6 +114,8 @@ struct Verdict {
   Exemption exemption = Exemption::none;
   /// The session was judged because it waits for its client: ended only while it still does.
   bool waits_for_client = false;
+  /// It may wait for a standby by the time of the act: asked for just before it.
+  bool may_commit_meanwhile = false;
   std::uint32_t others = 0;  ///< sessions it blocks (blocking), statements like its own (group)
   std::string sqlstate;      ///< native code of the kind and action, or the rule's own
   std::string hint;

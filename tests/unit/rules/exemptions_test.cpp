@@ -286,6 +286,26 @@ TEST(Maintenance, IsReadFromTheRowsLeadingKeywordWhenTheTextDidNotPassWhole) {
   }
 }
 
+TEST(Exemption, NeedsNoFreshRowWhereNobodyWaitsForStandbys) {
+  auto statement = SessionBuilder{SessionState::busy, 30min};
+  Snapshot snapshot = snapshot_of(statement);
+  snapshot.monitor_up = false;
+  snapshot.sample_age = 20min;  // the server is full, and the monitor long out
+  EXPECT_EQ(ask(RuleKind::statement, snapshot), Exemption::unknown);
+  snapshot.synchronous_replication = false;
+  EXPECT_EQ(ask(RuleKind::statement, snapshot), Exemption::none);
+  EXPECT_EQ(ask(RuleKind::transaction_age, snapshot), Exemption::none);
+
+  statement.who().connected = noon - 10min;
+  Snapshot later = snapshot_of(statement);
+  later.sample_age = 20min;
+  later.synchronous_replication = false;
+  EXPECT_EQ(ask(RuleKind::statement, later), Exemption::unknown) << "it may be another server";
+  EXPECT_EQ(ask(RuleKind::statement,
+                snapshot_of(SessionBuilder{SessionState::busy, 30min}.row("active", "SyncRep"))),
+            Exemption::sync_replication);
+}
+
 TEST(Maintenance, OfAnUnknownStatementIsUnknownWithoutAFreshRow) {
   EXPECT_TRUE(maintenance_of("select 1", false) == Answer::unknown);
   auto session = SessionBuilder{SessionState::busy, 1h}.in_transaction();

@@ -499,5 +499,22 @@ TEST(RuleEngine, WaitsForTheAnswerAboutAdvisoryLocksWhileThereIsSomebodyToGiveIt
   EXPECT_FALSE(rules->needs().advisory_locks) << "nobody waits for it any more";
 }
 
+TEST(RuleEngine, MarksWhatMayCommitByItselfBeforeTheAct) {
+  const auto marked = [](RuleKind kind, const SessionBuilder& session, bool standbys = true) {
+    auto snapshot = snapshot_of(session);
+    snapshot.synchronous_replication = standbys;
+    const auto found = engine({rule("r", kind, 1min)})->evaluate(snapshot);
+    EXPECT_THAT(found.verdicts, SizeIs(1));
+    return !found.verdicts.empty() && found.verdicts[0].may_commit_meanwhile;
+  };
+  const auto alone = SessionBuilder{SessionState::busy, 5min}.row("active");
+  EXPECT_TRUE(marked(RuleKind::statement, alone));
+  EXPECT_TRUE(marked(RuleKind::transaction_age, alone));
+  EXPECT_FALSE(marked(RuleKind::statement, alone, false)) << "no standby is waited for here";
+  EXPECT_FALSE(marked(RuleKind::statement,
+                      SessionBuilder{SessionState::busy, 5min}.in_transaction().row("active")));
+  EXPECT_FALSE(marked(RuleKind::idle, SessionBuilder{SessionState::idle, 5min}));
+}
+
 }  // namespace
 }  // namespace pgleash::watchdog

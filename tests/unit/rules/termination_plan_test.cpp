@@ -60,6 +60,11 @@ class Walk {
     plan_.reported(report, now_);
     return *this;
   }
+  Walk& standby(TerminationPlan::StandbyWait waits) {
+    EXPECT_TRUE(next().kind == Kind::ask_standby);
+    plan_.asked(waits);
+    return *this;
+  }
   Walk& look(Sight sight) {
     pass_waits();
     EXPECT_TRUE(next().kind == Kind::look);
@@ -327,6 +332,34 @@ TEST(TerminationPlan, NeverActsOnWhatMustNotAct) {
   EXPECT_EQ(Walk{exempt}.outcome(), "exempted");
 }
 
+// ---------------------------------------------------------------- commits that nobody asked for
+
+TEST(TerminationPlan, AsksBeforeEachStepWhetherAStatementWaitsForAStandby) {
+  using Wait = TerminationPlan::StandbyWait;
+  for (const Action action : {Action::terminate, Action::cancel, Action::escalate}) {
+    auto judged = verdict(action);
+    judged.may_commit_meanwhile = true;
+    EXPECT_EQ(Walk{judged}.standby(Wait::yes).outcome(), "exempted");
+    EXPECT_EQ(Walk{judged}.standby(Wait::unknown).outcome(), "exempted");
+    EXPECT_EQ(Walk(judged, false).outcome(), "exempted") << "nobody can be asked";
+  }
+  auto judged = verdict(Action::escalate);
+  judged.may_commit_meanwhile = true;
+  EXPECT_EQ(Walk{judged}
+                .standby(Wait::no)
+                .carry_out(KillAction::cancel, report(KillResult::failed))
+                .standby(Wait::no)
+                .carry_out(KillAction::terminate, done_with_eof())
+                .outcome(),
+            "confirmed");
+  EXPECT_EQ(Walk{judged}
+                .standby(Wait::no)
+                .carry_out(KillAction::cancel, report(KillResult::failed))
+                .standby(Wait::yes)
+                .outcome(),
+            "exempted");
+}
+
 // ---------------------------------------------------------------- all paths
 
 /// Follows every sequence of observations, each at once or after a long time, to its end.
@@ -354,6 +387,13 @@ class Explorer {
     const auto step = path.plan.next(path.now);
     expect_the_same_again(path, step);
     switch (step.kind) {
+      case Kind::ask_standby:
+        ASSERT_TRUE(verdict_.may_commit_meanwhile && may_look_);
+        for (const auto waits :
+             {TerminationPlan::StandbyWait::no, TerminationPlan::StandbyWait::yes,
+              TerminationPlan::StandbyWait::unknown})
+          branch(path, [&](Path& p) { p.plan.asked(waits); });
+        return;
       case Kind::carry_out:
         return carry_out(std::move(path), step.action);
       case Kind::wait: {
@@ -434,6 +474,7 @@ class Explorer {
   /// next() asked again, and what nobody asked for, change nothing.
   static void expect_the_same_again(const Path& path, const TerminationPlan::Step& step) {
     TerminationPlan copy = path.plan;
+    if (step.kind != Kind::ask_standby) copy.asked(TerminationPlan::StandbyWait::yes);
     if (step.kind != Kind::carry_out) copy.reported(done_with_eof(), path.now);
     if (step.kind != Kind::look) copy.seen(Sight::gone, path.now);
     if (step.kind != Kind::guarded_sql) copy.answered(Sql::denied, path.now);
@@ -478,9 +519,13 @@ TEST(TerminationPlan, EndsEveryPathInExactlyOneOutcomeWithinBoundedStepsAndTime)
         for (const Duration grace : {Duration{0s}, Duration{15ms}}) {  // no look but one, and two
           auto judged = verdict(action, mapping);
           judged.grace = grace;
-          const Explorer explorer{judged, monitor_up};
-          ASSERT_GT(explorer.ends(), 20U);
-          if (HasFatalFailure()) return;
+          for (const bool may_commit : {false, true}) {
+            judged.may_commit_meanwhile = may_commit;
+            const Explorer explorer{judged, monitor_up};
+            const bool asks_in_vain = may_commit && !(monitor_up && judged.session.backend);
+            ASSERT_GT(explorer.ends(), asks_in_vain ? 0U : 20U);
+            if (HasFatalFailure()) return;
+          }
         }
       }
     }
