@@ -112,6 +112,13 @@ Task<TerminationRecord> Terminator::terminate(Verdict verdict, config::Mode mode
   const bool on_disk = co_await audit_->write(line);
   if (!on_disk) {
     record.why = "the audit log could not be written: nothing is ended without it";
+    // A disk that only was too slow may have the intent all the same: then its outcome must follow.
+    line.event = AuditEvent::outcome;
+    line.ts = wall_now();
+    line.outcome = name(record.outcome);
+    line.step = proxy::name(record.step);
+    line.why = record.why;
+    (void)co_await audit_->write(line);
     co_return record;
   }
 
