@@ -71,7 +71,7 @@ const std::string& pristine_data() {
     give_to_server(directory.path());
     run_or_throw(
         {.argv = {Postgres::program("initdb"), "-D", directory / "data", "-U", Postgres::superuser,
-                  "-E", "UTF8", "--locale=C", "--auth=trust", "--no-sync", "--no-instructions"},
+                  "-E", "UTF8", "--locale=C", "--auth=trust", "--no-sync"},
          .environment = {},
          .user = server_user()});
     return directory / "data";
