@@ -168,6 +168,18 @@ void EventLog::no_data(std::string_view server, std::string_view rule, std::stri
   }
 }
 
+void EventLog::advised(std::string_view server, const std::vector<watchdog::Advice>& advice) {
+  for (const watchdog::Advice& one : advice) {
+    std::vector<Field> fields{{"server", server},
+                              {"gravity", watchdog::name(one.gravity)},
+                              {"about", one.about},
+                              {"message", one.message}};
+    if (!one.remedy.empty()) fields.emplace_back("remedy", one.remedy);
+    log_.write(one.gravity == watchdog::Gravity::note ? Level::info : Level::warning,
+               "server.advice", fields);
+  }
+}
+
 void EventLog::warned(std::string_view /*server*/, const watchdog::Verdict& verdict) {
   log_.write(Level::warning, "rule.warned", about(verdict));
 }

@@ -24,6 +24,7 @@ class EventLog final : public proxy::ProxyEvents,
   void client_gone(proxy::SessionId id, const proxy::SessionIdentity& who, bool acted) override;
 
   void monitor(std::string_view server, bool up, std::string_view problem) override;
+  void advised(std::string_view server, const std::vector<watchdog::Advice>& advice) override;
   void warned(std::string_view server, const watchdog::Verdict& verdict) override;
   void blocking(std::string_view server, const watchdog::BlockingReport& report) override;
   void judged(std::string_view server, const watchdog::Verdict& verdict, bool acting) override;

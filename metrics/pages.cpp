@@ -145,6 +145,11 @@ Reply Pages::readiness() const {
       text += fmt::format("degraded: server {}: monitor down: {}\n", status->server,
                           one_line(status->monitor_problem));
     }
+    for (const auto& advice : status->advice) {
+      if (advice.gravity == watchdog::Gravity::note) continue;
+      text += fmt::format("degraded: server {}: {}: {}\n", status->server, advice.about,
+                          one_line(advice.message));
+    }
   }
   return plain_reply(readiness.accepting ? 200 : 503, std::move(text));
 }

@@ -114,7 +114,9 @@ Task<std::string> ActivitySampler::connect() {
   control_data_ = true;
   if (auto problem = co_await read_identity(deadline); !problem.empty()) co_return problem;
   const auto prepared = co_await connection_->prepare("sample", activity_sql, deadline);
-  co_return prepared ? std::string{} : described(prepared.error());
+  if (!prepared) co_return described(prepared.error());
+  ++state_.logins;
+  co_return std::string{};
 }
 
 Task<std::string> ActivitySampler::read_settings(Instant deadline) {

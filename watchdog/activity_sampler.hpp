@@ -30,6 +30,7 @@ struct MonitorState {
   std::string problem;  ///< what is wrong and what to do, in one line; empty when up
   std::string
       advice;  ///< up, but something else will not work: a GRANT that lacks; empty when all is well
+  std::uint64_t logins = 0;   ///< that succeeded, with the rights that it takes
   std::uint64_t samples = 0;  ///< taken so far; moves when latest() is a new one
   std::optional<std::chrono::system_clock::time_point> last_success;
 };

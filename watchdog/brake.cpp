@@ -16,6 +16,12 @@ const std::string& application_of(const Verdict& verdict) noexcept {
   return verdict.session.view.who->application;
 }
 
+/// Whether it may speak against its rule. Orphans are found one by one in a journal, not by a rule:
+/// after a crash there are as many as there were sessions.
+bool tells_of_a_rule(const Verdict& verdict) noexcept {
+  return verdict.target != Target::orphan;
+}
+
 /// The session does what it did when it was judged.
 bool goes_on(const Verdict& verdict, const SessionEntry& now) noexcept {
   return proxy::same_activity(verdict.counter, verdict.mark, now.view.facts.mark) &&
@@ -114,7 +120,8 @@ std::vector<OpenFuse> Brake::weigh(const std::vector<Verdict>& verdicts, const S
   } else {
     count_the_waiting(snapshot.now);
     for (const Verdict& verdict : verdicts) {
-      if (verdict.exemption != Exemption::none || locked(verdict)) continue;
+      if (verdict.exemption != Exemption::none || locked(verdict) || !tells_of_a_rule(verdict))
+        continue;
       fuses_.wanted(verdict, rehearsed(verdict, snapshot.now), snapshot.now);
     }
   }
@@ -135,7 +142,8 @@ void Brake::count_the_waiting(Instant now) {
   if (!std::exchange(count_all_, false) && now - counted_ < often_enough) return;
   counted_ = now;
   for (const Waiter& waiter : waiting_)
-    if (!locked(waiter.verdict)) fuses_.wanted(waiter.verdict, rehearsed(waiter.verdict, now), now);
+    if (!locked(waiter.verdict) && tells_of_a_rule(waiter.verdict))
+      fuses_.wanted(waiter.verdict, rehearsed(waiter.verdict, now), now);
 }
 
 Decision Brake::decide(const Verdict& verdict, Instant now) {

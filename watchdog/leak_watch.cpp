@@ -1,6 +1,12 @@
 #include "watchdog/leak_watch.hpp"
 
+#include "watchdog/message.hpp"
+
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <chrono>
+#include <string>
 #include <unordered_set>
 #include <utility>
 
@@ -131,6 +137,50 @@ void LeakWatch::judge(const Snapshot& snapshot, Tick& tick) {
     }
   }
   std::erase_if(judged_, [&](const auto& item) { return item.second.seen != ticks_; });
+}
+
+RuleExplanation LeakWatch::explain(const SessionEntry& entry, const Snapshot& snapshot) const {
+  RuleExplanation found;
+  found.rule = rule;
+  found.kind = config::RuleKind::leak;
+  found.action = config_.action;
+  found.standing = Standing::not_in_state;
+  found.why = "its application is not known to leak";
+  const std::uint64_t id = proxy::number(entry.view.id);
+  for (const Leak& leak : detector_.leaks()) {
+    const auto suspects = detector_.suspects(leak, snapshot.now);
+    const bool suspect = std::find(suspects.begin(), suspects.end(), id) != suspects.end();
+    if (!suspect) {
+      if (leak.group.application == entry.view.who->application &&
+          leak.group.user == entry.view.who->user &&
+          leak.group.database == entry.view.who->database)
+        found.why = "its application leaks, and it is not among the suspects";
+      continue;
+    }
+    found.age = snapshot.now - entry.view.facts.state_since;
+    found.limit = std::chrono::duration_cast<config::Duration>(detector_.unseen(leak));
+    found.why = fmt::format("one of {} suspects of a leak, in this state for {}", suspects.size(),
+                            in_seconds(*found.age));
+    if (entry.view.facts.state != protocol::SessionState::idle) {
+      found.why += "; only idle sessions are ended";
+      return found;
+    }
+    const Freshness freshness = Freshness::of(snapshot, evidence_max_age_);
+    found.exemption = exemption(found.kind, entry, protection_, freshness);
+    found.passes_in = Duration::zero();
+    const auto said = judged_.find(id);
+    if (found.exemption != Exemption::none) {
+      found.standing = Standing::exempt;
+      found.why += "; exempt: " + std::string{name(found.exemption)};
+    } else if (said != judged_.end() && said->second.mark == entry.view.facts.mark) {
+      found.standing = Standing::judged;
+      found.why += "; had its verdict";
+    } else {
+      found.standing = Standing::over;
+    }
+    return found;
+  }
+  return found;
 }
 
 void LeakWatch::forget(const Verdict& verdict) {

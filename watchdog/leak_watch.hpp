@@ -2,6 +2,7 @@
 
 #include "config/config.hpp"
 #include "watchdog/exemptions.hpp"
+#include "watchdog/explain.hpp"
 #include "watchdog/forecast.hpp"
 #include "watchdog/leak_detector.hpp"
 #include "watchdog/leak_feed.hpp"
@@ -40,6 +41,8 @@ class LeakWatch {
   void forget(const Verdict& verdict);
   /// Whether a suspect of the last tick waits to know who holds advisory locks, as in Needs.
   [[nodiscard]] bool wants_advisory_locks() const noexcept { return wants_advisory_locks_; }
+  /// How [leak] stands to a session of the snapshot of the last tick, as a rule would.
+  [[nodiscard]] RuleExplanation explain(const SessionEntry& entry, const Snapshot& snapshot) const;
   [[nodiscard]] const LeakStatus& status() const noexcept { return status_; }
 
  private:

@@ -9,6 +9,8 @@
 #include "watchdog/message.hpp"
 #include "watchdog/selector.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <optional>
@@ -213,6 +215,7 @@ class CompiledRules final : public RuleEngine {
       note_needs(rule);
     }
     interval_ = std::max(interval_, shortest_interval);
+    last_findings_.resize(rules_.size());
   }
 
   Evaluation evaluate(const Snapshot& snapshot) override;
@@ -228,6 +231,9 @@ class CompiledRules final : public RuleEngine {
   [[nodiscard]] bool was_judged(std::size_t index, const proxy::SessionView& view) const;
   void explain(RuleExplanation& found, std::size_t index, const SessionEntry& entry,
                const Freshness& freshness) const;
+  void explain_finding(RuleExplanation& found, std::size_t index, const SessionEntry& entry,
+                       const Freshness& freshness) const;
+  void remember(const Findings& findings, const Snapshot& snapshot);
   void note_needs(const config::Rule& rule);
   Findings find(const Snapshot& snapshot, const Freshness& freshness, Evaluation& found);
   void find_blocking(std::size_t index, const Snapshot& snapshot, const Freshness& freshness,
@@ -258,6 +264,8 @@ class CompiledRules final : public RuleEngine {
   std::set<std::string> reported_;  ///< roots that were told of and are still there
   std::set<std::string> reported_now_;
   std::unordered_map<std::size_t, TrippedGroups> over_limit_, over_warn_;  ///< by rule
+  /// Of the last evaluation, by rule and number of the session.
+  std::vector<std::unordered_map<std::uint64_t, Finding>> last_findings_;
   Needs needs_;
   std::uint64_t evaluation_ = 0;
 };
@@ -508,6 +516,7 @@ Evaluation CompiledRules::evaluate(const Snapshot& snapshot) {
     if (!blank.empty()) memory_.emplace(id, std::exchange(blank, {}));
   }
   std::erase_if(memory_, [&](const auto& item) { return item.second.seen != evaluation_; });
+  remember(findings, snapshot);
 
   const auto oldest_first = [](const Verdict& a, const Verdict& b) {
     return std::tuple(b.measured, a.session.view.id) < std::tuple(a.measured, b.session.view.id);
@@ -517,6 +526,15 @@ Evaluation CompiledRules::evaluate(const Snapshot& snapshot) {
     for (Verdict& each : *verdicts) each.id = ids_.next();
   }
   return found;
+}
+
+/// For explain(): what the rules that look at more than one session said of each.
+void CompiledRules::remember(const Findings& findings, const Snapshot& snapshot) {
+  for (std::size_t index = 0; index < rules_.size(); ++index) {
+    last_findings_[index].clear();
+    for (const auto& [place, finding] : findings[index])
+      last_findings_[index].emplace(proxy::number(snapshot.sessions[place].view.id), finding);
+  }
 }
 
 void CompiledRules::forget(const Verdict& verdict) {
@@ -567,6 +585,42 @@ bool CompiledRules::was_judged(std::size_t index, const proxy::SessionView& view
       });
 }
 
+/// Of a rule that looks at more than one session: by what it found in the last evaluation.
+void CompiledRules::explain_finding(RuleExplanation& found, std::size_t index,
+                                    const SessionEntry& entry, const Freshness& freshness) const {
+  const config::Rule& rule = rules_[index].rule;
+  const auto as = [&](Standing standing, std::string why) {
+    found.standing = standing;
+    found.why = std::move(why);
+  };
+  const bool blocks = rule.kind == RuleKind::blocking;
+  const auto its = last_findings_[index].find(proxy::number(entry.view.id));
+  if (its == last_findings_[index].end()) {
+    if (was_judged(index, entry.view)) return as(Standing::judged, "had its verdict");
+    return as(Standing::not_in_state,
+              blocks ? "it holds up nobody for long, or is no victim of this rule"
+                     : "it is in no group that is large enough, or no victim of it");
+  }
+  const Finding& finding = its->second;
+  found.action = finding.action;
+  found.age = finding.age;
+  found.exemption = exemption(rule.kind, entry, protection_, freshness);
+  if (rule.limit) found.passes_in = std::max(Duration{*rule.limit} - finding.age, Duration{});
+  const std::string so_far =
+      in_seconds(finding.age) + (rule.limit ? " of " + in_seconds(*rule.limit) : std::string{});
+  const std::string why =
+      blocks ? fmt::format("{} other sessions wait for it, {}", finding.others, so_far)
+             : fmt::format("{} statements like its own run beside it, {}", finding.others, so_far);
+  const bool over = rule.limit && finding.age > *rule.limit;
+  if (found.exemption != Exemption::none) {
+    return as(over ? Standing::exempt : Standing::below,
+              why + "; exempt: " + std::string{name(found.exemption)});
+  }
+  if (was_judged(index, entry.view)) return as(Standing::judged, why + "; had its verdict");
+  if (over) return as(Standing::over, why);
+  as(rule.warn && finding.age > *rule.warn ? Standing::warned : Standing::below, why);
+}
+
 void CompiledRules::explain(RuleExplanation& found, std::size_t index, const SessionEntry& entry,
                             const Freshness& freshness) const {
   const CompiledRule& compiled = rules_[index];
@@ -586,10 +640,7 @@ void CompiledRules::explain(RuleExplanation& found, std::size_t index, const Ses
     return as(Standing::not_selected, "match." + std::string{key} + " does not match");
   if (!compiled.except.empty() && compiled.except.selects(who))
     return as(Standing::not_selected, "except matches");
-  if (of_more_than_one(rule.kind)) {
-    if (was_judged(index, entry.view)) return as(Standing::judged, "had its verdict");
-    return as(Standing::not_in_state, "it judges sessions together, and found nothing against it");
-  }
+  if (of_more_than_one(rule.kind)) return explain_finding(found, index, entry, freshness);
   Condition condition = condition_of(rule.kind, rule.action, entry, freshness);
   if (config::is_cost(rule.kind) && condition.holds && !condition.blind) {
     // A copy, as looking must not change since when it has been above.

@@ -68,6 +68,12 @@ bool denied(const PgError& error) {
 Task<PgResult<ServerFacts>> probe(boost::asio::any_io_executor executor,
                                   const config::Server& server, Instant deadline) {
   const auto connection = std::make_unique<PgConnection>(executor);
+  co_return co_await probe(*connection, server, deadline);
+}
+
+Task<PgResult<ServerFacts>> probe(PgConnection& fresh, const config::Server& server,
+                                  Instant deadline) {
+  PgConnection* const connection = &fresh;
   PgEndpoint where = monitor_endpoint(server);
   std::optional<PgError> refused = co_await connection->open(std::move(where), deadline);
   if (refused) co_return std::move(*refused);

@@ -14,5 +14,8 @@ namespace pgleash::watchdog {
 /// that lack are facts.
 [[nodiscard]] Task<PgResult<ServerFacts>> probe(boost::asio::any_io_executor executor,
                                                 const config::Server& server, Instant deadline);
+/// The same over a fresh connection of the caller's, who may close it to end the task early.
+[[nodiscard]] Task<PgResult<ServerFacts>> probe(PgConnection& fresh, const config::Server& server,
+                                                Instant deadline);
 
 }  // namespace pgleash::watchdog

@@ -4,6 +4,7 @@
 #include "watchdog/leak_status.hpp"
 #include "watchdog/ledger.hpp"
 #include "watchdog/rule_engine.hpp"
+#include "watchdog/server_advice.hpp"
 #include "watchdog/snapshot.hpp"
 #include "watchdog/verdict.hpp"
 
@@ -38,6 +39,7 @@ struct WatchdogStatus {
   bool monitor_up = false;
   std::string
       monitor_problem;  ///< what is wrong and what to do ("GRANT pg_monitor TO …"); empty when up
+  std::vector<Advice> advice;  ///< of the last probe; the gravest first
   std::optional<std::chrono::system_clock::time_point> monitor_last_success;
   ActionHistogram monitor_query_duration;
   std::shared_ptr<const Snapshot> snapshot;

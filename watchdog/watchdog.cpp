@@ -136,6 +136,12 @@ Watchdog::Watchdog(asio::io_context& context, std::shared_ptr<const config::Conf
         [this](Duration took) { observe(totals_.monitor_query_duration, took); });
     sampler_->also_ours([this] { return kill_connection_.pid(); });
     sampler_->also_ask(costs_.sampler());
+    advice_ = std::make_unique<AdviceWatch>(context.get_executor(), server,
+                                            [this](const std::vector<Advice>& advice) {
+                                              totals_.advice = advice;
+                                              events_.advised(server_.name, advice);
+                                            });
+    advice_->configure(config_);
   }
   totals_.rules = engine_->status();
   status_ = std::make_shared<const WatchdogStatus>(totals_);
@@ -145,12 +151,14 @@ Watchdog::~Watchdog() = default;
 
 void Watchdog::start() {
   if (sampler_) spawn(sampler_->run(), "sampler");
+  if (advice_) spawn(advice_->run(), "advice");
   spawn(judge(), "judge");
 }
 
 Task<void> Watchdog::stop() {
   stopping_ = true;
   if (sampler_) sampler_->stop();
+  if (advice_) advice_->stop();
   timer_.cancel();
   while (tasks_ > 0) {
     idle_.expires_at(asio::steady_timer::time_point::max());
@@ -367,6 +375,7 @@ void Watchdog::reload(std::shared_ptr<const config::Config> config,
   costs_.set_rules(config->rules);
   totals_.mode = config->enforcement.mode;
   config_ = std::move(config);
+  if (advice_) advice_->configure(config_);
   protection_ = protection_of(*config_);
   if (auto fresh = direct_engine(*config_, server_)) {
     if (direct_engine_) fresh->inherit(*direct_engine_, locks_open);
@@ -531,6 +540,7 @@ std::optional<SessionExplanation> Watchdog::explain(proxy::SessionId session) co
     found.locks.mode = config_->enforcement.mode;
     found.locks.hold_off = brake_.hold_left(snapshot.now);
     found.rules = engine_->explain(entry, snapshot);
+    found.rules.push_back(leaks_.explain(entry, snapshot));
     return found;
   }
   return std::nullopt;
@@ -554,6 +564,7 @@ void Watchdog::count(const Verdict& verdict, config::Mode in_force, Outcome outc
 void Watchdog::note_monitor() {
   if (!sampler_) return;
   const MonitorState& state = sampler_->state();
+  if (std::exchange(monitor_logins_, state.logins) != state.logins) advice_->wake();
   const std::string& problem = state.up ? state.advice : state.problem;
   if (state.up == monitor_was_up_ && problem == monitor_problem_) return;
   if (!state.up && state.samples == 0 && problem == ActivitySampler::not_tried) return;

@@ -3,6 +3,7 @@
 #include "config/config.hpp"
 #include "proxy/session_directory.hpp"
 #include "watchdog/activity_sampler.hpp"
+#include "watchdog/advice_watch.hpp"
 #include "watchdog/audit_log.hpp"
 #include "watchdog/brake.hpp"
 #include "watchdog/cost_collector.hpp"
@@ -34,6 +35,8 @@ class WatchdogEvents {
  public:
   virtual ~WatchdogEvents() = default;
   virtual void monitor(std::string_view server, bool up, std::string_view problem) = 0;
+  /// What an operator should know of that server is another than before.
+  virtual void advised(std::string_view server, const std::vector<Advice>& advice) = 0;
   virtual void warned(std::string_view server, const Verdict& verdict) = 0;
   /// Somebody blocks others whom no rule can end: a direct session, a prepared transaction.
   virtual void blocking(std::string_view server, const BlockingReport& report) = 0;
@@ -149,6 +152,7 @@ class Watchdog {
   FingerprintCache fingerprints_;
   RunningStatements statements_;
   std::unique_ptr<ActivitySampler> sampler_;  ///< null: monitor = "none"
+  std::unique_ptr<AdviceWatch> advice_;       ///< null: monitor = "none"
   CostCollector costs_;
   KillConnection kill_connection_;
   Terminator terminator_;
@@ -161,6 +165,7 @@ class Watchdog {
   std::optional<ServerIdentity> identity_;
   std::size_t tasks_ = 0;
   bool monitor_was_up_ = false;
+  std::uint64_t monitor_logins_ = 0;  ///< that were noted
   std::string monitor_problem_;
   std::map<std::string, NoData> no_data_said_;  ///< by rule
   bool stopping_ = false;

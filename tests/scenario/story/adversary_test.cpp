@@ -164,10 +164,9 @@ class Adversary : public testing::Test {
       EXPECT_EQ(account.intents, 1) << account.told();
       // A machine that stands still for seconds may cost an audit line, and with it the act.
       const bool not_begun = account.outcome() == "error" && account.step() == "none";
-      // Of a backend that no sample has seen before it was reset, none can be asked afterwards.
-      const bool nobody_to_ask = account.outcome() == "unverified" &&
-                                 account.step() == "reset_then_cancel" &&
-                                 text(account.intent, "mapping") == "in_band";
+      // Of a backend that no sample has seen before it was to end, none can be asked afterwards.
+      const bool nobody_to_ask =
+          account.outcome() == "unverified" && text(account.intent, "mapping") == "in_band";
       EXPECT_THAT(not_begun || nobody_to_ask ? "recovered" : account.outcome(),
                   testing::AnyOf("confirmed", "recovered", "already_gone", "exempted"))
           << account.told();

@@ -3,6 +3,7 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/value.hpp>
 
+#include <algorithm>
 #include <fstream>
 #include <sys/stat.h>
 
@@ -106,6 +107,29 @@ TEST_F(CheckServer, AServerThatCannotBeReachedIsAnError) {
   const Answer answer = check(bare.port(), "nobody", "wrong");
   EXPECT_EQ(answer.status, 2);
   ASSERT_NE(answer.about("monitor"), nullptr);
+}
+
+class Advice : public Story {};
+
+/// The same advice while it runs, and again when the monitor has reconnected.
+TEST_F(Advice, IsLoggedAndShownByReadyzAndGoesWhenItIsTaken) {
+  postgres().sql("REVOKE pg_signal_backend FROM pgleash_monitor");
+  pgleash({.mode = "observe"});
+  const auto shown = [&] {
+    return pgleash().page("/readyz").find("pg_signal_backend") != std::string::npos;
+  };
+  EXPECT_TRUE(wait_until(shown, 10s)) << pgleash().page("/readyz");
+  const auto logged = pgleash().log("server.advice");
+  const auto about = std::ranges::find_if(
+      logged, [](const auto& line) { return text(line, "about") == "pg_signal_backend"; });
+  ASSERT_NE(about, logged.end());
+  EXPECT_EQ(text(*about, "remedy"), "GRANT pg_signal_backend TO pgleash_monitor");
+  EXPECT_THAT(pgleash().page("/readyz"), testing::StartsWith("ready\n")) << "advice refuses nobody";
+
+  postgres().sql("GRANT pg_signal_backend TO pgleash_monitor");
+  postgres().sql(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'pgleash_monitor'");
+  EXPECT_TRUE(wait_until([&] { return !shown(); }, 20s)) << pgleash().page("/readyz");
 }
 
 }  // namespace

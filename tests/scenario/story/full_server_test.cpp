@@ -133,8 +133,8 @@ void FullServer::end_chosen_sessions(bool push_out) {
   auto bystander = login("bystander");
   ASSERT_TRUE(wait_until([&] { return state_of(mistake.pid()) == "active"; }, 10s));
   if (push_out) {
-    // By then the monitor has seen them all: of those it knows that no commit waits, and of the idle
-    // one that it holds no advisory lock.
+    // By then the monitor has seen them all: of those it knows that no commit waits, and of the
+    // idle one that it holds no advisory lock.
     for (const auto* of : {"leaker", "forgotten", "sleeper", "burner", "mistake"})
       ASSERT_TRUE(wait_until([&] { return deferred(of); }, 10s)) << of;
     push_the_monitor_out();

@@ -282,7 +282,12 @@ class KillRace : public Story {
     for (const auto& [verdict, times] : intents) EXPECT_EQ(times, 1) << verdict;
     for (const auto& [verdict, times] : outcomes) EXPECT_EQ(times, 1) << verdict;
     for (const auto& line : pgleash().audit("outcome")) {
-      EXPECT_TRUE(allowed.contains(text(line, "outcome"))) << boost::json::serialize(line);
+      // Of a backend that no sample has seen before it was to end, none can be asked afterwards;
+      // that its end was not seen in-band either takes a machine that is busy with something else.
+      const bool nobody_to_ask =
+          text(line, "outcome") == "unverified" && text(line, "mapping") == "in_band";
+      EXPECT_TRUE(allowed.contains(text(line, "outcome")) || nobody_to_ask)
+          << boost::json::serialize(line);
       EXPECT_TRUE(intents.contains(text(line, "verdict")) || text(line, "outcome") == "exempted")
           << boost::json::serialize(line);
     }

@@ -150,6 +150,16 @@ TEST_F(PagesTest, ReadyNamesWhatIsDegradedAndStaysReady) {
             "reconnect\n");
 }
 
+TEST_F(PagesTest, ReadyNamesWhatTheServerLacks) {
+  auto advised = status({.monitor_up = true});
+  advised.advice = {{watchdog::Gravity::warning, "pg_signal_backend", "the role may end nobody",
+                     "GRANT pg_signal_backend TO pgleash_monitor"},
+                    {watchdog::Gravity::note, "max_connections", "could be better", ""}};
+  source_.set(std::move(advised));
+  EXPECT_EQ(*get("/readyz").body,
+            "ready\ndegraded: server orders: pg_signal_backend: the role may end nobody\n");
+}
+
 TEST_F(PagesTest, NotReadyWhileDraining) {
   source_.ready = {false, "draining", {}};
   const Reply reply = get("/readyz");

@@ -62,6 +62,22 @@ TEST(BlockingRule, EndsAnIdleRootAndSaysWhatItBlocked) {
   EXPECT_EQ(verdict.exemption, Exemption::none);
 }
 
+TEST(BlockingRule, ExplainsToTheRootWhoWaitsForItAndForHowLong) {
+  auto scene = row_queue(idle_holder(1));
+  auto rule = blocking();
+  rule.limit = 100s;
+  rule.warn = 60s;
+  const auto snapshot = scene.snapshot();
+  const auto compiled = engine({rule});
+  (void)compiled->evaluate(snapshot);
+  const RuleExplanation root = compiled->explain(snapshot.sessions.at(0), snapshot).at(0);
+  EXPECT_EQ(root.standing, Standing::warned);
+  EXPECT_EQ(root.passes_in, 30s);
+  EXPECT_EQ(root.why, "3 other sessions wait for it, 70 s of 100 s");
+  const RuleExplanation waiter = compiled->explain(snapshot.sessions.at(1), snapshot).at(0);
+  EXPECT_EQ(waiter.standing, Standing::not_in_state);
+}
+
 TEST(BlockingRule, WantsSoManyToWaitForSoLong) {
   auto scene = row_queue(idle_holder(1));
   auto rule = blocking();

@@ -124,6 +124,27 @@ TEST(Brake, ForgetsWhoWaitedAndIsGone) {
   EXPECT_EQ(brake.status(noon).waiting, 0U);
 }
 
+/// After a crash there are as many of them as there were sessions.
+TEST(Brake, TakesOrphansForNoSignOfAWrongRule) {
+  for (const auto target : {Target::session, Target::orphan}) {
+    Brake brake{noon, enforce()};
+    Snapshot all = snapshot_of();
+    std::vector<Verdict> verdicts;
+    for (std::uint64_t i = 1; i <= 50; ++i) {
+      SessionBuilder session{SessionState::idle};
+      session.id(i).application("service-" + std::string(1, static_cast<char>('a' + i % 10)));
+      all.sessions.push_back(session);
+      verdicts.push_back(verdict(Action::terminate));
+      verdicts.back().target = target;
+      verdicts.back().session = all.sessions.back();
+    }
+    const auto tripped = brake.weigh(verdicts, all);
+    EXPECT_EQ(tripped.empty(), target == Target::orphan);
+    EXPECT_EQ(asked(brake, verdicts[0]),
+              target == Target::orphan ? Permission::act : Permission::fuse);
+  }
+}
+
 // ---------------------------------------------------------------- stories
 
 config::Rule idle_in_tx(std::string name, config::Duration limit = 60s,

@@ -147,5 +147,26 @@ TEST(GroupRule, WarnsOfAGroupThatIsNotOverItsLimitYet) {
   EXPECT_THAT(found.verdicts, IsEmpty());
 }
 
+TEST(GroupRule, ExplainsToEachOfAHerdHowItStands) {
+  auto stampede = group(GroupVictims::all_but_oldest);
+  stampede.warn = 5s;
+  const auto compiled = engine({stampede});
+  const auto at_all = [&](const Snapshot& snapshot) {
+    (void)compiled->evaluate(snapshot);
+    std::vector<RuleExplanation> all;
+    for (const auto& entry : snapshot.sessions)
+      all.push_back(compiled->explain(entry, snapshot).at(0));
+    return all;
+  };
+  const auto warned = at_all(snapshot_of(running(1, 8s), running(2, 7s), running(3, 6s)));
+  EXPECT_EQ(warned[0].standing, Standing::not_in_state) << "the oldest is left";
+  EXPECT_EQ(warned[1].standing, Standing::warned);
+  EXPECT_EQ(warned[1].passes_in, 3s);
+  EXPECT_EQ(warned[1].why, "3 statements like its own run beside it, 7 s of 10 s");
+  const auto over = at_all(snapshot_of(running(1, 12s), running(2, 13s), running(3, 11s)));
+  EXPECT_EQ(over[0].standing, Standing::judged);
+  EXPECT_EQ(over[0].age, 12s);
+}
+
 }  // namespace
 }  // namespace pgleash::watchdog

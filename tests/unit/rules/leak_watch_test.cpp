@@ -59,13 +59,18 @@ class LeakWatchTest : public ::testing::Test {
     snapshot.sessions = sessions_;
     snapshot.advisory_taken = advisory_known_ ? std::optional{now_} : std::nullopt;
     now_ += 100ms;
+    last_ = snapshot;
     return watch_.tick(snapshot);
+  }
+  RuleExplanation explain(std::size_t session) {
+    return watch_.explain(last_.sessions.at(session), last_);
   }
 
   LeakWatch watch_;
   Instant now_ = noon;
   bool advisory_known_ = true;
   std::vector<SessionEntry> sessions_;
+  Snapshot last_;
 };
 
 TEST_F(LeakWatchTest, ReportsTheGroupTheAddressAndTheOldestSuspects) {
@@ -105,6 +110,27 @@ TEST_F(LeakWatchTest, JudgesEachSuspectOnceTheLongestUnusedFirst) {
   const auto again = next().verdicts;
   ASSERT_GE(again.size(), 1U);
   EXPECT_EQ(again.front().session.view.id, first.session.view.id);
+}
+
+TEST_F(LeakWatchTest, ExplainsToASuspectAndToItsNeighboursHowTheyStand) {
+  sessions_.push_back(SessionBuilder{SessionState::idle}.id(7'000).application("neighbour"));
+  sessions_[0].view.facts.state_since = now_;
+  run();
+  EXPECT_EQ(explain(0).standing, Standing::not_in_state);
+  EXPECT_EQ(explain(0).why, "its application is not known to leak");
+  sessions_.erase(sessions_.begin());
+  next();
+  EXPECT_EQ(explain(0).standing, Standing::judged);
+  EXPECT_EQ(explain(0).action, Action::terminate);
+  EXPECT_EQ(explain(0).age, last_.now - sessions_[0].view.facts.state_since);
+  EXPECT_THAT(explain(0).why, ::testing::HasSubstr("suspects of a leak"));
+  // The youngest has not been unused for long enough.
+  EXPECT_EQ(explain(sessions_.size() - 1).why,
+            "its application leaks, and it is not among the suspects");
+  sessions_[1].view.facts.state = SessionState::idle_in_transaction;
+  next();
+  EXPECT_EQ(explain(1).standing, Standing::not_in_state);
+  EXPECT_THAT(explain(1).why, ::testing::HasSubstr("only idle sessions are ended"));
 }
 
 TEST_F(LeakWatchTest, LeavesLeakedTransactionsToTheRulesForTransactions) {
