@@ -25,6 +25,8 @@ enum class LogFormat : std::uint8_t { automatic, text, json };
 enum class Mode : std::uint8_t { observe, enforce };
 enum class RequireChallenge : std::uint8_t { remote, always, never };
 enum class OnClientGone : std::uint8_t { cancel, finish };
+/// What connects to a listener: applications, or a pooler whose sessions carry many of them.
+enum class ClientKind : std::uint8_t { application, pooler };
 enum class DirectSessions : std::uint8_t { count, judge };
 enum class RuleKind : std::uint8_t {
   idle,
@@ -131,6 +133,7 @@ struct Listener {
       allow;  ///< default 0.0.0.0/0 and ::/0; Unix-socket clients are always allowed
   RequireChallenge require_challenge = RequireChallenge::remote;
   std::string application;  ///< name for sessions that bring none; empty: off
+  ClientKind client_kind = ClientKind::application;
   Duration login_timeout = 10s;
   OnClientGone on_client_gone = OnClientGone::cancel;
   Duration client_gone_grace = 500ms;

@@ -157,6 +157,7 @@ void write(Writer& out, const Listener& listener, std::size_t index) {
   out.key("allow", networks(listener.allow));
   out.key("require_challenge", word(challenge_words, listener.require_challenge));
   out.key("application", listener.application.empty() ? "\"off\"" : string(listener.application));
+  out.key("client_kind", word(client_kind_words, listener.client_kind));
   out.key("login_timeout", duration(listener.login_timeout));
   out.key("on_client_gone", word(client_gone_words, listener.on_client_gone));
   out.key("client_gone_grace", duration(listener.client_gone_grace));

@@ -50,6 +50,7 @@ void read(Section& at, Listener& listener) {
   at.texts("allow", listener.allow, WhenEmpty::faulty, parse_network);
   at.word("require_challenge", listener.require_challenge, challenge_words);
   at.text("application", listener.application, parse_application);
+  at.word("client_kind", listener.client_kind, client_kind_words);
   at.duration("login_timeout", listener.login_timeout);
   at.word("on_client_gone", listener.on_client_gone, client_gone_words);
   at.duration("client_gone_grace", listener.client_gone_grace);

@@ -27,6 +27,9 @@ inline constexpr std::array challenge_words{
     Word<RequireChallenge>{"never", RequireChallenge::never}};
 inline constexpr std::array client_gone_words{Word<OnClientGone>{"cancel", OnClientGone::cancel},
                                               Word<OnClientGone>{"finish", OnClientGone::finish}};
+inline constexpr std::array client_kind_words{
+    Word<ClientKind>{"application", ClientKind::application},
+    Word<ClientKind>{"pooler", ClientKind::pooler}};
 inline constexpr std::array direct_words{Word<DirectSessions>{"count", DirectSessions::count},
                                          Word<DirectSessions>{"judge", DirectSessions::judge}};
 inline constexpr std::array kind_words{

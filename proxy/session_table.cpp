@@ -48,7 +48,8 @@ class SessionTable::Events final : public protocol::TrackerEvents {
     auto who = std::make_shared<SessionIdentity>(*session_.who);
     who->application_name = value;
     // A later SET changes what is shown, and what rules and metrics call the session if so wished.
-    if (session_.phase == SessionPhase::login || table_.settings_.names()->follow_set())
+    if (session_.phase == SessionPhase::login || who->pooler ||
+        table_.settings_.names()->follow_set())
       who->application = table_.settings_.names()->resolve(
           {value, session_.listener->application, who->client.address, who->user, who->database});
     session_.who = std::move(who);

@@ -44,6 +44,7 @@ struct SessionIdentity {
   bool cancel_key = false;
   bool replication = false;
   bool client_is_local = false;    ///< Unix socket or loopback
+  bool pooler = false;             ///< its client is one: see client_kind of [[listener]]
   std::int32_t journal_slot = -1;  ///< in the journal; -1: not recorded
   Instant connected{};             ///< accepted
   std::chrono::system_clock::time_point connected_at{};

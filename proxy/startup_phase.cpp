@@ -285,6 +285,7 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
   session.who.application_name = std::move(packet.application_name);
   session.who.leg = local_endpoint(upstream.fd.get());
   session.who.client_is_local = is_local(self.peer);
+  session.who.pooler = listener.client_kind == config::ClientKind::pooler;
   session.who.connected = self.accepted_at;
   session.who.connected_at = wall_now();
   session.server = std::move(upstream.fd);

@@ -224,6 +224,7 @@ Exemption exemption(RuleKind kind, const SessionEntry& entry, const Protection& 
   // The one that has to stay there, idle, while others copy files.
   if (facts.backup_running && rule_class != RuleClass::held) return Exemption::backup;
   if (rule_class == RuleClass::idle) {
+    if (who.pooler) return Exemption::pooler;  // its stock
     if (facts.listening) return Exemption::listening;
     switch (holds_advisory_lock(kind, entry, freshness)) {
       case Answer::yes:

@@ -36,7 +36,7 @@ void LeakFeed::feed(const Snapshot& snapshot) {
   ++snapshot_;
   for (const SessionEntry& entry : snapshot.sessions) {
     const proxy::SessionView& view = entry.view;
-    if (!counts(view)) continue;
+    if (!counts(view) || view.who->pooler) continue;
     const Instant used = std::min(last_use(view.facts, snapshot.now), snapshot.now);
     auto [at, fresh] = known_.try_emplace(proxy::number(view.id));
     Known& known = at->second;

@@ -85,6 +85,8 @@ std::string_view name(Exemption exemption) noexcept {
       return "protected_entry";
     case Exemption::marker:
       return "marker";
+    case Exemption::pooler:
+      return "pooler";
     case Exemption::unknown:
       break;
   }

@@ -66,6 +66,7 @@ enum class Exemption : std::uint8_t {
   protected_client,
   protected_entry,
   marker,
+  pooler,
   unknown,
 };
 [[nodiscard]] std::string_view name(Exemption exemption) noexcept;

@@ -137,7 +137,7 @@ class Placement : public Story {
 };
 
 TEST_F(Placement, BehindUsAPoolerInventsThePidsSoNothingIsEndedBySql) {
-  if (!installed("pgbouncer")) GTEST_SKIP() << "NO PGBOUNCER HERE: scripts/install-deps bench";
+  if (!installed("pgbouncer")) GTEST_SKIP() << "NO PGBOUNCER HERE: scripts/install-deps test";
   note_the_log();
   const PgBouncer pooler{postgres().port(), "session"};
   pgleash({.rules = three_rules(), .server_port = pooler.port()});
@@ -175,7 +175,7 @@ TEST_F(Placement, BehindUsAPoolerInventsThePidsSoNothingIsEndedBySql) {
 }
 
 TEST_F(Placement, InFrontOfUsAPoolerLosesAConnectionAndServesOn) {
-  if (!installed("pgbouncer")) GTEST_SKIP() << "NO PGBOUNCER HERE: scripts/install-deps bench";
+  if (!installed("pgbouncer")) GTEST_SKIP() << "NO PGBOUNCER HERE: scripts/install-deps test";
   pgleash({.rules = rule("idle-tx", "idle_in_transaction", "300ms", "terminate") +
                     rule("idle", "idle", "600ms", "terminate")});
   const PgBouncer pooler{pgleash().port(), "transaction"};
@@ -193,8 +193,34 @@ TEST_F(Placement, InFrontOfUsAPoolerLosesAConnectionAndServesOn) {
   EXPECT_EQ(quiet.exec("SELECT 'on another one'"), "on another one") << "nobody was told";
 }
 
+TEST_F(Placement, APoolersStockIsLeftAloneWhereTheListenerSaysThatItIsOne) {
+  if (!installed("pgbouncer")) GTEST_SKIP() << "NO PGBOUNCER HERE: scripts/install-deps test";
+  pgleash({.rules = rule("idle-tx", "idle_in_transaction", "300ms", "terminate") +
+                    rule("idle", "idle", "100ms", "terminate"),
+           .listener = "client_kind = \"pooler\""});
+  const PgBouncer pooler{pgleash().port(), "transaction"};
+  const auto through = [&](const std::string& name) {
+    return Application{
+        pgleash().words({{"port", std::to_string(pooler.port())}, {"application_name", name}})};
+  };
+  auto quiet = through("quiet");
+  const auto pid = quiet.exec("SELECT pg_backend_pid()");
+  ASSERT_TRUE(wait_until(
+      [&] {
+        return pgleash().metric("pgleash_rule_exempted_total",
+                                {{"rule", "idle"}, {"exemption", "pooler"}}) >= 1;
+      },
+      soon));
+  EXPECT_EQ(quiet.exec("SELECT pg_backend_pid()"), pid) << "the same server connection";
+  // What it carries now is who is judged, by its own name.
+  auto leaker = through("leaker");
+  leaker.exec("BEGIN");
+  ASSERT_TRUE(leaker.ended(soon));
+  EXPECT_EQ(text(outcome_of("idle-tx"), "application"), "leaker");
+}
+
 TEST_F(Placement, BehindUsABalancerKeepsTheCancelWithItsSession) {
-  if (!installed("haproxy")) GTEST_SKIP() << "NO HAPROXY HERE: scripts/install-deps bench";
+  if (!installed("haproxy")) GTEST_SKIP() << "NO HAPROXY HERE: scripts/install-deps test";
   note_the_log();
   const HaProxy balancer{{postgres().port()}, "source"};
   pgleash({.rules = three_rules(), .server_port = balancer.port()});
@@ -221,7 +247,7 @@ TEST_F(Placement, BehindUsABalancerKeepsTheCancelWithItsSession) {
 }
 
 TEST_F(Placement, ACancelThatABalancerSendsElsewhereHitsNobody) {
-  if (!installed("haproxy")) GTEST_SKIP() << "NO HAPROXY HERE: scripts/install-deps bench";
+  if (!installed("haproxy")) GTEST_SKIP() << "NO HAPROXY HERE: scripts/install-deps test";
   MonitoredServer second;
   const HaProxy balancer{{postgres().port(), second->port()}, "roundrobin"};
   pgleash({.rules = three_rules(), .monitor = false, .server_port = balancer.port()});

@@ -35,6 +35,7 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(web.require_challenge, RequireChallenge::always);
   EXPECT_EQ(web.application, "legacy \"app\"");
   EXPECT_EQ(web.login_timeout, 3s);
+  EXPECT_EQ(web.client_kind, ClientKind::pooler);
   EXPECT_EQ(web.on_client_gone, OnClientGone::finish);
   EXPECT_EQ(web.client_gone_grace, 1s);
   EXPECT_EQ(web.keepalive, (Keepalive{2min, 20s, 5, 3min}));
@@ -70,9 +71,9 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(rule.sqlstate, "25P03");
   EXPECT_EQ(rule.match.applications.front().text, "checkout-\\d+");
   EXPECT_EQ(rule.match.applications.front().position,
-            (SourcePosition{"/etc/pgleash/pgleash.toml", 87, 17}));
+            (SourcePosition{"/etc/pgleash/pgleash.toml", 88, 17}));
   EXPECT_EQ(rule.except.clients.front().text, "10.20.4.17/32");
-  EXPECT_EQ(rule.position.line, 75U);
+  EXPECT_EQ(rule.position.line, 76U);
   EXPECT_EQ(config.rules[1].limit, std::nullopt);
   EXPECT_EQ(config.rules[2].kind, RuleKind::blocking);
   EXPECT_EQ(config.rules[2].blocked_at_least, 5U);

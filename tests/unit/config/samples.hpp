@@ -54,6 +54,7 @@ allow = ["10.0.0.0/8", "fd00::/8"]
 require_challenge = "always"
 application = "legacy \"app\""
 login_timeout = "3s"
+client_kind = "pooler"
 on_client_gone = "finish"
 client_gone_grace = "1s"
 keepalive = { idle = "2m", interval = "20s", count = 5 }

@@ -60,7 +60,7 @@ bool possible_exemption(config::RuleKind kind, std::string_view exemption) {
   using config::RuleKind;
   const bool idle = kind == RuleKind::idle || kind == RuleKind::session_age;
   const bool in_state = kind == RuleKind::idle_in_transaction || kind == RuleKind::aborted;
-  if (exemption == "listening") return idle;
+  if (exemption == "listening" || exemption == "pooler") return idle;
   if (exemption == "copy_moving") return kind == RuleKind::statement;
   if (exemption == "sync_replication") return !idle && !in_state;
   return true;

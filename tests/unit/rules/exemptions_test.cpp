@@ -95,6 +95,11 @@ TEST(Exemption, CoversSuperusersInEveryKindUnlessSwitchedOff) {
   expect_only(Exemption::none, {}, off, superuser);
 }
 
+TEST(Exemption, CoversAPoolersStockAndNothingOfWhatItCarries) {
+  expect_only(Exemption::pooler, {RuleKind::idle, RuleKind::session_age, RuleKind::leak}, {},
+              [](SessionBuilder& s) { s.who().pooler = true; });
+}
+
 TEST(Exemption, CoversProtectedUsersInEveryKind) {
   config::Protect protect;
   protect.users = {pattern("repl.*")};

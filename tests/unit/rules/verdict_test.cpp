@@ -53,6 +53,7 @@ TEST(Names, AreThoseOfLogsAndMetrics) {
   EXPECT_EQ(name(Outcome::already_gone), "already_gone");
   EXPECT_EQ(name(Outcome::unverified), "unverified");
   EXPECT_EQ(name(Exemption::sync_replication), "sync_replication");
+  EXPECT_EQ(name(Exemption::pooler), "pooler");
   EXPECT_EQ(name(Exemption::none), "none");
   EXPECT_EQ(name(Mapping::by_port), "by_port");
   EXPECT_EQ(name(Mapping::none), "none");
