@@ -23,6 +23,11 @@ constexpr const char* look_sql = R"(
 SELECT s.backend_start, s.state, s.state_change, s.xact_start, s.query_start, s.wait_event
 FROM pg_catalog.pg_stat_get_activity($1::pg_catalog.int4) AS s)";
 
+constexpr const char* identify_sql = R"(
+SELECT s.backend_start FROM pg_catalog.pg_stat_get_activity($1::pg_catalog.int4) AS s
+WHERE s.client_port = $2::pg_catalog.int4
+  AND pg_catalog.host(s.client_addr) = $3::pg_catalog.text)";
+
 /// A guard and what fills its parameters. `=` on the column that identifies the activity: NULL is
 /// no evidence.
 struct Guard {
@@ -210,6 +215,17 @@ Task<BackendSight> KillConnection::look(BackendId backend, JudgedColumns judged,
                           rows->time(0, 4).value_or(ServerTime{}),
                           false};
   co_return same(judged, now) ? BackendSight::same : BackendSight::moved_on;
+}
+
+Task<std::optional<BackendId>> KillConnection::identify(protocol::BackendPid pid,
+                                                        proxy::Endpoint leg, Instant deadline) {
+  PgParameters all;
+  all.add_int4(static_cast<std::int32_t>(pid)).add_int4(leg.port).add_text(leg.address);
+  const auto rows = co_await run("identify", identify_sql, std::move(all), deadline);
+  if (!rows || rows->size() != 1) co_return std::nullopt;
+  const auto backend_start = rows->time(0, 0);
+  if (!backend_start) co_return std::nullopt;  // no pg_read_all_stats
+  co_return BackendId{pid, *backend_start};
 }
 
 Task<TerminationPlan::StandbyWait> KillConnection::standby_wait(BackendId backend,

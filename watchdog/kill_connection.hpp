@@ -64,6 +64,11 @@ class KillConnection {
   Task<BackendSight> look(BackendId backend, JudgedColumns judged, Instant deadline);
 
   /// `no` also when the backend is gone.
+  /// The backend of that pid whose client is the end `leg` of a server leg, which its key named:
+  /// two witnesses. Empty when the server shows another client there (a pooler or a balancer is
+  /// between us), or could not be asked in time.
+  Task<std::optional<BackendId>> identify(protocol::BackendPid pid, proxy::Endpoint leg,
+                                          Instant deadline);
   Task<TerminationPlan::StandbyWait> standby_wait(BackendId backend, Instant deadline);
 
   void close();

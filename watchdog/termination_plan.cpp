@@ -178,7 +178,7 @@ void TerminationPlan::answered(SqlResult result, Instant now) {
     case SqlResult::denied:
       return finish(Outcome::denied);
     case SqlResult::unavailable:
-      return finish(Outcome::unverified);
+      return end_of_the_ladder();
   }
 }
 
@@ -211,6 +211,11 @@ void TerminationPlan::grace_is_over() {
     phase_ = Phase::asking_sql;
     return;
   }
+  end_of_the_ladder();
+}
+
+/// Nothing is left to try. Who was seen alive is watched on.
+void TerminationPlan::end_of_the_ladder() noexcept {
   const bool seen_alive = sight_ && *sight_ != BackendSight::not_visible;
   finish(seen_alive ? Outcome::survived : Outcome::unverified);
 }

@@ -65,6 +65,7 @@ class TerminationPlan {
   void verify(Instant until, Instant now);
   void look_again(Instant now);
   void escalate() noexcept;
+  void end_of_the_ladder() noexcept;
   void grace_is_over();
   void begin_by_sql() noexcept;
 

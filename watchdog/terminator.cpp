@@ -20,6 +20,8 @@ namespace {
 /// For the in-band part of a terminate: the server's end of file, or the cancel connection's.
 constexpr Duration act_time = 5s;
 constexpr Duration sql_time = 3s;
+/// Knowing a backend is worth no more delay than this.
+constexpr Duration identify_time = 250ms;
 /// A sample's time is that of its last row; the first one may be that much older.
 constexpr Duration sampling_time = 100ms;
 
@@ -185,6 +187,19 @@ Task<TerminationRecord> Terminator::terminate(Verdict verdict, config::Mode mode
   // The act is done, and counted: a disk that fails now is seen in the audit log's own counter.
   (void)co_await audit_->write(line);
   co_return record;
+}
+
+Task<void> Terminator::identify(Verdict& verdict) {
+  SessionEntry& session = verdict.session;
+  const proxy::SessionIdentity& who = *session.view.who;
+  if (kill_connection_ == nullptr || verdict.target != Target::session || session.backend ||
+      session.mapping != Mapping::in_band || !who.pid || who.leg.address.empty())
+    co_return;
+  proxy::Endpoint leg = who.leg;
+  leg.address.resize(std::min(leg.address.find('%'), leg.address.size()));  // no zone in views
+  session.backend =
+      co_await kill_connection_->identify(*who.pid, std::move(leg), now() + identify_time);
+  if (session.backend) session.mapping = Mapping::confirmed;
 }
 
 Task<KillConnection::Answer> Terminator::ask_server(const Verdict& verdict,

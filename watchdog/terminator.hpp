@@ -37,6 +37,9 @@ class Terminator {
              proxy::SessionDirectory& sessions, KillConnection* kill_connection, AuditLog* audit,
              FingerprintCache& fingerprints);
 
+  /// A session younger than the last sample has its pid from the key alone. Asked for by itself,
+  /// its backend can be looked for after the act.
+  Task<void> identify(Verdict& verdict);
   /// `mode` was in force when the verdict was decided upon: a reload meanwhile changes no line.
   Task<TerminationRecord> terminate(Verdict verdict, config::Mode mode, bool monitor_up);
   /// One look at a backend that survived: true once it is gone.

@@ -486,11 +486,12 @@ Task<void> Watchdog::write_line(AuditEvent event, Verdict verdict, config::Mode 
 
 Task<void> Watchdog::terminate(Verdict verdict, config::Mode mode) {
   TerminationRecord record;
+  const bool up = sampler_ != nullptr && sampler_->state().up;
+  if (up) co_await terminator_.identify(verdict);
   const std::optional<BackendId> backend = verdict.session.backend;
   if (backend) in_hand_.push_back(*backend);
   try {
-    record =
-        co_await terminator_.terminate(verdict, mode, sampler_ != nullptr && sampler_->state().up);
+    record = co_await terminator_.terminate(verdict, mode, up);
   } catch (const std::exception& e) {
     record.why = e.what();  // the outcome stays `error`
   }

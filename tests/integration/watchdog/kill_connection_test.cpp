@@ -167,6 +167,21 @@ TEST_F(KillConnectionTest, IdleSessionThatNeverAskedAnythingCanBeEnded) {
   EXPECT_TRUE(client.ended(10s));
 }
 
+TEST_F(KillConnectionTest, ABackendIsKnownByItsPidAndItsClientsEnd) {
+  auto client = server().login();
+  const Judged judged = judge(client);
+  const auto port = static_cast<std::uint16_t>(std::stoi(server()->value(
+      "SELECT client_port FROM pg_stat_activity WHERE pid = " + std::to_string(client.pid()))));
+  const auto identify = [&](protocol::BackendPid pid, std::string address, std::uint16_t at) {
+    return run_task(io, kill().identify(pid, {std::move(address), at}, in(10s)));
+  };
+  EXPECT_EQ(identify(judged.backend.pid, "127.0.0.1", port), judged.backend);
+  EXPECT_EQ(identify(judged.backend.pid, "127.0.0.2", port), std::nullopt);
+  const auto other = static_cast<std::uint16_t>(port + 1);
+  EXPECT_EQ(identify(judged.backend.pid, "127.0.0.1", other), std::nullopt);
+  EXPECT_EQ(identify(protocol::BackendPid{2'147'483'000}, "127.0.0.1", port), std::nullopt);
+}
+
 TEST_F(KillConnectionTest, ActiveSessionCanBeEnded) {
   auto client = server().login();
   client.send("SELECT pg_sleep(60)");

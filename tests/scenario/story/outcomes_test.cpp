@@ -30,6 +30,22 @@ TEST_F(Outcomes, ABackendThatDoesNotReactSurvivedUntilItIsGoneAfterAll) {
   EXPECT_EQ(pgleash().metric("pgleash_actions_total"), 1);
 }
 
+TEST_F(Outcomes, ASessionYoungerThanTheLastSampleIsLookedForAllTheSame) {
+  pgleash({.rules = rule("stuck", "idle_in_transaction", "300ms", "terminate", "grace = \"500ms\""),
+           .poll_interval = "20s"});
+  ASSERT_TRUE(wait_until([&] { return pgleash().metric("pgleash_monitor_up") == 1; }, 10s));
+  auto application = login();
+  application.exec("BEGIN");
+  postgres().suspend(application.pid());
+  ASSERT_TRUE(wait_until([&] { return acted("stuck", "survived") == 1; }, 30s));
+  postgres().resume(application.pid());
+  ASSERT_TRUE(wait_until([&] { return !pgleash().audit("resolved").empty(); }, 60s));
+  const auto intent = pgleash().audit("intent");
+  ASSERT_THAT(intent, SizeIs(1));
+  EXPECT_EQ(text(intent[0], "mapping"), "confirmed");
+  EXPECT_EQ(number(intent[0], "pid"), application.pid());
+}
+
 TEST_F(Outcomes, WithoutAMonitorTheEndOfTheServersStreamProvesIt) {
   pgleash({.rules = rule("idle", "idle", "300ms", "terminate"), .monitor = false});
   auto application = login();
