@@ -343,6 +343,10 @@ std::optional<watchdog::SessionExplanation> Application::explain(proxy::SessionI
   return std::nullopt;
 }
 
+std::map<std::string, proxy::QuotaKeeper::Use> Application::quotas() const {
+  return proxy_.quotas();
+}
+
 std::optional<metrics::JournalFacts> Application::journal() const {
   const proxy::JournalState state = proxy_.journal_state();
   if (!state.up && state.problem.empty()) return std::nullopt;

@@ -57,6 +57,7 @@ class Application final : private metrics::MetricsSource {
   std::vector<metrics::WorkerCounters<proxy::ServerCounters>> servers() const override;
   std::vector<metrics::Heartbeat> heartbeats() const override;
   metrics::Readiness readiness() const override;
+  std::map<std::string, proxy::QuotaKeeper::Use> quotas() const override;
   std::optional<metrics::JournalFacts> journal() const override;
   std::optional<watchdog::SessionExplanation> explain(proxy::SessionId session) const override;
 

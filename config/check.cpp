@@ -62,11 +62,13 @@ class Checker {
     check_names("listener", config_.listeners);
     check_names("server", config_.servers);
     check_names("rule", config_.rules);
+    check_names("quota", config_.quotas);
     check_servers();
     check_listeners();
     check_addresses();
     for (std::size_t i = 0; i < config_.rules.size(); ++i)
       check_rule(config_.rules[i], item("rule", i));
+    check_quotas();
     check_enforcement();
     check_leak();
     check_audit();
@@ -115,6 +117,23 @@ class Checker {
                "give each a name of its own; it is the label in metrics and logs"});
         break;
       }
+    }
+  }
+
+  void check_quotas() {
+    for (std::size_t i = 0; i < config_.quotas.size(); ++i) {
+      const Quota& quota = config_.quotas[i];
+      const std::string path = item("quota", i);
+      if (!quota.sessions && !quota.new_per_second)
+        error({path, path + ".sessions", path + ".new_per_second"},
+              {"the quota limits nothing", "write sessions = 60, or new_per_second = 20"});
+      if (quota.key == QuotaKey::application)
+        for (const Listener& listener : config_.listeners)
+          if (listener.client_kind == ClientKind::pooler)
+            warning({path + ".key", path},
+                    {"listener " + in_quotes(listener.name) +
+                         " serves a pooler, whose sessions change their application",
+                     "they count under the name that they log in with"});
     }
   }
 

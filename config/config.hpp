@@ -296,6 +296,20 @@ struct Identity {
   bool operator==(const Identity&) const = default;
 };
 
+/// What a quota counts by.
+enum class QuotaKey : std::uint8_t { application, user, database, address };
+
+/// How many sessions each value of a key may have, and how fast new ones may come. At least one of
+/// the two is set.
+struct Quota {
+  std::string name;  ///< unique; the metric label
+  QuotaKey key = QuotaKey::application;
+  std::optional<std::uint32_t> sessions;
+  std::optional<std::uint32_t> new_per_second;
+  std::string sqlstate = "53300";
+  bool operator==(const Quota&) const = default;
+};
+
 struct Config {
   std::uint32_t config_version = 1;
   Process process;
@@ -306,6 +320,7 @@ struct Config {
   std::vector<Rule> rules;  ///< the default rules of default_rules() when the file has none
   Leak leak;
   Identity identity;
+  std::vector<Quota> quotas;
   Audit audit;
   Metrics metrics;
   bool operator==(const Config&) const = default;

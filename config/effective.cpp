@@ -255,6 +255,15 @@ void write(Writer& out, const Rule& rule, std::size_t index) {
   write(out, rule.except, "[rule.except]", path + ".except");
 }
 
+void write(Writer& out, const Quota& quota, std::size_t index) {
+  out.section("[[quota]]", item("quota", index));
+  out.key("name", string(quota.name));
+  out.key("key", word(quota_key_words, quota.key));
+  if (quota.sessions) out.key("sessions", *quota.sessions);
+  if (quota.new_per_second) out.key("new_per_second", *quota.new_per_second);
+  out.key("sqlstate", string(quota.sqlstate));
+}
+
 void write(Writer& out, const Config& config) {
   out.key("config_version", config.config_version);
   write(out, config.process);
@@ -287,6 +296,7 @@ void write(Writer& out, const Config& config) {
             return "{ match = " + pattern(one.match) + ", as = " + string(one.as) + " }";
           }));
   out.key("follow_set", config.identity.follow_set);
+  for (std::size_t i = 0; i < config.quotas.size(); ++i) write(out, config.quotas[i], i);
   out.section("[audit]", "audit");
   out.key("sink", word(sink_words, config.audit.sink));
   if (!config.audit.file.empty()) out.key("file", string(config.audit.file));

@@ -11,15 +11,17 @@ namespace pgleash::config {
 namespace {
 
 /// Sections end with a dot; the others are keys, or the order of a list.
-constexpr std::array<std::string_view, 9> taken_at_once{"enforcement.",
-                                                        "protect.",
-                                                        "rule.",
-                                                        "rule",
-                                                        "identity.",
-                                                        "audit.statement_text",
-                                                        "metrics.max_applications",
-                                                        "process.drain_delay",
-                                                        "process.drain_timeout"};
+constexpr std::array<std::string_view, 11> taken_at_once{"enforcement.",
+                                                         "protect.",
+                                                         "rule.",
+                                                         "rule",
+                                                         "identity.",
+                                                         "quota.",
+                                                         "quota",
+                                                         "audit.statement_text",
+                                                         "metrics.max_applications",
+                                                         "process.drain_delay",
+                                                         "process.drain_timeout"};
 
 using Values = std::map<std::string, std::string>;
 
@@ -46,6 +48,7 @@ Values named_values(const Config& config) {
   name_items("listener", config.listeners, values);
   name_items("server", config.servers, values);
   name_items("rule", config.rules, values);
+  name_items("quota", config.quotas, values);
   return values;
 }
 
@@ -90,6 +93,7 @@ Config take_over(const Config& running, const Config& fresh) {
   result.protect.marker = running.protect.marker;
   result.rules = fresh.rules;
   result.identity = fresh.identity;
+  result.quotas = fresh.quotas;
   result.audit.statement_text = fresh.audit.statement_text;
   result.metrics.max_applications = fresh.metrics.max_applications;
   return result;

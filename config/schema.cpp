@@ -202,6 +202,20 @@ void read(Section& at, Identity& identity) {
   at.boolean("follow_set", identity.follow_set);
 }
 
+void read(Section& at, Quota& quota) {
+  at.require({{"name", R"("per-application")"}, {"key", R"("application")"}});
+  at.text("name", quota.name, parse_name);
+  at.word("key", quota.key, quota_key_words);
+  std::uint32_t sessions = 0;
+  at.number("sessions", sessions, 1U, 1'000'000U);
+  if (sessions != 0) quota.sessions = sessions;
+  std::uint32_t new_per_second = 0;
+  at.number("new_per_second", new_per_second, 1U, 1'000'000U);
+  if (new_per_second != 0) quota.new_per_second = new_per_second;
+  at.text("sqlstate", quota.sqlstate, parse_sqlstate);
+  if (quota.sqlstate.empty()) quota.sqlstate = "53300";
+}
+
 void read(Section& at, Audit& audit) {
   at.file("file", audit.file);
   if (!audit.file.empty()) audit.sink = AuditSink::file;  // who names a file wants it written
@@ -228,6 +242,7 @@ void read_document(Section& root, Config& config) {
   root.each("rule", config.rules, read_one);
   root.section("leak", config.leak, read_one);
   root.section("identity", config.identity, read_one);
+  root.each("quota", config.quotas, read_one);
   root.section("audit", config.audit, read_one);
   root.section("metrics", config.metrics, read_one);
   root.finish();

@@ -30,6 +30,9 @@ inline constexpr std::array client_gone_words{Word<OnClientGone>{"cancel", OnCli
 inline constexpr std::array client_kind_words{
     Word<ClientKind>{"application", ClientKind::application},
     Word<ClientKind>{"pooler", ClientKind::pooler}};
+inline constexpr std::array quota_key_words{
+    Word<QuotaKey>{"application", QuotaKey::application}, Word<QuotaKey>{"user", QuotaKey::user},
+    Word<QuotaKey>{"database", QuotaKey::database}, Word<QuotaKey>{"address", QuotaKey::address}};
 inline constexpr std::array direct_words{Word<DirectSessions>{"count", DirectSessions::count},
                                          Word<DirectSessions>{"judge", DirectSessions::judge}};
 inline constexpr std::array kind_words{

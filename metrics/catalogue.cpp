@@ -47,6 +47,7 @@ constexpr LabelSpec kind{"kind", words::slot_kinds, {}};
 constexpr LabelSpec no_data{"reason", words::no_data, {}};
 constexpr LabelSpec holder{"holder", words::horizon_holders, {}};
 constexpr LabelSpec sink{"sink", words::audit_sinks, {}};
+constexpr LabelSpec quota{"quota", {}, "the quotas of the configuration"};
 constexpr LabelSpec family{"family", words::bounded_labels, {}};
 
 /// Storage for a row's labels with static lifetime, written where the row is.
@@ -442,6 +443,24 @@ constexpr std::array<MetricSpec, metric_count> table{{
      {},
      "Sessions that found no room in the journal.",
      {}},
+    {Metric::quota_sessions,
+     "pgleash_quota_sessions",
+     Gauge,
+     {},
+     "The most sessions that one application, user, database or address of that quota has now.",
+     labels<quota>},
+    {Metric::quota_sessions_limit,
+     "pgleash_quota_sessions_limit",
+     Gauge,
+     {},
+     "How many sessions that quota allows to each. Absent when it limits new ones only.",
+     labels<quota>},
+    {Metric::quota_refused,
+     "pgleash_quota_refused_total",
+     Counter,
+     {},
+     "Sessions that the quota refused.",
+     labels<quota>},
     {Metric::label_overflow,
      "pgleash_label_overflow_total",
      Counter,

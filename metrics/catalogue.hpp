@@ -83,6 +83,9 @@ enum class Metric : std::uint8_t {
   audit_write_errors,
   journal_up,
   journal_unrecorded,
+  quota_sessions,
+  quota_sessions_limit,
+  quota_refused,
   label_overflow,
   count_,
 };

@@ -126,6 +126,12 @@ void Collector::collect_process(const config::Config& config, Families& out) con
     out.add(Metric::journal_unrecorded, {}, journal->unrecorded);
   }
 
+  for (const auto& [name, use] : source_.quotas()) {
+    out.add(Metric::quota_sessions, {name}, std::uint64_t{use.most});
+    if (use.limit > 0) out.add(Metric::quota_sessions_limit, {name}, std::uint64_t{use.limit});
+    out.add(Metric::quota_refused, {name}, use.refused);
+  }
+
   const ReloadFacts reloads = source_.reloads();
   out.add(Metric::config_last_reload_successful, {}, reloads.last_successful ? 1.0 : 0.0);
   out.add(Metric::config_last_reload_success_timestamp, {}, unix_seconds(reloads.last_success));

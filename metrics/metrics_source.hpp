@@ -3,11 +3,13 @@
 #include "config/config.hpp"
 #include "protocol/types.hpp"
 #include "proxy/counters.hpp"
+#include "proxy/quota.hpp"
 #include "watchdog/explain.hpp"
 #include "watchdog/status.hpp"
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -76,6 +78,8 @@ class MetricsSource {
       proxy::SessionId /*session*/) const {
     return std::nullopt;
   }
+  /// By name of the quota.
+  [[nodiscard]] virtual std::map<std::string, proxy::QuotaKeeper::Use> quotas() const { return {}; }
   /// Nothing: it is off.
   [[nodiscard]] virtual std::optional<JournalFacts> journal() const { return std::nullopt; }
 };

@@ -19,6 +19,7 @@ enum class AcceptResult : std::uint8_t {
   login_timeout,
   login_limit,
   session_limit,
+  quota,
   server_unreachable,
   server_refused,
   client_gone,

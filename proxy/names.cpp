@@ -21,6 +21,8 @@ std::string_view name(AcceptResult result) noexcept {
       return "login_limit";
     case AcceptResult::session_limit:
       return "session_limit";
+    case AcceptResult::quota:
+      return "quota";
     case AcceptResult::server_unreachable:
       return "server_unreachable";
     case AcceptResult::server_refused:

@@ -67,6 +67,13 @@ Proxy::Proxy(const config::Config& config, ProxyEvents& events)
           [this](Accepted accepted) { place(std::move(accepted)); }));
 }
 
+void Proxy::reload(const config::Config& config) {
+  settings_.reload(config);
+  if (!settings_.quotas.configure(config.quotas)) return;
+  // The first quota: who is in already counts too.
+  for (const auto& worker : workers_) worker->count_sessions();
+}
+
 Proxy::~Proxy() {
   finish();
 }

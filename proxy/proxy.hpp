@@ -24,7 +24,11 @@ class Proxy final : public SessionDirectory, private ProxyLinks {
 
   void start();
   /// See ProxySettings::reload.
-  void reload(const config::Config& config) { settings_.reload(config); }
+  void reload(const config::Config& config);
+  /// By quota. Any thread.
+  [[nodiscard]] std::map<std::string, QuotaKeeper::Use> quotas() const {
+    return settings_.quotas.use();
+  }
   /// Stops listening; sessions end as they become idle outside a transaction, all of them after
   /// `patience`.
   void drain(Duration patience);

@@ -4,6 +4,7 @@
 #include "protocol/session_tracker.hpp"
 #include "proxy/counters.hpp"
 #include "proxy/kill_order.hpp"
+#include "proxy/quota.hpp"
 #include "proxy/session_view.hpp"
 #include "proxy/socket.hpp"
 
@@ -99,7 +100,8 @@ struct Session {
   ServerCounters* counters = nullptr;
   SessionWaiter* waiter = nullptr;
   std::unique_ptr<const std::string>
-      cancel_error;  ///< goes to the client in place of the 57014 that our cancel causes
+      cancel_error;           ///< goes to the client in place of the 57014 that our cancel causes
+  QuotaKeeper::Ticket place;  ///< under [[quota]]
   std::unique_ptr<Untold> untold;  ///< only of a session that we end, or ended, behind its back
   Instant stalled_since{};         ///< the epoch: nothing waits for the client
   Instant

@@ -99,6 +99,7 @@ bool SessionTable::adopt(NewSession fresh, Instant now) {
   session.upstream = &settings_.servers[settings_.server_of[fresh.listener]];
   session.counters = &servers_[settings_.server_of[fresh.listener]];
   session.who = std::make_shared<const SessionIdentity>(std::move(fresh.who));
+  session.place = std::move(fresh.place);
   sessions_.emplace(number(id), std::move(owned));
   live_.fetch_add(1, std::memory_order_relaxed);
   ++logins_;
@@ -110,6 +111,12 @@ bool SessionTable::adopt(NewSession fresh, Instant now) {
   }
   watch(session, session.who->connected + session.listener->login_timeout);
   return true;
+}
+
+void SessionTable::count_for_quotas() {
+  for (const auto& [id, session] : sessions_)
+    if (!is_over(session->phase) && !session->place.taken())
+      session->place = settings_.quotas.count(*session->who);
 }
 
 void SessionTable::session_up(Session& session) {

@@ -22,7 +22,8 @@ struct NewSession {
   Fd client;
   Fd server;
   SessionIdentity who;
-  std::size_t listener = 0;  ///< index in ProxySettings
+  std::size_t listener = 0;   ///< index in ProxySettings
+  QuotaKeeper::Ticket place;  ///< under [[quota]]
 };
 
 /// What the client of a session that was ended knows of it.
@@ -53,6 +54,8 @@ class SessionTable final : private RelayHost {
   void start() { relay_.start(); }
   void stop() { relay_.stop(); }
 
+  /// Sessions that have no place under [[quota]] yet take one, whatever the limits.
+  void count_for_quotas();
   /// Takes the session in. On failure (epoll refuses) it is closed and false comes back.
   bool adopt(NewSession session, Instant now);
   [[nodiscard]] Session* find(SessionId id) noexcept;

@@ -87,6 +87,7 @@ void SessionTable::over(Session& session, EndCause cause, bool server_eof, std::
     session.phase = SessionPhase::lingering;
     live_.fetch_sub(1, std::memory_order_relaxed);
   }
+  session.place.give_back();
   if (session.counted_login) {
     session.counted_login = false;
     --logins_;

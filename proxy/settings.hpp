@@ -3,6 +3,7 @@
 #include "config/config.hpp"
 #include "proxy/identity.hpp"
 #include "proxy/protect_list.hpp"
+#include "proxy/quota.hpp"
 
 #include <atomic>
 #include <memory>
@@ -24,6 +25,7 @@ struct ProxySettings {
         servers(config.servers),
         mode(config.enforcement.mode),
         marker(config.protect.marker),
+        quotas(config.quotas),
         names_(std::make_shared<const ApplicationNames>(config.identity)),
         protected_(std::make_shared<const ProtectList>(config.protect)) {
     for (const config::Listener& listener : listeners) {
@@ -39,6 +41,8 @@ struct ProxySettings {
   std::vector<std::size_t> server_of;  ///< index of each listener's server
   std::atomic<config::Mode> mode;
   const std::string marker;  ///< looked for in statements: known texts were read with it
+
+  mutable QuotaKeeper quotas;  ///< locks by itself
 
   Journal* journal = nullptr;  ///< null: off, or it could not be had; set before the threads start
 

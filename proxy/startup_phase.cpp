@@ -246,6 +246,27 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
   }
   const config::Listener& listener = settings_.listeners[self.listener];
   const config::Server& server = settings_.servers[settings_.server_of[self.listener]];
+  NewSession session;
+  session.who.listener = listener.name;
+  session.who.server = server.name;
+  session.who.client = self.client;
+  session.who.application =
+      settings_.names()->resolve({packet.application_name, listener.application,
+                                  self.client.address, packet.user, packet.database});
+  session.who.replication = packet.is_replication();
+  session.who.user = std::move(packet.user);
+  session.who.database = std::move(packet.database);
+  session.who.application_name = std::move(packet.application_name);
+  session.who.client_is_local = is_local(self.peer);
+  session.who.pooler = listener.client_kind == config::ClientKind::pooler;
+  session.who.connected = self.accepted_at;
+  session.who.connected_at = wall_now();
+  session.listener = self.listener;
+  if (auto over = over_quota(session)) {
+    ErrorNotice notice{over->sqlstate, over->message, over->detail, over->hint};
+    co_await refuse(self, AcceptResult::quota, std::move(notice));
+    co_return;
+  }
   if (!self.flow) self.flow.emplace(share_);
   UpstreamResult upstream = co_await upstream_.connect(server);
   if (!upstream.fd.open()) {
@@ -271,26 +292,21 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
     co_return;
   }
 
-  NewSession session;
   session.client = std::move(client);
-  session.who.listener = listener.name;
-  session.who.server = server.name;
-  session.who.client = self.client;
-  session.who.application =
-      settings_.names()->resolve({packet.application_name, listener.application,
-                                  self.client.address, packet.user, packet.database});
-  session.who.replication = packet.is_replication();
-  session.who.user = std::move(packet.user);
-  session.who.database = std::move(packet.database);
-  session.who.application_name = std::move(packet.application_name);
   session.who.leg = local_endpoint(upstream.fd.get());
-  session.who.client_is_local = is_local(self.peer);
-  session.who.pooler = listener.client_kind == config::ClientKind::pooler;
-  session.who.connected = self.accepted_at;
-  session.who.connected_at = wall_now();
   session.server = std::move(upstream.fd);
-  session.listener = self.listener;
   (void)sessions_.adopt(std::move(session), monotonic_now());
+}
+
+/// Takes the session's place under the quotas. Whom [protect] names, and replication, has one
+/// always.
+std::optional<QuotaRefusal> StartupPhase::over_quota(NewSession& session) {
+  if (!settings_.quotas.active()) return std::nullopt;
+  if (session.who.replication || settings_.protect()->spares(session.who, false)) {
+    session.place = settings_.quotas.count(session.who);
+    return std::nullopt;
+  }
+  return settings_.quotas.admit(session.who, monotonic_now(), session.place);
 }
 
 asio::awaitable<void> StartupPhase::refuse(Starting& self, AcceptResult result,

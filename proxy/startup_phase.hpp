@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <list>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -73,6 +74,7 @@ class StartupPhase {
   boost::asio::awaitable<std::optional<protocol::StartupPacket>> receive(Starting& self);
   boost::asio::awaitable<void> forward_cancel(Starting& self, protocol::CancelKey key);
   boost::asio::awaitable<void> open_session(Starting& self, protocol::StartupPacket packet);
+  std::optional<QuotaRefusal> over_quota(NewSession& session);
   boost::asio::awaitable<void> refuse(Starting& self, AcceptResult result, ErrorNotice notice);
   /// Says the last words, closes our half, and reads until the client has closed its own or
   /// refusal_time is over.

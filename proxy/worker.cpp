@@ -121,6 +121,11 @@ asio::awaitable<std::optional<CancelResult>> Worker::cancel_for_client(protocol:
   co_return result;
 }
 
+void Worker::count_sessions() {
+  asio::post(context_, [this] { sessions_.count_for_quotas(); });
+  ring();
+}
+
 void Worker::drain(Instant deadline) {
   asio::post(context_, [this, deadline] {
     draining_ = true;

@@ -42,6 +42,8 @@ class Worker {
   /// After something was posted or spawned there: the relay may be waiting in its own set.
   void ring() noexcept { sessions_.relay().ring(); }
   void hand_over(Accepted accepted);
+  /// Those that have no place under the quotas yet take one.
+  void count_sessions();
   /// Sessions end as they become idle, all of them at `deadline`.
   void drain(Instant deadline);
   [[nodiscard]] bool drained() const noexcept { return drained_.load(); }

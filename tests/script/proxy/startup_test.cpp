@@ -375,6 +375,47 @@ TEST(Startup, RefusesMoreSessionsThanMaxSessions) {
   second.echo();
 }
 
+config::Quota quota(config::QuotaKey key, std::optional<std::uint32_t> sessions,
+                    std::optional<std::uint32_t> new_per_second = {}) {
+  return {"q", key, sessions, new_per_second, "53300"};
+}
+
+TEST(Startup, RefusesWhoIsOverItsQuotaAndNobodyElse) {
+  Stage stage{[](config::Config& config) { config.quotas = {quota(config::QuotaKey::user, 1)}; }};
+  Pair first = stage.login();
+  ScriptedPeer second = stage.connect();
+  second.send(startup_packet());
+  const auto answer = second.read_to_end();
+  EXPECT_EQ(error_field(answer, 'C'), "53300");
+  EXPECT_THAT(error_field(answer, 'M'), HasSubstr("(pgleash quota 'q')"));
+  EXPECT_FALSE(stage.backend.called());
+  ScriptedPeer other = stage.connect();
+  other.send(startup_packet("another"));
+  ScriptedPeer its_server = stage.backend.accept();
+  its_server.expect(startup_packet("another"));
+  first.client.send(protocol::terminate());
+  first.server.expect(protocol::terminate());
+  first.server.close();
+  EXPECT_TRUE(soon([&] { return stage.views().size() == 1; }));
+  Pair again = stage.login();
+  again.echo();
+}
+
+TEST(Startup, ALoginThatFailsGivesItsPlaceBack) {
+  Stage stage{
+      [](config::Config& config) { config.quotas = {quota(config::QuotaKey::database, 1)}; }};
+  for (int i = 0; i < 3; ++i) {
+    ScriptedPeer client = stage.connect();
+    client.send(startup_packet());
+    ScriptedPeer server = stage.backend.accept();
+    server.expect(startup_packet());
+    server.close();
+    client.read_to_end();
+    client.close();
+    EXPECT_TRUE(soon([&] { return stage.proxy->quotas().at("q").most == 0; }));
+  }
+}
+
 TEST(Startup, CancelRequestsPassWhenNoSessionMore) {
   Stage stage{[](config::Config& config) { config.process.max_sessions = 1; }};
   Pair only = stage.login();

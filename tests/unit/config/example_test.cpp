@@ -41,7 +41,7 @@ std::set<std::string> shown_keys(const std::string& text) {
   static const std::regex header{R"(^#?(\[\[?)([a-z_.]+)\]\]?.*)"};
   static const std::regex key{R"(^#?([a-z_]+) = (.*))"};
   static const std::regex inner{R"(([a-z_]+) = )"};
-  static const std::set<std::string> lists{"listener", "server", "rule"};
+  static const std::set<std::string> lists{"listener", "server", "rule", "quota"};
   std::set<std::string> shown;
   std::string section;
   std::istringstream lines{text};

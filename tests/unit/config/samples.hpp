@@ -169,6 +169,13 @@ client_map = [ { clients = ["10.20.4.0/24", "10.21.0.0/16"], as = "billing \\ \"
 fold = [ { match = 'checkout-[0-9]+', as = "checkout" }, { match = "it's", as = "its" } ]
 follow_set = true
 
+[[quota]]
+name = "per-user"
+key = "user"
+sessions = 50
+new_per_second = 7
+sqlstate = "57P03"
+
 [audit]
 file = "/var/log/pgleash/audit.jsonl"
 fsync = "off"

@@ -34,6 +34,20 @@ TEST(Collector, ShowsTheJournalUnlessItIsOff) {
                                     Contains(Pair("pgleash_journal_unrecorded_total", 3))));
 }
 
+TEST(Collector, ShowsHowFullEachQuotaIs) {
+  FakeSource source;
+  source.quota_use = {{"per-application", {3, 48, 50}}, {"rate", {1, 7, 0}}};
+  const auto series = scrape(source);
+  EXPECT_THAT(series,
+              AllOf(Contains(Pair(R"(pgleash_quota_sessions{quota="per-application"})", 48)),
+                    Contains(Pair(R"(pgleash_quota_refused_total{quota="rate"})", 1))));
+  EXPECT_THAT(series,
+              Contains(Pair(R"(pgleash_quota_sessions_limit{quota="per-application"})", 50)));
+  EXPECT_THAT(
+      series,
+      ::testing::Not(Contains(::testing::Key(R"(pgleash_quota_sessions_limit{quota="rate"})"))));
+}
+
 TEST(Collector, SumsTheWorkersCounters) {
   FakeSource source;
   for (std::size_t worker = 0; worker < 2; ++worker) {

@@ -69,6 +69,9 @@ class FakeSource final : public MetricsSource {
     return explanation;
   }
   [[nodiscard]] std::optional<JournalFacts> journal() const override { return journal_facts; }
+  [[nodiscard]] std::map<std::string, proxy::QuotaKeeper::Use> quotas() const override {
+    return quota_use;
+  }
 
   void set(watchdog::WatchdogStatus status);
   [[nodiscard]] proxy::ServerCounters& server(const std::string& name, std::size_t worker) {
@@ -85,6 +88,7 @@ class FakeSource final : public MetricsSource {
   std::shared_ptr<config::Config> settings;
   std::optional<watchdog::SessionExplanation> explanation;
   std::optional<JournalFacts> journal_facts;
+  std::map<std::string, proxy::QuotaKeeper::Use> quota_use;
 
  private:
   static constexpr std::size_t workers = 2;
