@@ -328,6 +328,12 @@ std::vector<metrics::Heartbeat> Application::heartbeats() const {
   return all;
 }
 
+std::vector<const proxy::LagCounts*> Application::loop_lags() const {
+  std::vector<const proxy::LagCounts*> all;
+  for (const auto& worker : proxy_.workers()) all.push_back(&worker->lag());
+  return all;
+}
+
 metrics::Readiness Application::readiness() const {
   metrics::Readiness ready;
   ready.accepting = stop_signals_ == 0 && proxy_.accepting();

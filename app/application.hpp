@@ -56,6 +56,7 @@ class Application final : private metrics::MetricsSource {
   std::vector<metrics::WorkerCounters<proxy::ListenerCounters>> listeners() const override;
   std::vector<metrics::WorkerCounters<proxy::ServerCounters>> servers() const override;
   std::vector<metrics::Heartbeat> heartbeats() const override;
+  std::vector<const proxy::LagCounts*> loop_lags() const override;
   metrics::Readiness readiness() const override;
   std::map<std::string, proxy::QuotaKeeper::Use> quotas() const override;
   std::optional<metrics::JournalFacts> journal() const override;

@@ -20,6 +20,10 @@ constexpr LabelSpec application{
     {},
     "the `max_applications` (50) with the most sessions, each for at least an hour; `other`; "
     "`none` for sessions without a name"};
+constexpr LabelSpec counted_application{
+    "application",
+    {},
+    "the first `max_applications` (50) that came; `other`; `none` for sessions without a name"};
 constexpr LabelSpec user{
     "user", {}, "the 50 with the most sessions, each for at least an hour; `other`; `none`"};
 constexpr LabelSpec database{
@@ -192,6 +196,15 @@ constexpr std::array<MetricSpec, metric_count> table{{
      {},
      "Ended sessions by cause.",
      labels<server, cause>},
+    {Metric::idle_in_transaction, "pgleash_idle_in_transaction_seconds_total", Counter, "seconds",
+     "Time that sessions left a transaction open with nothing to do, failed ones too, summed over "
+     "sessions: its rate is how many did so at a time.",
+     labels<server, counted_application>},
+    {Metric::client_stalled, "pgleash_client_stalled_seconds_total", Counter, "seconds",
+     "Time that results waited for clients that took none of them, summed over sessions.",
+     labels<server, counted_application>},
+    {Metric::sent_bytes, "pgleash_sent_bytes_total", Counter, "bytes",
+     "Bytes that the server sent to sessions.", labels<server, counted_application>},
     {Metric::relay_bytes, "pgleash_relay_bytes_total", Counter, "bytes", "Bytes relayed.",
      labels<server, direction>},
     {Metric::cancel_requests,
@@ -200,6 +213,17 @@ constexpr std::array<MetricSpec, metric_count> table{{
      {},
      "Cancel requests by who asked for them and what became of them.",
      labels<server, origin, cancel_result>},
+    {Metric::cancel_duration, "pgleash_cancel_duration_seconds", Histogram, "seconds",
+     "From the wish to cancel a statement of a session here until the server closed the "
+     "connection of the cancel request, which says that it was heeded; or until nobody waited "
+     "for that any longer.",
+     labels<server>},
+    {Metric::cancel_queue_length,
+     "pgleash_cancel_queue_length",
+     Gauge,
+     {},
+     "Cancel requests that wait for their turn: each worker sends 64 at a time.",
+     labels<server>},
     {Metric::server_errors,
      "pgleash_server_errors_total",
      Counter,
@@ -232,6 +256,13 @@ constexpr std::array<MetricSpec, metric_count> table{{
      {},
      "Verdicts that were not carried out because of an exemption.",
      labels<rule, exemption>},
+    {Metric::exempt_sessions_over_age,
+     "pgleash_exempt_sessions_over_age",
+     Gauge,
+     {},
+     "Sessions over the limit of a rule now that are left alone because of that exemption. Only "
+     "those exemptions that spare somebody now.",
+     labels<server, exemption>},
     {Metric::rule_paused_sessions,
      "pgleash_rule_paused_sessions",
      Gauge,
@@ -265,6 +296,13 @@ constexpr std::array<MetricSpec, metric_count> table{{
      labels<application, action, mode, outcome>},
     {Metric::action_duration, "pgleash_action_duration_seconds", Histogram, "seconds",
      "From the verdict to its outcome.", labels<action>},
+    {Metric::surviving_backends,
+     "pgleash_surviving_backends",
+     Gauge,
+     {},
+     "Backends that are still there although everything was done to end them, and are looked after "
+     "until they are gone.",
+     labels<server>},
     {Metric::fuse_open,
      "pgleash_fuse_open",
      Gauge,
@@ -461,6 +499,13 @@ constexpr std::array<MetricSpec, metric_count> table{{
      {},
      "Sessions that the quota refused.",
      labels<quota>},
+    {Metric::event_loop_lag,
+     "pgleash_event_loop_lag_seconds",
+     Histogram,
+     "seconds",
+     "How late the ticks of the workers came, one to twenty a second and worker: what else the "
+     "thread, and the machine, had to do.",
+     {}},
     {Metric::label_overflow,
      "pgleash_label_overflow_total",
      Counter,

@@ -7,8 +7,10 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <sstream>
+#include <string>
 #include <utility>
 
 namespace pgleash::metrics {
@@ -30,6 +32,17 @@ std::uint64_t sum(const WorkerCounters<Counters>& of, Pick pick) {
 
 using ServerWorkers = WorkerCounters<proxy::ServerCounters>;
 
+/// Worker after worker, each with its own part.
+struct Cost {
+  std::uint64_t sent_bytes = 0;
+  std::uint64_t idle_in_transaction = 0;  ///< microseconds, as the next
+  std::uint64_t stalled = 0;
+};
+
+double to_seconds(std::uint64_t microseconds) {
+  return static_cast<double>(microseconds) / 1e6;
+}
+
 void add_duration(Metric metric, const ServerWorkers& server,
                   proxy::HistogramCounts proxy::ServerCounters::*histogram, Families& out) {
   std::array<std::uint64_t, proxy::duration_bounds.size() + 1> buckets{};
@@ -42,7 +55,7 @@ void add_duration(Metric metric, const ServerWorkers& server,
     return (worker.*histogram).sum_microseconds;
   });
   out.add_histogram(metric, {server.name}, proxy::duration_bounds, buckets,
-                    static_cast<double>(microseconds) / 1e6);
+                    to_seconds(microseconds));
 }
 
 void add_cancels(const ServerWorkers& server, Families& out) {
@@ -79,7 +92,9 @@ void add_single(Metric metric, Families::Labels labels, const ServerWorkers& ser
 }  // namespace
 
 Collector::Collector(const MetricsSource& source)
-    : source_(source), snapshots_(source.config()->metrics.max_applications) {}
+    : source_(source),
+      snapshots_(source.config()->metrics.max_applications),
+      charged_applications_(source.config()->metrics.max_applications) {}
 
 std::vector<prometheus::MetricFamily> Collector::collect(Instant now) {
   Families out;
@@ -87,6 +102,7 @@ std::vector<prometheus::MetricFamily> Collector::collect(Instant now) {
   collect_process(*config, out);
   collect_listeners(out);
   collect_servers(out);
+  collect_lag(out);
   for (const auto& server : config->servers) {
     out.add(Metric::sessions_limit, {server.name, words::limit_scopes[0]},
             std::uint64_t{config->process.max_sessions});
@@ -155,7 +171,36 @@ void Collector::collect_listeners(Families& out) const {
   }
 }
 
-void Collector::collect_servers(Families& out) const {
+void Collector::collect_applications(const ServerWorkers& server, Families& out) {
+  std::map<std::string, Cost> costs;
+  for (const proxy::ServerCounters* worker : server.workers) {
+    for (const auto& application : worker->applications.all()) {
+      Cost& cost = costs[charged_applications_.label(application->name)];
+      cost.sent_bytes += application->sent_bytes.get();
+      cost.idle_in_transaction += application->idle_in_transaction_microseconds.get();
+      cost.stalled += application->stalled_microseconds.get();
+    }
+  }
+  for (const auto& [label, cost] : costs) {
+    out.add(Metric::idle_in_transaction, {server.name, label},
+            to_seconds(cost.idle_in_transaction));
+    out.add(Metric::client_stalled, {server.name, label}, to_seconds(cost.stalled));
+    out.add(Metric::sent_bytes, {server.name, label}, cost.sent_bytes);
+  }
+}
+
+void Collector::collect_lag(Families& out) const {
+  std::array<std::uint64_t, proxy::lag_bounds.size() + 1> buckets{};
+  std::uint64_t microseconds = 0;
+  for (const proxy::LagCounts* worker : source_.loop_lags()) {
+    for (std::size_t i = 0; i < buckets.size(); ++i) buckets[i] += worker->buckets[i].get();
+    microseconds += worker->sum_microseconds.get();
+  }
+  out.add_histogram(Metric::event_loop_lag, {}, proxy::lag_bounds, buckets,
+                    to_seconds(microseconds));
+}
+
+void Collector::collect_servers(Families& out) {
   using Counters = proxy::ServerCounters;
   for (const auto& server : source_.servers()) {
     out.add(Metric::silent_clients, {server.name},
@@ -168,7 +213,12 @@ void Collector::collect_servers(Families& out) const {
                &Counters::bytes_to_backend, out);
     add_single(Metric::relay_bytes, {server.name, words::directions[1]}, server,
                &Counters::bytes_to_frontend, out);
+    collect_applications(server, out);
     add_cancels(server, out);
+    add_duration(Metric::cancel_duration, server, &Counters::cancel_duration, out);
+    out.add(Metric::cancel_queue_length, {server.name},
+            sum(server,
+                [](const auto& worker) -> const proxy::Level& { return worker.cancels_waiting; }));
     add_by_word(Metric::server_errors, server, words::sqlstate_classes, &Counters::server_errors,
                 out);
     add_single(Metric::tracker_anomalies, {server.name}, server, &Counters::anomalies, out);

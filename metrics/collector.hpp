@@ -31,10 +31,13 @@ class Collector {
  private:
   void collect_process(const config::Config& config, Families& out) const;
   void collect_listeners(Families& out) const;
-  void collect_servers(Families& out) const;
+  void collect_servers(Families& out);
+  void collect_applications(const WorkerCounters<proxy::ServerCounters>& server, Families& out);
+  void collect_lag(Families& out) const;
 
   const MetricsSource& source_;
   SnapshotCollectable snapshots_;
+  FirstComeLabel charged_applications_;
   std::shared_ptr<const std::string> text_;
   Instant text_made_{};
 };

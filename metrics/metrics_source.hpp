@@ -72,6 +72,8 @@ class MetricsSource {
   [[nodiscard]] virtual std::vector<WorkerCounters<proxy::ListenerCounters>> listeners() const = 0;
   [[nodiscard]] virtual std::vector<WorkerCounters<proxy::ServerCounters>> servers() const = 0;
   [[nodiscard]] virtual std::vector<Heartbeat> heartbeats() const = 0;
+  /// One a worker, valid during the call.
+  [[nodiscard]] virtual std::vector<const proxy::LagCounts*> loop_lags() const = 0;
   [[nodiscard]] virtual Readiness readiness() const = 0;
   /// Why a session is judged as it is; empty: there is none of that number.
   [[nodiscard]] virtual std::optional<watchdog::SessionExplanation> explain(

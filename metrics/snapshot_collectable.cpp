@@ -182,6 +182,14 @@ void add_horizon(const WatchdogStatus& status, Families& out) {
   }
 }
 
+void add_exempt(const WatchdogStatus& status, Families& out) {
+  for (std::size_t i = 0; i < words::exemptions.size(); ++i) {
+    // Behind watchdog::Exemption::none.
+    if (const std::uint64_t spared = status.exempt[i + 1]; spared > 0)
+      out.add(Metric::exempt_sessions_over_age, {status.server, words::exemptions[i]}, spared);
+  }
+}
+
 void add_forecast(const WatchdogStatus& status, Families& out) {
   if (!status.leaks.limit_known) {
     return;
@@ -235,9 +243,10 @@ void seed_actions(const config::Config& config, Actions& actions) {
   for (const config::Rule& rule : config.rules) {
     const std::string action{words::actions[static_cast<std::size_t>(rule.action)]};
     actions[{rule.name, action, "observe", "observed"}];
-    if (rule.action != config::Action::observe) {
-      actions[{rule.name, action, "enforce", "confirmed"}];
-      actions[{rule.name, action, "enforce", "survived"}];
+    if (rule.action == config::Action::observe) continue;
+    for (const std::string_view outcome : words::outcomes) {
+      if (words::possible(action, "enforce", outcome))
+        actions[{rule.name, action, "enforce", std::string{outcome}}];
     }
   }
 }
@@ -356,6 +365,7 @@ void add_brakes(const Statuses& statuses, Families& out) {
     manual += brake.manual_kills;
     paused = paused || brake.paused;
     out.add(Metric::deferred_sessions, {status->server}, std::uint64_t{brake.waiting});
+    out.add(Metric::surviving_backends, {status->server}, status->survivors);
     for (std::size_t i = 0; i < words::hold_reasons.size(); ++i) {
       const bool held = brake.held == static_cast<watchdog::HoldReason>(i);
       out.add(Metric::enforcement_held, {status->server, words::hold_reasons[i]},
@@ -409,6 +419,7 @@ void SnapshotCollectable::collect(const Statuses& statuses, const config::Config
       add_blocking(*status, out);
       add_horizon(*status, out);
     }
+    add_exempt(*status, out);
     add_forecast(*status, out);
     add_monitor(*status, out);
   }

@@ -1,6 +1,7 @@
 #include "proxy/cancel_sender.hpp"
 
 #include "protocol/encode.hpp"
+#include "proxy/clock.hpp"
 #include "proxy/deadline.hpp"
 
 #include <boost/asio/as_tuple.hpp>
@@ -24,7 +25,7 @@ CancelTarget cancel_target(int server_fd) noexcept {
   return target;
 }
 
-asio::awaitable<bool> CancelSender::take_turn(Instant deadline) {
+asio::awaitable<bool> CancelSender::take_turn(Instant deadline, ServerCounters* counters) {
   if (in_flight_ < max_in_flight) {
     ++in_flight_;
     co_return true;
@@ -32,7 +33,9 @@ asio::awaitable<bool> CancelSender::take_turn(Instant deadline) {
   if (waiting_.size() >= max_waiting) co_return false;
   asio::steady_timer turn{context_, deadline};
   waiting_.push_back(&turn);
+  if (counters != nullptr) counters->cancels_waiting.up();
   (void)co_await turn.async_wait(as_result);
+  if (counters != nullptr) counters->cancels_waiting.down();
   const auto mine = std::find(waiting_.begin(), waiting_.end(), &turn);
   // Off the list: give_turn() passed its place on to us.
   if (mine == waiting_.end()) co_return true;
@@ -56,7 +59,8 @@ asio::awaitable<CancelResult> CancelSender::send(CancelTarget target, protocol::
                                                  Duration patience) {
   if (!target.known() || !key.present()) co_return CancelResult::unreachable;
   const LoopShare::Flow flow{share_};
-  const bool my_turn = co_await take_turn(deadline);
+  const Instant asked = monotonic_now();
+  const bool my_turn = co_await take_turn(deadline, target.counters);
   if (!my_turn) co_return CancelResult::overload;
   struct Turn {
     CancelSender& sender;
@@ -80,6 +84,7 @@ asio::awaitable<CancelResult> CancelSender::send(CancelTarget target, protocol::
   }
   std::byte nothing{};
   (void)co_await socket.async_read_some(asio::buffer(&nothing, 1), as_result);
+  if (target.counters != nullptr) target.counters->cancel_duration.observe(monotonic_now() - asked);
   co_return guard->expired() ? CancelResult::timeout : CancelResult::delivered;
 }
 

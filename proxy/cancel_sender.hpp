@@ -18,6 +18,7 @@ namespace pgleash::proxy {
 struct CancelTarget {
   sockaddr_storage address{};
   socklen_t size = 0;
+  ServerCounters* counters = nullptr;  ///< tell of its wait and its duration; null: nobody counts
   [[nodiscard]] bool known() const noexcept { return size != 0; }
 };
 [[nodiscard]] CancelTarget cancel_target(int server_fd) noexcept;
@@ -43,7 +44,7 @@ class CancelSender {
                                             Duration patience = {});
 
  private:
-  boost::asio::awaitable<bool> take_turn(Instant deadline);
+  boost::asio::awaitable<bool> take_turn(Instant deadline, ServerCounters* counters);
   void give_turn();
 
   boost::asio::io_context& context_;

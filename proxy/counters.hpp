@@ -1,9 +1,11 @@
 #pragma once
 
 #include "protocol/types.hpp"
+#include "proxy/application_counters.hpp"
+#include "proxy/count.hpp"
 
+#include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -57,44 +59,28 @@ enum class CancelResult : std::uint8_t {
 [[nodiscard]] std::string_view name(CancelOrigin origin) noexcept;
 [[nodiscard]] std::string_view name(CancelResult result) noexcept;
 
-/// A counter with one writer, the worker's thread, and any readers: no locked instruction on the
-/// hot path.
-class Count {
- public:
-  void add(std::uint64_t n = 1) noexcept {
-    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
-  }
-  [[nodiscard]] std::uint64_t get() const noexcept {
-    return value_.load(std::memory_order_relaxed);
-  }
-
- private:
-  std::atomic<std::uint64_t> value_{0};
-};
-
-/// What goes up and down: one writer, the worker's thread, and any readers.
-class Level {
- public:
-  void up() noexcept { set(get() + 1); }
-  void down() noexcept { set(get() - 1); }
-  [[nodiscard]] std::uint64_t get() const noexcept {
-    return value_.load(std::memory_order_relaxed);
-  }
-
- private:
-  void set(std::uint64_t value) noexcept { value_.store(value, std::memory_order_relaxed); }
-  std::atomic<std::uint64_t> value_{0};
-};
-
 /// Upper bounds of the duration histograms, in seconds; the last bucket is +Inf.
 inline constexpr std::array<double, 14> duration_bounds{0.001, 0.005, 0.01, 0.05, 0.1,  0.5,  1, 5,
                                                         15,    60,    300,  1800, 7200, 86400};
 
-struct HistogramCounts {
-  std::array<Count, duration_bounds.size() + 1> buckets;  ///< not cumulative
+/// The same of a worker's lateness.
+inline constexpr std::array<double, 10> lag_bounds{0.0005, 0.001, 0.0025, 0.005, 0.01,
+                                                   0.025,  0.05,  0.1,    0.5,   1};
+
+template <const auto& bounds>
+struct Histogram {
+  std::array<Count, bounds.size() + 1> buckets;  ///< not cumulative
   Count sum_microseconds;
-  void observe(Duration took) noexcept;
+
+  void observe(Duration took) noexcept {
+    const double seconds = std::chrono::duration<double>(took).count();
+    const auto bucket = std::lower_bound(bounds.begin(), bounds.end(), seconds);
+    buckets[static_cast<std::size_t>(bucket - bounds.begin())].add();
+    sum_microseconds.add(microseconds(took));
+  }
 };
+using HistogramCounts = Histogram<duration_bounds>;
+using LagCounts = Histogram<lag_bounds>;
 
 /// SQLSTATE classes that are told apart (label sqlstate_class); all others are "other".
 inline constexpr std::array<std::string_view, 16> sqlstate_classes{
@@ -115,7 +101,10 @@ struct ServerCounters {
   HistogramCounts statement_duration;
   HistogramCounts transaction_duration;
   Count anomalies;
-  Level untold;  ///< clients who do not know yet that their session was ended
+  Level untold;                     ///< clients who do not know yet that their session was ended
+  HistogramCounts cancel_duration;  ///< of cancel requests that were sent
+  Level cancels_waiting;            ///< for their turn to be sent
+  ApplicationCounters applications;
 };
 
 /// Counters of one worker for one listener.

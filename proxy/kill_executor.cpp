@@ -112,9 +112,10 @@ asio::awaitable<KillReport> KillExecutor::terminate(KillOrder order, Instant dea
       const bool working = done.step == InBandStep::reset_then_cancel ||
                            session->tracker.facts().outstanding > 0 ||
                            session->tracker.facts().segment_open;
-      const CancelTarget target = cancel_target(session->server.fd.get());
-      const protocol::CancelKey key = session->key;
       ServerCounters* counters = session->counters;
+      CancelTarget target = cancel_target(session->server.fd.get());
+      target.counters = counters;
+      const protocol::CancelKey key = session->key;
       done.client_told = sessions_.reset_server(*session, &order.notice, EndCause::rule, now);
       if (!working) co_return done;
       const std::function<bool()> always = [] { return true; };
@@ -190,7 +191,8 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
     return !late;
   };
   ServerCounters* counters = session->counters;
-  const CancelTarget target = cancel_target(session->server.fd.get());
+  CancelTarget target = cancel_target(session->server.fd.get());
+  target.counters = counters;
   const protocol::CancelKey key = session->key;
   const CancelResult sent =
       co_await cancels_.send(target, key, deadline, still_wanted, late_cancel_patience);

@@ -137,12 +137,4 @@ std::string_view name(KillResult result) noexcept {
   return "?";
 }
 
-void HistogramCounts::observe(Duration took) noexcept {
-  const double seconds = std::chrono::duration<double>(took).count();
-  const auto bucket = std::lower_bound(duration_bounds.begin(), duration_bounds.end(), seconds);
-  buckets[static_cast<std::size_t>(bucket - duration_bounds.begin())].add();
-  const auto whole = std::chrono::round<std::chrono::microseconds>(took).count();
-  sum_microseconds.add(static_cast<std::uint64_t>(std::max<std::int64_t>(0, whole)));
-}
-
 }  // namespace pgleash::proxy

@@ -28,7 +28,7 @@ unsigned worker_count(const config::Process& process) {
 // Free functions, since a capturing lambda inside a co_await expression is destroyed twice by this
 // compiler.
 Task<std::vector<SessionView>> views_of(Worker& worker, std::string server) {
-  co_return worker.sessions().views(server);
+  co_return worker.sessions().views(server, monotonic_now());
 }
 Task<std::optional<StatementEvidence>> evidence_of(Worker& worker, SessionId session) {
   co_return worker.sessions().evidence(session);

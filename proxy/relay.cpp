@@ -1,6 +1,7 @@
 #include "proxy/relay.hpp"
 
 #include "proxy/clock.hpp"
+#include "proxy/session_account.hpp"
 
 #include <boost/asio/post.hpp>
 
@@ -282,6 +283,7 @@ bool Relay::forward(Session& session, Side to, const std::byte* data, std::size_
 
 void Relay::flush(Session& session, Side side, Instant now) {
   Leg& out = session.leg(side);
+  if (side == Side::client) settle(session, now);
   while (!out.pending.empty()) {
     const std::size_t rest = out.pending.end - out.pending.begin;
     const ssize_t n = ::send(out.fd.get(), out.pending.data.get() + out.pending.begin, rest,

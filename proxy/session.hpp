@@ -98,6 +98,9 @@ struct Session {
   const config::Listener* listener = nullptr;  ///< outlives the session
   const config::Server* upstream = nullptr;    ///< outlives the session
   ServerCounters* counters = nullptr;
+  ApplicationCounts* account = nullptr;  ///< since the login is over; see settle()
+  Instant settled{};                     ///< until then it is booked there
+  std::uint64_t settled_bytes = 0;
   SessionWaiter* waiter = nullptr;
   std::unique_ptr<const std::string>
       cancel_error;           ///< goes to the client in place of the 57014 that our cancel causes

@@ -2,6 +2,7 @@
 
 #include "proxy/cancel_error.hpp"
 #include "proxy/journal.hpp"
+#include "proxy/session_account.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -29,7 +30,8 @@ std::size_t sqlstate_class(std::string_view sqlstate) {
 /// What a session's tracker reports beside its state, kept in the session.
 class SessionTable::Events final : public protocol::TrackerEvents {
  public:
-  Events(SessionTable& table, Session& session) : table_(table), session_(session) {}
+  Events(SessionTable& table, Session& session, Instant now)
+      : table_(table), session_(session), now_(now) {}
 
   void backend_key(protocol::BackendPid pid, protocol::Bytes secret) override {
     session_.key = protocol::CancelKey{pid, secret};
@@ -53,6 +55,8 @@ class SessionTable::Events final : public protocol::TrackerEvents {
       who->application = table_.settings_.names()->resolve(
           {value, session_.listener->application, who->client.address, who->user, who->database});
     session_.who = std::move(who);
+    if (session_.account != nullptr && session_.account->name != session_.who->application)
+      charge(session_, session_.counters->applications.of(session_.who->application), now_);
   }
 
   void server_error(std::string_view /*severity*/, std::string_view sqlstate) override {
@@ -64,6 +68,7 @@ class SessionTable::Events final : public protocol::TrackerEvents {
  private:
   SessionTable& table_;
   Session& session_;
+  Instant now_;
 };
 
 SessionTable::SessionTable(boost::asio::io_context& context, std::uint16_t worker,
@@ -119,13 +124,15 @@ void SessionTable::count_for_quotas() {
       session->place = settings_.quotas.count(*session->who);
 }
 
-void SessionTable::session_up(Session& session) {
+void SessionTable::session_up(Session& session, Instant now) {
   session.phase = SessionPhase::up;
   session.deadline = {};
   session.counted_login = false;
   --logins_;
   const auto listener = static_cast<std::size_t>(session.listener - settings_.listeners.data());
   listeners_[listener].connections[static_cast<std::size_t>(AcceptResult::accepted)].add();
+  // Not before: who may not log in must not fill the table with names.
+  charge(session, session.counters->applications.of(session.who->application), now);
   events_.session_opened(session.id, *session.who);
 }
 
@@ -137,12 +144,13 @@ protocol::Bytes SessionTable::observe(Session& session, Side from, protocol::Byt
     if (session.untold != nullptr && from == Side::client) heard_of_untold(session, bytes, now);
     return {};
   }
+  if (idles_in_transaction(session)) settle(session, now);
   return from == Side::client ? observe_client(session, bytes, now)
                               : observe_server(session, bytes, now);
 }
 
 protocol::Bytes SessionTable::observe_client(Session& session, protocol::Bytes bytes, Instant now) {
-  Events events{*this, session};
+  Events events{*this, session, now};
   session.counters->bytes_to_backend.add(bytes.size());
   const protocol::Changes changes = session.tracker.on_frontend(bytes, now, events);
   if (changes.terminate) session.terminate_seen = true;
@@ -161,7 +169,7 @@ protocol::Bytes SessionTable::observe_client(Session& session, protocol::Bytes b
 }
 
 protocol::Bytes SessionTable::observe_server(Session& session, protocol::Bytes bytes, Instant now) {
-  Events events{*this, session};
+  Events events{*this, session, now};
   const protocol::SessionFacts& facts = session.tracker.facts();
   const auto before_outstanding = facts.outstanding;
   const auto before_request = facts.request_since;
@@ -189,7 +197,7 @@ protocol::Bytes SessionTable::observe_server(Session& session, protocol::Bytes b
       return {};
     }
   }
-  if (changes.session_up) session_up(session);
+  if (changes.session_up) session_up(session, now);
   if (before_outstanding > facts.outstanding)
     session.counters->statement_duration.observe(now - before_request);
   if (before_transaction != protocol::TransactionStatus::idle &&
@@ -238,11 +246,12 @@ Session* SessionTable::find(const protocol::CancelKey& key) noexcept {
   return nullptr;
 }
 
-std::vector<SessionView> SessionTable::views(std::string_view server) const {
+std::vector<SessionView> SessionTable::views(std::string_view server, Instant now) {
   std::vector<SessionView> result;
   result.reserve(sessions_.size());
   for (const auto& [id, session] : sessions_) {
     if (is_over(session->phase) || session->who->server != server) continue;
+    settle(*session, now);
     result.push_back({session->id, session->who, session->tracker.facts(), session->stalled_since,
                       session->phase == SessionPhase::ending || session->waiter != nullptr});
   }

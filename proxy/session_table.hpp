@@ -61,7 +61,7 @@ class SessionTable final : private RelayHost {
   [[nodiscard]] Session* find(SessionId id) noexcept;
   /// The session whose BackendKeyData the key is; null when it is not here.
   [[nodiscard]] Session* find(const protocol::CancelKey& key) noexcept;
-  [[nodiscard]] std::vector<SessionView> views(std::string_view server) const;
+  [[nodiscard]] std::vector<SessionView> views(std::string_view server, Instant now);
   [[nodiscard]] std::optional<StatementEvidence> evidence(SessionId id) const;
   [[nodiscard]] std::size_t size() const noexcept { return sessions_.size(); }
   [[nodiscard]] std::uint32_t logins() const noexcept { return logins_; }
@@ -97,7 +97,7 @@ class SessionTable final : private RelayHost {
   void client_hung_up(Session& session, Instant now) override;
   void flushed(Session& session, Side side, Instant now) override;
 
-  void session_up(Session& session);
+  void session_up(Session& session, Instant now);
   void refuse_login(Session& session, AcceptResult result, const ErrorNotice& notice, Instant now);
   void client_left(Session& session, bool reset, Instant now);
   /// Nobody reads what the server works on, or would hand over.

@@ -1,5 +1,6 @@
 #include "protocol/encode.hpp"
 #include "proxy/journal.hpp"
+#include "proxy/session_account.hpp"
 #include "proxy/session_table.hpp"
 
 #include <boost/asio/post.hpp>
@@ -93,6 +94,7 @@ void SessionTable::over(Session& session, EndCause cause, bool server_eof, std::
     --logins_;
   }
   const auto& facts = session.tracker.facts();
+  settle(session, now);
   if (was_up) {
     session.counters->ends[static_cast<std::size_t>(cause)].add();
     session.counters->session_duration.observe(now - session.who->connected);

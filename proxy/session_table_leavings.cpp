@@ -1,5 +1,6 @@
 #include "proxy/in_band_step.hpp"
 #include "proxy/journal.hpp"
+#include "proxy/session_account.hpp"
 #include "proxy/session_table.hpp"
 
 #include <boost/asio/co_spawn.hpp>
@@ -46,6 +47,7 @@ void SessionTable::leg_failed(Session& session, Side side, int error, Instant no
     return;
   }
   session.client.pending.clear();
+  settle(session, now);
   session.stalled_since = {};
   session.client.ended = true;
   session.client.fd.close();
@@ -151,7 +153,8 @@ void SessionTable::stop_abandoned_query(Session& session, Instant now) {
 
 bool SessionTable::reset_and_cancel(Session& session, const ErrorNotice* notice, EndCause cause,
                                     CancelOrigin origin, Instant now) {
-  const CancelTarget target = cancel_target(session.server.fd.get());
+  CancelTarget target = cancel_target(session.server.fd.get());
+  target.counters = session.counters;
   const protocol::CancelKey key = session.key;
   ServerCounters* counters = session.counters;
   const bool told = reset_server(session, notice, cause, now);

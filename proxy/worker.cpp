@@ -60,6 +60,7 @@ void Worker::schedule(Duration delay) {
 void Worker::tick() {
   const Instant now = monotonic_now();
   heartbeat_.store(now.time_since_epoch().count());
+  lag_.observe(now - timer_.due());
   bool busy = true;
   try {
     if (draining_ && now >= drain_deadline_) startup_.stop();
@@ -112,7 +113,8 @@ asio::awaitable<std::optional<CancelResult>> Worker::cancel_for_client(protocol:
   const Hold hold{sessions_, session->id};
   sessions_.relay().hold(*session);
   ServerCounters* counters = session->counters;
-  const CancelTarget target = cancel_target(session->server.fd.get());
+  CancelTarget target = cancel_target(session->server.fd.get());
+  target.counters = counters;
   const std::function<bool()> always = [] { return true; };
   const CancelResult result = co_await cancels_.send(target, std::move(key), deadline, always);
   counters

@@ -60,6 +60,9 @@ class Worker {
     return listener_counters_;
   }
 
+  /// How late its ticks came: what else the thread was busy with, and the machine.
+  [[nodiscard]] const LagCounts& lag() const noexcept { return lag_; }
+
   // On the worker's thread.
   /// Sends a client's cancel request when the key's session is here; nothing when it is not. The
   /// client's own bytes wait meanwhile, so that no later statement can be hit.
@@ -83,6 +86,7 @@ class Worker {
   std::vector<ListenerCounters> listener_counters_;
   std::atomic<std::uint32_t> live_{0};
   std::atomic<Instant::rep> heartbeat_{0};
+  LagCounts lag_;
   LoopShare share_;
   CancelSender cancels_;
   Upstream upstream_;

@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bitset>
 #include <cstddef>
 #include <optional>
 #include <set>
@@ -435,6 +436,7 @@ Verdict CompiledRules::verdict(const CompiledRule& compiled, const SessionEntry&
 void CompiledRules::judge(const SessionEntry& entry, std::size_t place, const Findings& findings,
                           const Freshness& freshness, SessionMemory& memory, Evaluation& found) {
   bool acting = false;
+  std::bitset<std::tuple_size_v<ExemptCounts>> spared;
   for (std::size_t index = 0; index < rules_.size(); ++index) {
     const CompiledRule& compiled = rules_[index];
     const config::Rule& rule = compiled.rule;
@@ -485,6 +487,10 @@ void CompiledRules::judge(const SessionEntry& entry, std::size_t place, const Fi
     }
     if (!rule.limit || condition.age <= *rule.limit) continue;
     ++status.matching;
+    if (exempt != Exemption::none && !spared.test(static_cast<std::size_t>(exempt))) {
+      spared.set(static_cast<std::size_t>(exempt));
+      ++found.exempt[static_cast<std::size_t>(exempt)];
+    }
     const bool said = judged.verdict && !(judged.exempt && exempt == Exemption::none);
     judged.chosen = true;
     const bool may_act = action != Action::observe && exempt == Exemption::none;

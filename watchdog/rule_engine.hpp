@@ -33,6 +33,7 @@ struct Evaluation {
                                   ///< however many ticks match
   std::vector<Suspect> suspects;  ///< at each evaluation, for the ledger
   std::vector<Verdict> warnings;  ///< passed `warn` for the first time; no action
+  ExemptCounts exempt{};          ///< sessions over a limit now and spared, once for each exemption
   std::vector<BlockingReport> blocking;  ///< roots that no rule can end; new ones only
 };
 

@@ -51,7 +51,8 @@ struct WatchdogStatus {
   std::map<std::tuple<std::string, std::string, std::string, std::string>, std::uint64_t>
       application_actions_total;
   std::map<std::pair<std::string, std::string>, std::uint64_t> exempted_total;  ///< rule, exemption
-  std::map<std::string, ActionHistogram> action_duration;                       ///< action
+  ExemptCounts exempt{};  ///< sessions over the limit of a rule now that an exemption spares
+  std::map<std::string, ActionHistogram> action_duration;  ///< action
   BrakeStatus brake;
   CostNeeds costs_measured;            ///< what the next one may tell of
   ApplicationCosts application_costs;  ///< applications bounded by the writer

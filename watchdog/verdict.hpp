@@ -4,6 +4,7 @@
 #include "proxy/kill_order.hpp"
 #include "watchdog/snapshot.hpp"
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -70,6 +71,8 @@ enum class Exemption : std::uint8_t {
   unknown,
 };
 [[nodiscard]] std::string_view name(Exemption exemption) noexcept;
+/// Sessions by exemption, in the enumeration's order; of `none` always 0.
+using ExemptCounts = std::array<std::uint64_t, static_cast<std::size_t>(Exemption::unknown) + 1>;
 
 struct Verdict;
 /// The kind's word, also of what no rule judged.

@@ -241,6 +241,7 @@ Task<void> Watchdog::tick() {
   Evaluation evaluation = engine_->evaluate(*snapshot);
   for (const BlockingReport& report : evaluation.blocking) events_.blocking(server_.name, report);
   ledger_.feed(evaluation.suspects, *snapshot);
+  totals_.exempt = evaluation.exempt;
   for (const Verdict& verdict : evaluation.warnings) events_.warned(server_.name, verdict);
   judge_others(direct, evaluation.verdicts);
   watch_leaks(*snapshot, evaluation.verdicts);

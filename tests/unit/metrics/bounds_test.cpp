@@ -6,9 +6,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
+#include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace pgleash::metrics {
 namespace {
@@ -92,12 +96,23 @@ void fill_application(watchdog::WatchdogStatus& status, const std::string& appli
   }
 }
 
+/// Everybody who can be spared is, and the workers know these applications.
+void fill_counters(FakeSource& source, watchdog::WatchdogStatus& status,
+                   std::span<const std::string> applications) {
+  std::fill(status.exempt.begin() + 1, status.exempt.end(), 1);
+  for (std::size_t worker = 0; worker < 2; ++worker) {
+    for (const auto& application : applications)
+      source.server(status.server, worker).applications.of(application).sent_bytes.add();
+  }
+}
+
 TEST(Bounds, OneServerOneApplicationAndTheDefaultRulesGiveAtMost500Series) {
   FakeSource source;
   auto full = full_status({.sessions = every_state({}), .direct = 1});
   fill_rules(full, *source.config());
   constexpr std::array<std::string_view, 3> actions{"observe", "cancel", "terminate"};
   fill_application(full, "checkout", actions);
+  fill_counters(source, full, std::array<std::string, 1>{"checkout"});
   source.set(std::move(full));
   const Series series = parse_exposition(*Collector{source}.text(start));
   RecordProperty("series", static_cast<int>(series.size()));
@@ -130,9 +145,12 @@ void fill(FakeSource& source, std::size_t names) {
     }
     auto full = full_status({.server = server.name, .sessions = std::move(sessions), .direct = 1});
     fill_rules(full, *source.config());
+    std::vector<std::string> applications{""};
     for (std::size_t i = 0; i < names; ++i) {
-      fill_application(full, "app" + std::to_string(i), words::actions);
+      applications.push_back("app" + std::to_string(i));
+      fill_application(full, applications.back(), words::actions);
     }
+    fill_counters(source, full, applications);
     source.set(std::move(full));
   }
 }
@@ -148,6 +166,8 @@ TEST(Bounds, ThreeServersAndFiftyRulesWithEveryLabelFullGiveAtMost12000Series) {
   EXPECT_EQ(count_series(series, "pgleash_sessions{"), 3U * 52 * 7);
   EXPECT_EQ(count_series(series, "pgleash_database_sessions{"), 3U * 66 * 7);
   EXPECT_EQ(count_series(series, "pgleash_user_sessions{"), 3U * 52);
+  EXPECT_EQ(count_series(series, "pgleash_sent_bytes_total{"), 3U * 52);
+  EXPECT_EQ(count_series(series, "pgleash_exempt_sessions_over_age{"), 3U * 15);
   EXPECT_EQ(count_series(series, "pgleash_application_actions_total{application=\"app"), 50U * 40);
 }
 

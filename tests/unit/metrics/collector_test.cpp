@@ -81,6 +81,37 @@ TEST(Collector, SumsTheWorkersCounters) {
               Pair(R"(pgleash_client_connections_total{listener="main",result="accepted"})", 10))));
 }
 
+TEST(Collector, SumsWhatApplicationsCostOverTheWorkers) {
+  FakeSource source;
+  for (std::size_t worker = 0; worker < 2; ++worker) {
+    auto& applications = source.server("orders", worker).applications;
+    applications.of("checkout").sent_bytes.add(1000);
+    applications.of("checkout").idle_in_transaction_microseconds.add(1'250'000);
+    applications.of("").stalled_microseconds.add(500'000);
+    source.server("orders", worker).cancels_waiting.up();
+    source.server("orders", worker).cancel_duration.observe(2ms);
+    source.lags[worker].observe(700us);
+  }
+  EXPECT_THAT(
+      scrape(source),
+      AllOf(
+          Contains(
+              Pair(R"(pgleash_sent_bytes_total{server="orders",application="checkout"})", 2000)),
+          Contains(Pair(
+              R"(pgleash_idle_in_transaction_seconds_total{server="orders",application="checkout"})",
+              2.5)),
+          Contains(Pair(
+              R"(pgleash_client_stalled_seconds_total{server="orders",application="none"})", 1)),
+          Contains(Pair(R"(pgleash_cancel_queue_length{server="orders"})", 2)),
+          Contains(
+              Pair(R"(pgleash_cancel_duration_seconds_bucket{server="orders",le="0.001"})", 0)),
+          Contains(
+              Pair(R"(pgleash_cancel_duration_seconds_bucket{server="orders",le="0.005"})", 2)),
+          Contains(Pair(R"(pgleash_event_loop_lag_seconds_bucket{le="0.0005"})", 0)),
+          Contains(Pair(R"(pgleash_event_loop_lag_seconds_bucket{le="0.001"})", 2)),
+          Contains(Pair("pgleash_event_loop_lag_seconds_sum", 0.0014))));
+}
+
 TEST(Collector, HistogramsAreCumulativeAndAgreeWithTheirCount) {
   FakeSource source;
   auto& first = source.server("orders", 0).statement_duration;

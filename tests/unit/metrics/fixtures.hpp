@@ -49,6 +49,8 @@ struct StatusSpec {
 /// A source with values to set. Counters of two workers each.
 class FakeSource final : public MetricsSource {
  public:
+  static constexpr std::size_t workers = 2;
+
   explicit FakeSource(config::Config config = small_config());
 
   [[nodiscard]] const BuildInfo& build() const override { return build_info; }
@@ -62,6 +64,9 @@ class FakeSource final : public MetricsSource {
   [[nodiscard]] std::vector<WorkerCounters<proxy::ListenerCounters>> listeners() const override;
   [[nodiscard]] std::vector<WorkerCounters<proxy::ServerCounters>> servers() const override;
   [[nodiscard]] std::vector<Heartbeat> heartbeats() const override { return beats; }
+  [[nodiscard]] std::vector<const proxy::LagCounts*> loop_lags() const override {
+    return {&lags[0], &lags[1]};
+  }
   [[nodiscard]] Readiness readiness() const override { return ready; }
   [[nodiscard]] std::optional<watchdog::SessionExplanation> explain(
       proxy::SessionId session) const override {
@@ -81,6 +86,7 @@ class FakeSource final : public MetricsSource {
     return listener_counters_.at(name).at(worker);
   }
 
+  std::vector<proxy::LagCounts> lags = std::vector<proxy::LagCounts>(workers);
   BuildInfo build_info{"1.2.3", "abcdef0"};
   ReloadFacts reload_facts;
   std::vector<Heartbeat> beats{{"worker 0", start}, {"worker 1", start}};
@@ -91,7 +97,6 @@ class FakeSource final : public MetricsSource {
   std::map<std::string, proxy::QuotaKeeper::Use> quota_use;
 
  private:
-  static constexpr std::size_t workers = 2;
   std::map<std::string, std::vector<proxy::ServerCounters>> server_counters_;
   std::map<std::string, std::vector<proxy::ListenerCounters>> listener_counters_;
   std::map<std::string, std::shared_ptr<const watchdog::WatchdogStatus>> statuses_;

@@ -242,8 +242,9 @@ TEST_F(SnapshotCollectableTest, VerdictCountersExistBeforeTheFirstVerdict) {
   const Series series = collect({});
   const std::string kill = R"(pgleash_actions_total{rule="kill",action="terminate",mode=")";
   EXPECT_THAT(series, Contains(Pair(kill + R"(observe",outcome="observed"})", 0)));
-  EXPECT_THAT(series, Contains(Pair(kill + R"(enforce",outcome="confirmed"})", 0)));
-  EXPECT_THAT(series, Contains(Pair(kill + R"(enforce",outcome="survived"})", 0)));
+  for (const char* outcome :
+       {"confirmed", "survived", "unverified", "denied", "fused", "recovered"})
+    EXPECT_THAT(series, Contains(Pair(kill + "enforce\",outcome=\"" + outcome + "\"}", 0)));
   EXPECT_EQ(count_series(series, R"(pgleash_actions_total{rule="watch")"), 1U);
   EXPECT_THAT(series, Contains(Pair(R"(pgleash_rule_warned_total{rule="kill"})", 0)));
   EXPECT_THAT(series, Contains(Pair(R"(pgleash_rule_matching_sessions{rule="watch"})", 0)));
@@ -301,6 +302,7 @@ TEST_F(SnapshotCollectableTest, BrakesOfAllServersAreAddedUpAndHoldOffsAreEachOn
   stock.brake.fuse_trips[0][1] = 1;
   stock.brake.fuse_trips[2][2] = 3;
   stock.brake.manual_kills = 7;
+  stock.survivors = 2;
   const Series series = collect({orders, stock});
   for (const auto& [name, value] : std::map<std::string, double>{
            {"pgleash_enforcement_paused", 1},
@@ -313,8 +315,21 @@ TEST_F(SnapshotCollectableTest, BrakesOfAllServersAreAddedUpAndHoldOffsAreEachOn
            {R"(pgleash_fuse_open{fuse="survived"})", 0},
            {R"(pgleash_fuse_trips_total{fuse="global"})", 3},
            {R"(pgleash_fuse_trips_total{fuse="share"})", 6},
+           {R"(pgleash_surviving_backends{server="orders"})", 0},
+           {R"(pgleash_surviving_backends{server="stock"})", 2},
            {"pgleash_manual_kills_total", 7}})
     EXPECT_THAT(series, Contains(Pair(name, value)));
+}
+
+TEST_F(SnapshotCollectableTest, WhoIsSparedIsToldByExemptionAndOnlyWhileSomebodyIs) {
+  auto orders = status({.server = "orders"});
+  orders.exempt[static_cast<std::size_t>(watchdog::Exemption::listening)] = 3;
+  orders.exempt[static_cast<std::size_t>(watchdog::Exemption::unknown)] = 1;
+  const Series series = collect({orders});
+  const std::string spared = "pgleash_exempt_sessions_over_age{server=\"orders\",exemption=\"";
+  EXPECT_THAT(series, Contains(Pair(spared + "listening\"}", 3)));
+  EXPECT_THAT(series, Contains(Pair(spared + "unknown\"}", 1)));
+  EXPECT_EQ(count_series(series, spared), 2U);
 }
 
 TEST_F(SnapshotCollectableTest, TheAuditLogThatAllServersShareIsCountedOnce) {

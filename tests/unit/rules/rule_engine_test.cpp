@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <numeric>
 #include <set>
 
 namespace pgleash::watchdog {
@@ -370,6 +371,25 @@ TEST(RuleEngine, NamesAnExemptionOnceAndJudgesAgainWhenItIsGone) {
 }
 
 // ---------------------------------------------------------------- several rules, order, warnings
+
+TEST(RuleEngine, CountsWhoIsSparedOnceForEachExemptionAndOnlyWhileItIs) {
+  config::Protect protect;
+  protect.users = {pattern(".*")};
+  auto rules = engine({rule("short", RuleKind::idle_in_transaction, 1min),
+                       rule("long", RuleKind::idle_in_transaction, 2min)},
+                      protect);
+  const auto spared = [&](Duration age) {
+    const auto exempt =
+        rules->evaluate(snapshot_of(SessionBuilder{SessionState::idle_in_transaction, age})).exempt;
+    EXPECT_EQ(std::accumulate(exempt.begin(), exempt.end(), std::uint64_t{0}),
+              exempt[static_cast<std::size_t>(Exemption::protected_user)]);
+    return exempt[static_cast<std::size_t>(Exemption::protected_user)];
+  };
+  EXPECT_EQ(spared(30s), 0U);
+  EXPECT_EQ(spared(3min), 1U) << "of both rules, one session";
+  EXPECT_EQ(spared(3min), 1U) << "a gauge: said again each time";
+  EXPECT_EQ(spared(1s), 0U);
+}
 
 TEST(RuleEngine, LetsOnlyTheFirstRuleInOrderActInOneTick) {
   auto rules = engine({rule("look", RuleKind::idle_in_transaction, 1min, Action::observe),
