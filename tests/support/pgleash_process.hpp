@@ -59,6 +59,7 @@ class PgleashProcess {
                  PgleashOptions options = {});
 
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+  [[nodiscard]] std::uint16_t pages_port() const noexcept { return pages_port_; }
   [[nodiscard]] pid_t pid() const noexcept { return process_->pid(); }
   [[nodiscard]] Process& process() noexcept { return *process_; }
   [[nodiscard]] std::string config_file() const { return directory_ / "pgleash.toml"; }
