@@ -167,7 +167,7 @@ TEST(Bounds, ThreeServersAndFiftyRulesWithEveryLabelFullGiveAtMost12000Series) {
   EXPECT_EQ(count_series(series, "pgleash_database_sessions{"), 3U * 66 * 7);
   EXPECT_EQ(count_series(series, "pgleash_user_sessions{"), 3U * 52);
   EXPECT_EQ(count_series(series, "pgleash_sent_bytes_total{"), 3U * 52);
-  EXPECT_EQ(count_series(series, "pgleash_exempt_sessions_over_age{"), 3U * 15);
+  EXPECT_EQ(count_series(series, "pgleash_exempt_sessions_over_age{"), 3U * 16);
   EXPECT_EQ(count_series(series, "pgleash_application_actions_total{application=\"app"), 50U * 40);
 }
 
