@@ -67,9 +67,9 @@ TEST_F(Outcomes, ASuperuserIsExemptAndSaidToBe) {
 }
 
 TEST_F(Outcomes, NothingIsEndedInTheHoldOffAndAllIsJudgedAgainBehindIt) {
-  pgleash({.rules = rule("idle", "idle", "200ms", "terminate"), .hold_after_start = "2s"});
+  pgleash({.rules = rule("idle", "idle", "200ms", "terminate"), .hold_after_start = "5s"});
   auto application = login();
-  ASSERT_TRUE(wait_until([&] { return acted("idle", "deferred") == 1; }, 2s));
+  ASSERT_TRUE(wait_until([&] { return acted("idle", "deferred") == 1; }, 5s));
   EXPECT_TRUE(backend_lives(application.pid()));
   ASSERT_TRUE(application.ended(10s));
   EXPECT_TRUE(wait_until([&] { return acted("idle", "confirmed") == 1; }, 10s));
