@@ -71,12 +71,14 @@ Application::Application(config::Config config, std::string file)
       events_(log_),
       signals_(context_, SIGTERM, SIGINT, SIGHUP),
       wake_(context_),
-      proxy_((refuse_the_servers_own_user(*config_), *config_), events_),
+      proxy_((refuse_the_servers_own_user(*config_), *config_), events_, ServiceManager::sockets()),
       pages_(*this),
       http_(
           context_,
           [this](std::string_view target) { return pages_.get(target, proxy::monotonic_now()); },
-          events_) {
+          events_),
+      manager_(context_,
+               [this] { return pages_.get("/healthz", proxy::monotonic_now()).status == 200; }) {
   signals_.add(SIGUSR1);
   signals_.add(SIGUSR2);
   reloads_.last_success = started_;
@@ -126,6 +128,8 @@ void Application::raise_descriptor_limit() {
 
 int Application::run() {
   proxy_.start();
+  manager_.ready(service_status());
+  manager_.start();
   for (const auto& watchdog : watchdogs_) watchdog->start();
   on_signal();
   int status = 0;
@@ -149,6 +153,16 @@ int Application::run() {
     }
   }
   log_.write(Level::info, "process.stopped", {{"status", status}});
+  return status;
+}
+
+/// For `systemctl status`.
+std::string Application::service_status() const {
+  std::string status = config::name(config_->enforcement.mode) == std::string_view{"enforce"}
+                           ? "enforcing "
+                           : "observing ";
+  status += std::to_string(config_->rules.size()) + " rules";
+  if (!reloads_.last_successful) status += "; the changed configuration was refused, see the log";
   return status;
 }
 
@@ -184,6 +198,12 @@ void Application::on_signal() {
 // ---------------------------------------------------------------- changes
 
 void Application::reload() {
+  manager_.reloading();
+  take_changes();
+  manager_.ready(service_status());
+}
+
+void Application::take_changes() {
   if (file_.empty()) {
     ++reloads_.failures;
     log_.write(Level::warning, "config.reload_refused",
@@ -271,6 +291,7 @@ watchdog::Task<void> Application::live() {
 }
 
 watchdog::Task<void> Application::wind_down(bool patient) {
+  manager_.stopping();
   log_.write(Level::info, "process.draining", {{"sessions", proxy_.total_live()}});
   if (patient) {
     // Unready, but still accepting: load balancers notice before anybody is turned away.
@@ -285,6 +306,7 @@ watchdog::Task<void> Application::wind_down(bool patient) {
     if (stop_signals_ > 1 && !std::exchange(hurried, true)) proxy_.drain(Duration::zero());
   }
   if (watch_) watch_->stop();
+  manager_.stop();
   for (const auto& watchdog : watchdogs_) co_await watchdog->stop();
   co_await http_.stop();
   proxy_.finish();

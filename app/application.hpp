@@ -3,6 +3,7 @@
 #include "app/config_watch.hpp"
 #include "app/event_log.hpp"
 #include "app/log.hpp"
+#include "app/service_manager.hpp"
 #include "config/config.hpp"
 #include "metrics/http_server.hpp"
 #include "metrics/metrics_source.hpp"
@@ -44,9 +45,11 @@ class Application final : private metrics::MetricsSource {
   void raise_descriptor_limit();
   /// Takes the changed file over, or leaves all as it is and says why.
   void reload();
+  void take_changes();
   void refuse_reload(const std::vector<config::Diagnostic>& faults);
   void watch_config();
   void toggle_kill_switch();
+  [[nodiscard]] std::string service_status() const;
 
   const metrics::BuildInfo& build() const override { return build_; }
   std::chrono::system_clock::time_point started() const override { return started_; }
@@ -80,6 +83,7 @@ class Application final : private metrics::MetricsSource {
   std::vector<std::unique_ptr<watchdog::Watchdog>> watchdogs_;
   metrics::Pages pages_;
   metrics::HttpServer http_;
+  ServiceManager manager_;
   std::unique_ptr<ConfigWatch> watch_;
   int stop_signals_ = 0;
   bool paused_ = false;

@@ -44,8 +44,8 @@ bool somebody_answers(const sockaddr_un& address) {
 }  // namespace
 
 Listener::Listener(boost::asio::io_context& context, const config::Listener& listener,
-                   std::size_t index, const config::Address& address, ProxyEvents& events,
-                   std::function<void(Accepted)> hand_over)
+                   std::size_t index, const config::Address& address, Fd inherited,
+                   ProxyEvents& events, std::function<void(Accepted)> hand_over)
     : listener_(listener),
       index_(index),
       events_(events),
@@ -53,7 +53,11 @@ Listener::Listener(boost::asio::io_context& context, const config::Listener& lis
       text_(to_text(address)),
       socket_(context),
       pause_timer_(context) {
-  bind(address);
+  if (inherited.open()) {
+    socket_.assign(inherited.release());
+  } else {
+    bind(address);
+  }
 }
 
 Listener::~Listener() {

@@ -20,9 +20,10 @@ class Listener {
   static constexpr Duration pause = std::chrono::milliseconds{100};
   static constexpr int accepts_per_turn = 64;
 
-  /// Throws std::system_error naming the address and what to do.
+  /// `inherited`, when it is open, is a socket that listens there already. Throws std::system_error
+  /// naming the address and what to do.
   Listener(boost::asio::io_context& context, const config::Listener& listener, std::size_t index,
-           const config::Address& address, ProxyEvents& events,
+           const config::Address& address, Fd inherited, ProxyEvents& events,
            std::function<void(Accepted)> hand_over);
   ~Listener();
   Listener(const Listener&) = delete;

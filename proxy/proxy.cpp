@@ -8,6 +8,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
+#include <stdexcept>
 #include <thread>
 
 namespace pgleash::proxy {
@@ -48,7 +49,7 @@ Task<T> on_worker(Worker& worker, Task<T> task) {
 
 }  // namespace
 
-Proxy::Proxy(const config::Config& config, ProxyEvents& events)
+Proxy::Proxy(const config::Config& config, ProxyEvents& events, InheritedSockets inherited)
     : settings_(config), events_(events) {
   const unsigned count = worker_count(settings_.process);
   if (const std::string path = journal_path(settings_.process); !path.empty()) {
@@ -63,8 +64,13 @@ Proxy::Proxy(const config::Config& config, ProxyEvents& events)
   for (std::size_t i = 0; i < settings_.listeners.size(); ++i)
     for (const config::Address& address : settings_.listeners[i].listen)
       listeners_.push_back(std::make_unique<Listener>(
-          workers_.front()->context(), settings_.listeners[i], i, address, events_,
-          [this](Accepted accepted) { place(std::move(accepted)); }));
+          workers_.front()->context(), settings_.listeners[i], i, address, inherited.take(address),
+          events_, [this](Accepted accepted) { place(std::move(accepted)); }));
+  std::string unused;
+  for (const std::string& one : inherited.left()) unused += (unused.empty() ? "" : ", ") + one;
+  if (!unused.empty())
+    throw std::runtime_error("no [[listener]] listens on the inherited socket " + unused +
+                             ": write the address that the socket unit has");
 }
 
 void Proxy::reload(const config::Config& config) {

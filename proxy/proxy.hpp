@@ -1,5 +1,6 @@
 #pragma once
 
+#include "proxy/inherited_sockets.hpp"
 #include "proxy/journal.hpp"
 #include "proxy/listener.hpp"
 #include "proxy/session_directory.hpp"
@@ -17,7 +18,7 @@ namespace pgleash::proxy {
 class Proxy final : public SessionDirectory, private ProxyLinks {
  public:
   /// Binds all listeners: throws std::system_error when one cannot be. `events` outlives the proxy.
-  Proxy(const config::Config& config, ProxyEvents& events);
+  Proxy(const config::Config& config, ProxyEvents& events, InheritedSockets inherited = {});
   ~Proxy() override;
   Proxy(const Proxy&) = delete;
   Proxy& operator=(const Proxy&) = delete;

@@ -145,7 +145,10 @@ double number(const boost::json::object& line, const std::string& key) {
 
 PgleashProcess::PgleashProcess(std::string binary, const MonitoredServer& server,
                                const Postgres& postgres, PgleashOptions options)
-    : binary_(std::move(binary)), port_(free_port()), pages_port_(free_port()) {
+    : binary_(std::move(binary)),
+      port_(free_port()),
+      pages_port_(free_port()),
+      environment_(options.environment) {
   const auto server_port = options.server_port != 0 ? options.server_port : postgres.port();
   toml_ = [this, &server, server_port](const PgleashOptions& written) {
     return configuration(written, server, port_, pages_port_, server_port);
@@ -160,8 +163,9 @@ void PgleashProcess::configure(const PgleashOptions& options) const {
 
 void PgleashProcess::start() {
   if (process_) earlier_log_ += process_->err();
-  process_ = std::make_unique<Process>(
-      Command{.argv = {binary_, "run", "--config", config_file()}, .environment = {}, .user = {}});
+  process_ = std::make_unique<Process>(Command{.argv = {binary_, "run", "--config", config_file()},
+                                               .environment = environment_,
+                                               .user = {}});
   const bool decided =
       wait_until([this] { return !page("/readyz").empty() || !process_->running(); }, 20s);
   if (!decided || !process_->running())

@@ -44,7 +44,8 @@ struct PgleashOptions {
   std::string process = {};        ///< further keys of [process]
   std::string journal = "sessions.journal";
   std::string audit = "statement_text = \"fingerprint\"";
-  std::uint16_t server_port = 0;  ///< 0: that of the server
+  std::vector<std::string> environment = {};  ///< "NAME=value"
+  std::uint16_t server_port = 0;              ///< 0: that of the server
   std::string server_host = "127.0.0.1";
 };
 
@@ -96,6 +97,7 @@ class PgleashProcess {
   TempDir directory_;
   std::uint16_t port_;
   std::uint16_t pages_port_;
+  std::vector<std::string> environment_;
   std::string earlier_log_;
   std::function<std::string(const PgleashOptions&)> toml_;
   std::unique_ptr<Process> process_;
