@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <pwd.h>
 #include <random>
+#include <set>
 #include <signal.h>
 #include <stdexcept>
 #include <sys/resource.h>
@@ -100,6 +101,7 @@ Application::Application(config::Config config, std::string file)
         context_, config_, server, std::move(engine), proxy_, audit_.get(), events_));
   }
   if (config_->process.watch_config && !file_.empty()) watch_config();
+  watch_certificates();
 }
 
 Application::~Application() = default;
@@ -224,10 +226,15 @@ void Application::take_changes() {
     if (!engines.back().now || !engines.back().before) return refuse_reload(read.faults);
   }
 
+  auto tls = proxy::make_tls(*read.config, {}, read.faults);
+  if (!tls) return refuse_reload(read.faults);
+
   config_ = std::make_shared<const config::Config>(std::move(*read.config));
   for (std::size_t i = 0; i < watchdogs_.size(); ++i)
     watchdogs_[i]->reload(config_, std::move(engines[i].now), std::move(engines[i].before));
   proxy_.reload(*config_);
+  proxy_.reload(std::move(*tls));
+  watch_certificates();
   if (audit_) audit_->set_statement_text(config_->audit.statement_text);
   ++reloads_.successes;
   reloads_.last_successful = true;
@@ -254,6 +261,38 @@ void Application::watch_config() {
     // SIGHUP works all the same: no reason not to serve.
     log_.write(Level::error, "config.watch_failed", {{"why", e.what()}});
   }
+}
+
+void Application::watch_certificates() {
+  if (!config_->process.watch_config) return;
+  for (const auto& watch : certificate_watches_) watch->stop();
+  certificate_watches_.clear();
+  std::set<std::string> files;
+  for (const config::Listener& one : config_->listeners)
+    files.insert(
+        {one.tls.cert_file, one.tls.key_file, one.tls.client_ca_file, one.tls.client_crl_file});
+  for (const config::Server& one : config_->servers)
+    files.insert({one.tls.ca_file, one.tls.crl_file, one.tls.cert_file, one.tls.key_file});
+  for (const std::string& file : files) {
+    if (file.empty() || file == "system") continue;
+    try {
+      certificate_watches_.push_back(
+          std::make_unique<ConfigWatch>(context_, file, [this] { reload_certificates(); }));
+    } catch (const std::system_error& e) {
+      log_.write(Level::error, "config.watch_failed", {{"why", e.what()}});
+    }
+  }
+}
+
+void Application::reload_certificates() {
+  std::vector<config::Diagnostic> faults;
+  auto tls = proxy::make_tls(*config_, {}, faults);
+  for (const config::Diagnostic& fault : faults)
+    log_.write(tls ? Level::warning : Level::error, tls ? "tls.warning" : "tls.reload_refused",
+               {{"why", in_one_line(fault)}});
+  if (!tls) return;  // the other half of a pair may be on its way: those before stay in force
+  proxy_.reload(std::move(*tls));
+  log_.write(Level::info, "tls.reloaded", {});
 }
 
 void Application::refuse_reload(const std::vector<config::Diagnostic>& faults) {
@@ -307,6 +346,7 @@ watchdog::Task<void> Application::wind_down(bool patient) {
   }
   if (watch_) watch_->stop();
   manager_.stop();
+  for (const auto& watch : certificate_watches_) watch->stop();
   for (const auto& watchdog : watchdogs_) co_await watchdog->stop();
   co_await http_.stop();
   proxy_.finish();

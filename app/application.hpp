@@ -48,6 +48,9 @@ class Application final : private metrics::MetricsSource {
   void take_changes();
   void refuse_reload(const std::vector<config::Diagnostic>& faults);
   void watch_config();
+  /// Renewed certificates are taken without a reload of anything else: no hold-off, no rehearsal.
+  void watch_certificates();
+  void reload_certificates();
   void toggle_kill_switch();
   [[nodiscard]] std::string service_status() const;
 
@@ -85,6 +88,7 @@ class Application final : private metrics::MetricsSource {
   metrics::HttpServer http_;
   ServiceManager manager_;
   std::unique_ptr<ConfigWatch> watch_;
+  std::vector<std::unique_ptr<ConfigWatch>> certificate_watches_;
   int stop_signals_ = 0;
   bool paused_ = false;
   bool interrupted_ = false;  ///< SIGINT: somebody waits at a terminal

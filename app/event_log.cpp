@@ -19,6 +19,15 @@ void add_who(std::vector<Field>& fields, const proxy::SessionIdentity& who) {
   fields.emplace_back("application", who.application);
   fields.emplace_back("client_addr", who.client.address);
   fields.emplace_back("client_port", who.client.port);
+  if (who.tls != nullptr) {
+    if (!who.tls->client_version.empty()) {
+      fields.emplace_back("tls", who.tls->client_version);
+      fields.emplace_back("tls_cipher", who.tls->client_cipher);
+    }
+    if (!who.tls->client_dn.empty()) fields.emplace_back("client_dn", who.tls->client_dn);
+    if (!who.tls->server_version.empty())
+      fields.emplace_back("server_tls", who.tls->server_version);
+  }
   if (who.pid) fields.emplace_back("pid", static_cast<std::int32_t>(*who.pid));
 }
 

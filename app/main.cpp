@@ -1,6 +1,7 @@
 #include "app/application.hpp"
 #include "app/bootstrap_sql.hpp"
 #include "app/check_server.hpp"
+#include "app/load.hpp"
 #include "config/loader.hpp"
 #include "watchdog/audit_chain.hpp"
 
@@ -57,7 +58,7 @@ struct RunOptions {
 
 int run(const RunOptions& options) {
   config::LoadResult loaded = options.config.empty() ? config::from_command_line(options.line)
-                                                     : config::load_file(options.config);
+                                                     : app::load_checked(options.config);
   print(loaded.diagnostics);
   if (!loaded.config) return exit_faults;
   app::Application application{*loaded.config, options.config};
@@ -74,7 +75,7 @@ struct CheckOptions {
 };
 
 int check(const CheckOptions& options) {
-  const config::LoadResult loaded = config::load_file(options.config);
+  const config::LoadResult loaded = app::load_checked(options.config);
   std::vector<app::ServerFindings> servers;
   if (options.server && loaded.config) servers = app::check_servers(*loaded.config);
   if (options.json) {

@@ -1,6 +1,6 @@
 #include "app/reload.hpp"
 
-#include "config/loader.hpp"
+#include "app/load.hpp"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 namespace pgleash::app {
 
 Reload read_again(const config::Config& running, const std::string& file) {
-  config::LoadResult loaded = config::load_file(file);
+  config::LoadResult loaded = load_checked(file);
   Reload reload;
   reload.faults = std::move(loaded.diagnostics);
   if (!loaded.config) return reload;

@@ -1,6 +1,7 @@
 #include "app/application.hpp"
 #include "config/duration.hpp"
 #include "config/measure.hpp"
+#include "config/words.hpp"
 #include "proxy/socket.hpp"
 
 #include <fmt/format.h>
@@ -29,6 +30,22 @@ std::string rule_line(const config::Rule& rule) {
   return line + fmt::format("  -> {}", config::name(rule.action));
 }
 
+/// Which way of SCRAM applies between a listener and its server: the modes of docs/tls.md.
+std::string scram_way(const config::Listener& listener, const config::Server& server) {
+  const bool client = listener.tls.mode != config::ListenerTlsMode::off;
+  const bool never = server.tls.mode == config::SslMode::disable || server.address.is_unix;
+  const bool always = server.tls.mode >= config::SslMode::require && !server.address.is_unix;
+  if (!client && never)
+    return "mode A (no TLS): all ways of logging in pass, but for channel_binding=require";
+  if (!client)
+    return std::string{always ? "mode B" : "mode B, or A where the server has no TLS"} +
+           " (TLS to the server only): all pass, but for channel_binding=require";
+  if (never) return "mode A (TLS to clients only): all pass, but for channel_binding=require";
+  return std::string{always ? "" : "where the server has TLS: "} +
+         "mode C, all pass, if both show the same certificate; else mode D: SCRAM needs "
+         "channel_binding=disable";
+}
+
 }  // namespace
 
 std::string start_card(const config::Config& config, bool colour) {
@@ -39,11 +56,18 @@ std::string start_card(const config::Config& config, bool colour) {
       fmt::format("{} {}  ({})\n", bold("pgleash"), PGLEASH_VERSION, config.process.name);
   for (const config::Listener& listener : config.listeners)
     for (const config::Address& address : listener.listen)
-      card += fmt::format("  connect to    {}   (server \"{}\")\n", connection_string(address),
-                          listener.server);
+      card += fmt::format(
+          "  connect to    {}   (server \"{}\"{})\n", connection_string(address), listener.server,
+          listener.tls.mode == config::ListenerTlsMode::off || address.is_unix
+              ? std::string{}
+              : fmt::format(", TLS {}",
+                            config::word_for(config::listener_tls_words, listener.tls.mode)));
   for (const config::Server& server : config.servers)
     card += fmt::format(
-        "  server        {} at {}, monitor {}\n", server.name, proxy::to_text(server.address),
+        "  server        {} at {}, TLS {}, monitor {}\n", server.name,
+        proxy::to_text(server.address),
+        server.address.is_unix ? std::string_view{"none"}
+                               : config::word_for(config::ssl_mode_words, server.tls.mode),
         server.monitor.enabled
             ? fmt::format("{}@{} every {}", server.monitor.user, server.monitor.database,
                           config::format_duration(server.monitor.poll_interval))
@@ -63,10 +87,10 @@ std::string start_card(const config::Config& config, bool colour) {
     card += "    " + rule_line(rule) + "\n";
     if (rule.action != config::Action::observe) ++acting;
   }
-  card +=
-      "  passwords     SCRAM, md5 and others pass through unchanged; clients that demand "
-      "channel_binding=require cannot\n"
-      "                log in, as neither leg has TLS\n";
+  for (const config::Listener& listener : config.listeners)
+    for (const config::Server& server : config.servers)
+      if (server.name == listener.server)
+        card += fmt::format("  passwords     {}: {}\n", listener.name, scram_way(listener, server));
   if (!enforce) {
     card +=
         "  to enforce    set [enforcement] mode = \"enforce\" and a rule's action: see the "

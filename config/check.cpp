@@ -66,6 +66,7 @@ class Checker {
     check_servers();
     check_listeners();
     check_addresses();
+    check_tls();
     for (std::size_t i = 0; i < config_.rules.size(); ++i)
       check_rule(config_.rules[i], item("rule", i));
     check_quotas();
@@ -188,6 +189,79 @@ class Checker {
             {"listener " + in_quotes(listener.name) + " leads to an unknown server " +
                  in_quotes(listener.server),
              meant ? "did you mean " + in_quotes(*meant) + '?' : "there is " + listed(servers)});
+    }
+  }
+
+  void check_tls() {
+    for (std::size_t i = 0; i < config_.listeners.size(); ++i)
+      check_listener_tls(config_.listeners[i], item("listener", i));
+    for (std::size_t i = 0; i < config_.servers.size(); ++i)
+      check_server_tls(config_.servers[i], item("server", i));
+  }
+
+  void check_listener_tls(const Listener& listener, const std::string& path) {
+    const ListenerTls& tls = listener.tls;
+    if (tls.mode == ListenerTlsMode::off) {
+      for (const char* key :
+           {".tls_cert_file", ".tls_key_file", ".tls_client_ca_file", ".tls_client_crl_file"}) {
+        if (!provenance_.contains(path + key)) continue;
+        warning({path + key, path + ".tls"},
+                {"listener " + in_quotes(listener.name) + " does not speak TLS: its tls is \"off\"",
+                 "write tls = \"require\", or \"prefer\", or leave this key out"});
+        break;
+      }
+      return;
+    }
+    if (tls.cert_file.empty() || tls.key_file.empty()) {
+      error({path + ".tls", path + ".tls_cert_file", path + ".tls_key_file"},
+            {"listener " + in_quotes(listener.name) + " has no certificate, or no key to it",
+             "write tls_cert_file and tls_key_file; the server's own pair keeps SCRAM channel "
+             "binding working"});
+    }
+    if (tls.client_ca_file.empty()) {
+      if (!tls.client_crl_file.empty())
+        error({path + ".tls_client_crl_file", path + ".tls_client_ca_file"},
+              {"nobody says which client certificates are good",
+               "write tls_client_ca_file, or leave this key out"});
+    } else if (tls.mode == ListenerTlsMode::prefer &&
+               tls.client_cert == ClientCertificate::require) {
+      warning({path + ".tls_client_ca_file", path + ".tls"},
+              {"who comes without TLS is asked for no certificate",
+               "write tls = \"require\" to keep out those who have none"});
+    }
+  }
+
+  void check_server_tls(const Server& server, const std::string& path) {
+    const ServerTls& tls = server.tls;
+    const bool verifies = tls.mode == SslMode::verify_ca || tls.mode == SslMode::verify_full;
+    if (verifies && tls.ca_file.empty()) {
+      error({path + ".tls", path + ".tls_ca_file"},
+            {"nothing to verify the certificate of server " + in_quotes(server.name) + " with",
+             "write tls_ca_file = \"ca.crt\", or \"system\" for the CAs this machine trusts"});
+    }
+    if (!verifies && tls.ca_file == "system") {
+      error({path + ".tls_ca_file", path + ".tls"},
+            {"any certificate of a public CA would do for server " + in_quotes(server.name),
+             "write tls = \"verify-full\" with the CAs this machine trusts"});
+    }
+    if (tls.cert_file.empty() != tls.key_file.empty()) {
+      error({path + (tls.cert_file.empty() ? ".tls_key_file" : ".tls_cert_file")},
+            {"a certificate without its key, or the other way round",
+             "write both tls_cert_file and tls_key_file"});
+    }
+    if (!tls.crl_file.empty() && tls.ca_file.empty()) {
+      error({path + ".tls_crl_file", path + ".tls_ca_file"},
+            {"a list of revoked certificates, but no CA to check any with", "write tls_ca_file"});
+    }
+    if (server.address.is_unix && (tls.mode == SslMode::require || verifies)) {
+      error({path + ".tls", path + ".host"},
+            {"PostgreSQL has no TLS on Unix sockets", "leave tls out: nobody can listen there"});
+    }
+    if (tls.mode == SslMode::disable && !tls.ca_file.empty()) {
+      warning(
+          {path + ".tls_ca_file", path + ".tls"},
+          {"tls_ca_file of server " + in_quotes(server.name) + " is not used: tls is \"disable\"",
+           "write tls = \"verify-full\", or leave tls_ca_file out"});
     }
   }
 

@@ -24,6 +24,12 @@ using namespace std::chrono_literals;
 enum class LogFormat : std::uint8_t { automatic, text, json };
 enum class Mode : std::uint8_t { observe, enforce };
 enum class RequireChallenge : std::uint8_t { remote, always, never };
+/// Whether a listener speaks TLS with its clients.
+enum class ListenerTlsMode : std::uint8_t { off, prefer, require };
+enum class ClientCertificate : std::uint8_t { request, require };
+/// libpq's sslmode, for the server leg.
+enum class SslMode : std::uint8_t { disable, allow, prefer, require, verify_ca, verify_full };
+enum class TlsVersion : std::uint8_t { v1_2, v1_3 };
 enum class OnClientGone : std::uint8_t { cancel, finish };
 /// What connects to a listener: applications, or a pooler whose sessions carry many of them.
 enum class ClientKind : std::uint8_t { application, pooler };
@@ -125,6 +131,29 @@ struct Network {
   bool operator==(const Network&) const = default;
 };
 
+/// The client leg. Files are read at the start and at each reload; sessions keep what they have.
+struct ListenerTls {
+  ListenerTlsMode mode = ListenerTlsMode::off;  ///< key `tls`
+  std::string cert_file;                        ///< PEM, leaf first
+  std::string key_file;                         ///< PEM; a secret
+  std::string client_ca_file;   ///< clients are asked for a certificate that these have signed
+  std::string client_crl_file;  ///< those that do not count any more
+  ClientCertificate client_cert = ClientCertificate::require;  ///< only with client_ca_file
+  TlsVersion min_version = TlsVersion::v1_2;
+  bool operator==(const ListenerTls&) const = default;
+};
+
+/// The server leg. Means nothing for a Unix socket.
+struct ServerTls {
+  SslMode mode = SslMode::prefer;  ///< key `tls`
+  std::string ca_file;             ///< PEM, or "system"
+  std::string crl_file;
+  std::string cert_file;  ///< of our own, for servers that ask for one
+  std::string key_file;
+  TlsVersion min_version = TlsVersion::v1_2;
+  bool operator==(const ServerTls&) const = default;
+};
+
 struct Listener {
   std::string name;
   std::vector<Address> listen;
@@ -132,6 +161,7 @@ struct Listener {
   std::vector<Network>
       allow;  ///< default 0.0.0.0/0 and ::/0; Unix-socket clients are always allowed
   RequireChallenge require_challenge = RequireChallenge::remote;
+  ListenerTls tls;
   std::string application;  ///< name for sessions that bring none; empty: off
   ClientKind client_kind = ClientKind::application;
   Duration login_timeout = 10s;
@@ -154,6 +184,7 @@ struct Monitor {
 struct Server {
   std::string name;
   Address address;
+  ServerTls tls;
   Duration connect_timeout = 5s;
   Keepalive keepalive{30s, 10s, 3, 60s};
   DirectSessions direct_sessions = DirectSessions::count;  ///< those that do not come through us

@@ -135,6 +135,29 @@ void write_leg(Writer& out, const Keepalive& keepalive) {
   out.key("user_timeout", duration(keepalive.user_timeout));
 }
 
+void write_file(Writer& out, std::string_view name, const std::string& path) {
+  if (!path.empty()) out.key(name, string(path));
+}
+
+void write(Writer& out, const ListenerTls& tls) {
+  out.key("tls", word(listener_tls_words, tls.mode));
+  write_file(out, "tls_cert_file", tls.cert_file);
+  write_file(out, "tls_key_file", tls.key_file);
+  write_file(out, "tls_client_ca_file", tls.client_ca_file);
+  write_file(out, "tls_client_crl_file", tls.client_crl_file);
+  out.key("tls_client_cert", word(client_cert_words, tls.client_cert));
+  out.key("tls_min_version", word(tls_version_words, tls.min_version));
+}
+
+void write(Writer& out, const ServerTls& tls) {
+  out.key("tls", word(ssl_mode_words, tls.mode));
+  write_file(out, "tls_ca_file", tls.ca_file);
+  write_file(out, "tls_crl_file", tls.crl_file);
+  write_file(out, "tls_cert_file", tls.cert_file);
+  write_file(out, "tls_key_file", tls.key_file);
+  out.key("tls_min_version", word(tls_version_words, tls.min_version));
+}
+
 void write(Writer& out, const Process& process) {
   out.section("[process]", "process");
   out.key("name", string(process.name));
@@ -156,6 +179,7 @@ void write(Writer& out, const Listener& listener, std::size_t index) {
   out.key("server", string(listener.server));
   out.key("allow", networks(listener.allow));
   out.key("require_challenge", word(challenge_words, listener.require_challenge));
+  write(out, listener.tls);
   out.key("application", listener.application.empty() ? "\"off\"" : string(listener.application));
   out.key("client_kind", word(client_kind_words, listener.client_kind));
   out.key("login_timeout", duration(listener.login_timeout));
@@ -169,6 +193,7 @@ void write(Writer& out, const Server& server, std::size_t index) {
   out.key("name", string(server.name));
   out.key("host", string(server.address.host));
   out.key("port", server.address.port);
+  write(out, server.tls);
   out.key("connect_timeout", duration(server.connect_timeout));
   write_leg(out, server.keepalive);
   out.key("direct_sessions", word(direct_words, server.direct_sessions));

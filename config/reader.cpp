@@ -245,6 +245,17 @@ void Section::file_or_word(std::string_view key, std::string& target,
     target = value->text;
 }
 
+void Section::readable_file(std::string_view key, std::string& target, std::string_view word) {
+  if (word.empty()) {
+    file(key, target);
+  } else {
+    file_or_word(key, target, {word});
+  }
+  if (target.empty() || target == word) return;
+  if (auto fault = readable_file_fault(target))
+    fail(key, table_->find(key)->value.place, std::move(*fault));
+}
+
 void Section::secret_file(std::string_view key, std::string& target) {
   file(key, target);
   if (target.empty()) return;

@@ -98,6 +98,8 @@ class Section {
   /// The same, or one of these words.
   void file_or_word(std::string_view key, std::string& target,
                     std::initializer_list<std::string_view> words);
+  /// The same for a file that must be there, or this word.
+  void readable_file(std::string_view key, std::string& target, std::string_view word = {});
   /// The same for a file that holds a secret: it must be there, and not be everybody's to read.
   void secret_file(std::string_view key, std::string& target);
   template <typename T>

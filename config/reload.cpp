@@ -52,6 +52,21 @@ Values named_values(const Config& config) {
   return values;
 }
 
+/// "listener.main.tls_cert_file": for sessions to come.
+bool is_tls(std::string_view key) {
+  if (!key.starts_with("listener.") && !key.starts_with("server.")) return false;
+  return key.substr(key.rfind('.') + 1).starts_with("tls");
+}
+
+/// Items are the same by their names.
+template <typename Named>
+void take_tls(std::vector<Named>& running, const std::vector<Named>& fresh) {
+  for (Named& one : running) {
+    const auto found = std::ranges::find(fresh, one.name, &Named::name);
+    if (found != fresh.end()) one.tls = found->tls;
+  }
+}
+
 void forget_positions(Match& match) {
   for (auto* patterns : {&match.applications, &match.users, &match.databases})
     for (Pattern& pattern : *patterns) pattern.position = {};
@@ -61,6 +76,7 @@ void forget_positions(Match& match) {
 
 bool needs_restart(std::string_view key) noexcept {
   if (key == "protect.marker") return true;  // texts that are known were read with the old one
+  if (is_tls(key)) return false;
   return std::ranges::none_of(taken_at_once, [key](std::string_view one) {
     return one.ends_with('.') ? key.starts_with(one) : key == one;
   });
@@ -71,7 +87,13 @@ std::vector<ChangedKey> changes(const Config& before, const Config& after) {
   const Values now = named_values(after);
   std::vector<ChangedKey> found;
   const auto differ = [&](const std::string& key, std::string was, std::string is) {
-    if (was != is) found.push_back({key, std::move(was), std::move(is), needs_restart(key)});
+    if (was == is) return;
+    bool waits = needs_restart(key);
+    if (is_tls(key)) {  // of a listener or server that comes or goes, it comes or goes with that
+      const std::string item = key.substr(0, key.rfind('.')) + ".tls";
+      waits = !then.contains(item) || !now.contains(item);
+    }
+    found.push_back({key, std::move(was), std::move(is), waits});
   };
   for (const auto& [key, value] : then) {
     const auto other = now.find(key);
@@ -94,6 +116,8 @@ Config take_over(const Config& running, const Config& fresh) {
   result.rules = fresh.rules;
   result.identity = fresh.identity;
   result.quotas = fresh.quotas;
+  take_tls(result.listeners, fresh.listeners);
+  take_tls(result.servers, fresh.servers);
   result.audit.statement_text = fresh.audit.statement_text;
   result.metrics.max_applications = fresh.metrics.max_applications;
   return result;

@@ -19,9 +19,9 @@ struct ChangedKey {
   bool needs_restart = false;
 };
 
-/// Rules, enforcement, protect, identity, audit.statement_text, metrics.max_applications and the
-/// times of a drain are taken at once; all others wait for a restart: they are about sockets,
-/// threads and files that are open.
+/// Rules, enforcement, protect, identity, the TLS of listeners and servers (for sessions to come),
+/// audit.statement_text, metrics.max_applications and the times of a drain are taken at once; all
+/// others wait for a restart: they are about sockets, threads and files that are open.
 [[nodiscard]] bool needs_restart(std::string_view key) noexcept;
 /// In the order of the keys.
 [[nodiscard]] std::vector<ChangedKey> changes(const Config& before, const Config& after);

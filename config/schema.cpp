@@ -42,6 +42,25 @@ void read_leg(Section& at, Keepalive& keepalive) {
   at.duration("user_timeout", keepalive.user_timeout, {.max = most_milliseconds_in_int});
 }
 
+void read_tls(Section& at, ListenerTls& tls) {
+  at.word("tls", tls.mode, listener_tls_words);
+  at.readable_file("tls_cert_file", tls.cert_file);
+  at.secret_file("tls_key_file", tls.key_file);
+  at.readable_file("tls_client_ca_file", tls.client_ca_file);
+  at.readable_file("tls_client_crl_file", tls.client_crl_file);
+  at.word("tls_client_cert", tls.client_cert, client_cert_words);
+  at.word("tls_min_version", tls.min_version, tls_version_words);
+}
+
+void read_tls(Section& at, ServerTls& tls) {
+  at.word("tls", tls.mode, ssl_mode_words);
+  at.readable_file("tls_ca_file", tls.ca_file, "system");
+  at.readable_file("tls_crl_file", tls.crl_file);
+  at.readable_file("tls_cert_file", tls.cert_file);
+  at.secret_file("tls_key_file", tls.key_file);
+  at.word("tls_min_version", tls.min_version, tls_version_words);
+}
+
 void read(Section& at, Listener& listener) {
   listener = default_listener();
   at.text("name", listener.name, parse_name);
@@ -49,6 +68,7 @@ void read(Section& at, Listener& listener) {
   at.text("server", listener.server, parse_name);
   at.texts("allow", listener.allow, WhenEmpty::faulty, parse_network);
   at.word("require_challenge", listener.require_challenge, challenge_words);
+  read_tls(at, listener.tls);
   at.text("application", listener.application, parse_application);
   at.word("client_kind", listener.client_kind, client_kind_words);
   at.duration("login_timeout", listener.login_timeout);
@@ -72,6 +92,7 @@ void read(Section& at, Server& server) {
   server.address.is_unix = server.address.host.starts_with('/');
   server.address.port = default_server_port;
   at.number<std::uint16_t>("port", server.address.port, 1, 65535);
+  read_tls(at, server.tls);
   at.duration("connect_timeout", server.connect_timeout);
   read_leg(at, server.keepalive);
   at.word("direct_sessions", server.direct_sessions, direct_words);

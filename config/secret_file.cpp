@@ -7,14 +7,16 @@
 
 namespace pgleash::config {
 
-std::optional<Fault> secret_file_fault(const std::string& path) {
+namespace {
+
+std::optional<Fault> file_fault(const std::string& path, bool secret) {
   struct stat status {};
   if (stat(path.c_str(), &status) != 0) {
     return Fault{"cannot find " + in_quotes(path) + ": " + std::generic_category().message(errno),
                  "relative paths are taken from the folder of the configuration file"};
   }
   if (!S_ISREG(status.st_mode)) return Fault{in_quotes(path) + " is not a plain file", {}};
-  if ((status.st_mode & (S_IROTH | S_IWOTH)) != 0) {
+  if (secret && (status.st_mode & (S_IROTH | S_IWOTH)) != 0) {
     return Fault{in_quotes(path) + " is open to everybody on this machine",
                  "chmod o-rwx it (its group may read); on a Kubernetes secret volume, set "
                  "defaultMode: 0440"};
@@ -25,6 +27,16 @@ std::optional<Fault> secret_file_fault(const std::string& path) {
   }
   if (status.st_size == 0) return Fault{in_quotes(path) + " is empty", {}};
   return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Fault> secret_file_fault(const std::string& path) {
+  return file_fault(path, true);
+}
+
+std::optional<Fault> readable_file_fault(const std::string& path) {
+  return file_fault(path, false);
 }
 
 }  // namespace pgleash::config

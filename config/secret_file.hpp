@@ -11,4 +11,7 @@ namespace pgleash::config {
 /// on the machine.
 [[nodiscard]] std::optional<Fault> secret_file_fault(const std::string& path);
 
+/// Why a file that is no secret cannot be read: absent, no plain file, empty, not ours to read.
+[[nodiscard]] std::optional<Fault> readable_file_fault(const std::string& path);
+
 }  // namespace pgleash::config

@@ -25,6 +25,21 @@ inline constexpr std::array challenge_words{
     Word<RequireChallenge>{"remote", RequireChallenge::remote},
     Word<RequireChallenge>{"always", RequireChallenge::always},
     Word<RequireChallenge>{"never", RequireChallenge::never}};
+inline constexpr std::array listener_tls_words{
+    Word<ListenerTlsMode>{"off", ListenerTlsMode::off},
+    Word<ListenerTlsMode>{"prefer", ListenerTlsMode::prefer},
+    Word<ListenerTlsMode>{"require", ListenerTlsMode::require}};
+inline constexpr std::array client_cert_words{
+    Word<ClientCertificate>{"request", ClientCertificate::request},
+    Word<ClientCertificate>{"require", ClientCertificate::require}};
+inline constexpr std::array ssl_mode_words{Word<SslMode>{"disable", SslMode::disable},
+                                           Word<SslMode>{"allow", SslMode::allow},
+                                           Word<SslMode>{"prefer", SslMode::prefer},
+                                           Word<SslMode>{"require", SslMode::require},
+                                           Word<SslMode>{"verify-ca", SslMode::verify_ca},
+                                           Word<SslMode>{"verify-full", SslMode::verify_full}};
+inline constexpr std::array tls_version_words{Word<TlsVersion>{"1.2", TlsVersion::v1_2},
+                                              Word<TlsVersion>{"1.3", TlsVersion::v1_3}};
 inline constexpr std::array client_gone_words{Word<OnClientGone>{"cancel", OnClientGone::cancel},
                                               Word<OnClientGone>{"finish", OnClientGone::finish}};
 inline constexpr std::array client_kind_words{

@@ -40,6 +40,16 @@ std::string server_columns(const watchdog::ActivityRow* row) {
       nullable(it.wait_event_type), nullable(it.wait_event));
 }
 
+/// How the legs are encrypted; nulls where they are not.
+std::string tls_columns(const proxy::TlsFacts* tls) {
+  static const proxy::TlsFacts plain;
+  const proxy::TlsFacts& it = tls != nullptr ? *tls : plain;
+  return fmt::format(
+      R"("tls_version":{},"tls_cipher":{},"client_dn":{},"leg_tls_version":{},"leg_tls_cipher":{})",
+      nullable(it.client_version), nullable(it.client_cipher), nullable(it.client_dn),
+      nullable(it.server_version), nullable(it.server_cipher));
+}
+
 std::string proxied(const watchdog::Snapshot& snapshot, const watchdog::SessionEntry& entry) {
   const proxy::SessionIdentity& who = *entry.view.who;
   const StateLabel label = state_label(snapshot, entry);
@@ -49,7 +59,7 @@ std::string proxied(const watchdog::Snapshot& snapshot, const watchdog::SessionE
   return fmt::format(
       R"({{"session":"{}","datname":{},"pid":{},"usename":{},"application_name":{},)"
       R"("client_addr":{},"client_port":{},"backend_start":{},{},"state":{},"backend_type":{},)"
-      R"("application":{},"listener":{},"leg_addr":{},"leg_port":{},"mapping":{},)"
+      R"("application":{},"listener":{},"leg_addr":{},"leg_port":{},{},"mapping":{},)"
       R"("state_age_seconds":{},"session_age_seconds":{},"superuser":{}}})",
       proxy::number(entry.view.id), json_text(who.database), pid, json_text(who.user),
       json_text(who.application_name), nullable(who.client.address), who.client.port,
@@ -57,7 +67,7 @@ std::string proxied(const watchdog::Snapshot& snapshot, const watchdog::SessionE
       server_columns(entry.row ? &*entry.row : nullptr),
       json_text(protocol::name(entry.view.facts.state)),
       who.replication ? R"("walsender")" : R"("client backend")", json_text(who.application),
-      json_text(who.listener), nullable(who.leg.address), who.leg.port,
+      json_text(who.listener), nullable(who.leg.address), who.leg.port, tls_columns(who.tls.get()),
       json_text(watchdog::name(entry.mapping)), json_seconds(state_age(snapshot, entry, label)),
       json_seconds(snapshot.now - who.connected), entry.superuser);
 }

@@ -6,6 +6,7 @@
 namespace pgleash::protocol {
 namespace {
 
+constexpr std::uint32_t ssl_request_code = 80'877'103;
 constexpr std::uint32_t cancel_request_code = 80'877'102;
 
 void append_uint32(std::string& out, std::uint32_t value) {
@@ -63,6 +64,13 @@ std::string copy_fail(std::string_view reason) {
   std::string body;
   append_string(body, reason);
   return message('f', body);
+}
+
+std::string ssl_request() {
+  std::string out;
+  append_uint32(out, 8);
+  append_uint32(out, ssl_request_code);
+  return out;
 }
 
 std::string cancel_request(const CancelKey& key) {

@@ -25,6 +25,7 @@ struct ErrorFields {
 [[nodiscard]] std::string error_response_v2(std::string_view message);
 [[nodiscard]] std::string terminate();                         ///< `X`
 [[nodiscard]] std::string copy_fail(std::string_view reason);  ///< `f`
+[[nodiscard]] std::string ssl_request();
 [[nodiscard]] std::string cancel_request(const CancelKey& key);
 
 }  // namespace pgleash::protocol

@@ -3,13 +3,14 @@
 #include "protocol/encode.hpp"
 #include "proxy/clock.hpp"
 #include "proxy/deadline.hpp"
+#include "proxy/tls_handshake.hpp"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 
 #include <algorithm>
+#include <array>
 #include <optional>
 
 namespace pgleash::proxy {
@@ -17,10 +18,12 @@ namespace pgleash::proxy {
 namespace asio = boost::asio;
 constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
 
-CancelTarget cancel_target(int server_fd) noexcept {
+CancelTarget cancel_target(const Session& session) noexcept {
   CancelTarget target;
+  target.tls = session.server_tls;
   target.size = sizeof target.address;
-  if (::getpeername(server_fd, reinterpret_cast<sockaddr*>(&target.address), &target.size) != 0)
+  if (::getpeername(session.server.fd.get(), reinterpret_cast<sockaddr*>(&target.address),
+                    &target.size) != 0)
     target.size = 0;
   return target;
 }
@@ -73,17 +76,28 @@ asio::awaitable<CancelResult> CancelSender::send(CancelTarget target, protocol::
   const StreamProtocol::endpoint endpoint{&target.address, target.size};
   const auto [refused] = co_await socket.async_connect(endpoint, as_result);
   if (refused) co_return guard->expired() ? CancelResult::timeout : CancelResult::unreachable;
+  std::unique_ptr<TlsStream> tls;
+  if (target.tls != nullptr) {
+    Secured secured = co_await request_tls(socket, target.tls);
+    if (secured.stream == nullptr)
+      co_return guard->expired() ? CancelResult::timeout : CancelResult::unreachable;
+    tls = std::move(secured.stream);
+  }
   if (!still_wanted()) co_return CancelResult::observed;
 
   const std::string request = protocol::cancel_request(key);
-  const auto [unsent, sent] = co_await asio::async_write(socket, asio::buffer(request), as_result);
+  const auto unsent = co_await write_all(socket, tls.get(), request);
   if (unsent) co_return guard->expired() ? CancelResult::timeout : CancelResult::unreachable;
   if (patience > Duration::zero()) {
     guard.reset();
     guard.emplace(socket, deadline + patience);
   }
-  std::byte nothing{};
-  (void)co_await socket.async_read_some(asio::buffer(&nothing, 1), as_result);
+  // Through TLS a last record may come before the end.
+  std::array<std::byte, 256> nothing{};
+  for (;;) {
+    const auto [ended, got] = co_await socket.async_read_some(asio::buffer(nothing), as_result);
+    if (ended || tls == nullptr) break;
+  }
   if (target.counters != nullptr) target.counters->cancel_duration.observe(monotonic_now() - asked);
   co_return guard->expired() ? CancelResult::timeout : CancelResult::delivered;
 }

@@ -2,7 +2,8 @@
 
 #include "proxy/counters.hpp"
 #include "proxy/loop_share.hpp"
-#include "proxy/socket.hpp"
+#include "proxy/session.hpp"
+#include "proxy/tls_context.hpp"
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
@@ -14,14 +15,16 @@
 namespace pgleash::proxy {
 
 /// Where a cancel request must go: the very address a session's own server leg is connected to, so
-/// that a load balancer or a host name with several addresses cannot send it elsewhere.
+/// that a load balancer or a host name with several addresses cannot send it elsewhere; over TLS
+/// when the leg speaks it, as the key is a secret.
 struct CancelTarget {
   sockaddr_storage address{};
   socklen_t size = 0;
   ServerCounters* counters = nullptr;  ///< tell of its wait and its duration; null: nobody counts
+  std::shared_ptr<const ServerTlsContext> tls;  ///< null: in clear
   [[nodiscard]] bool known() const noexcept { return size != 0; }
 };
-[[nodiscard]] CancelTarget cancel_target(int server_fd) noexcept;
+[[nodiscard]] CancelTarget cancel_target(const Session& session) noexcept;
 
 /// Sends CancelRequests of one worker: bounded in number, each with its own deadline. Needs no
 /// backend slot and no privilege, so it works on a full server. One thread. Source:

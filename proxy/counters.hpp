@@ -18,6 +18,7 @@ enum class AcceptResult : std::uint8_t {
   not_allowed,
   no_challenge,
   protocol_error,
+  tls_error,
   login_timeout,
   login_limit,
   session_limit,

@@ -61,7 +61,7 @@ class Watcher final : public SessionWaiter {
 SessionMoment now_in(const Session& session) noexcept {
   const bool pending = !session.server.pending.empty();
   return {session.tracker.facts(), session.stalled_since,
-          session.client.hangup || unread_bytes(session.client.fd.get()) > 0,
+          session.client.hangup || has_unread(session.client),
           pending || unsent_bytes(session.server.fd.get()) > 0,
           !pending && session.tracker.at_boundary(protocol::Direction::to_backend)};
 }
@@ -113,7 +113,7 @@ asio::awaitable<KillReport> KillExecutor::terminate(KillOrder order, Instant dea
                            session->tracker.facts().outstanding > 0 ||
                            session->tracker.facts().segment_open;
       ServerCounters* counters = session->counters;
-      CancelTarget target = cancel_target(session->server.fd.get());
+      CancelTarget target = cancel_target(*session);
       target.counters = counters;
       const protocol::CancelKey key = session->key;
       done.client_told = sessions_.reset_server(*session, &order.notice, EndCause::rule, now);
@@ -191,7 +191,7 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
     return !late;
   };
   ServerCounters* counters = session->counters;
-  CancelTarget target = cancel_target(session->server.fd.get());
+  CancelTarget target = cancel_target(*session);
   target.counters = counters;
   const protocol::CancelKey key = session->key;
   const CancelResult sent =

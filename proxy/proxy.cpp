@@ -19,6 +19,15 @@ namespace {
 
 constexpr Duration cancel_time = std::chrono::seconds{10};
 
+TlsContexts tls_of(const config::Config& config) {
+  std::vector<config::Diagnostic> faults;
+  auto made = make_tls(config, {}, faults);
+  if (made) return std::move(*made);
+  for (const config::Diagnostic& one : faults)
+    if (one.severity == config::Severity::error) throw std::runtime_error(one.message);
+  throw std::runtime_error("TLS cannot be set up");
+}
+
 unsigned worker_count(const config::Process& process) {
   if (process.workers != 0) return process.workers;
   // The kernel's share of the work, and whatever else runs here, needs the other half: on a machine
@@ -50,7 +59,7 @@ Task<T> on_worker(Worker& worker, Task<T> task) {
 }  // namespace
 
 Proxy::Proxy(const config::Config& config, ProxyEvents& events, InheritedSockets inherited)
-    : settings_(config), events_(events) {
+    : settings_(config, tls_of(config)), events_(events) {
   const unsigned count = worker_count(settings_.process);
   if (const std::string path = journal_path(settings_.process); !path.empty()) {
     journal_ =
@@ -175,8 +184,7 @@ asio::awaitable<CancelResult> Proxy::forward_cancel(protocol::CancelKey key, std
     if (done) co_return *done;
   }
   // Another instance may own the session, and the server checks the key anyway.
-  const CancelTarget target =
-      co_await upstream.target(settings_.servers[settings_.server_of[listener]]);
+  const CancelTarget target = co_await upstream.target(settings_.server_of[listener]);
   const std::function<bool()> always = [] { return true; };
   const CancelResult result = co_await cancels.send(target, std::move(key), deadline, always);
   co_return result;

@@ -17,7 +17,8 @@ namespace pgleash::proxy {
 /// how values cross.
 class Proxy final : public SessionDirectory, private ProxyLinks {
  public:
-  /// Binds all listeners: throws std::system_error when one cannot be. `events` outlives the proxy.
+  /// Binds all listeners and reads the files of TLS: throws std::system_error, or
+  /// std::runtime_error, when one cannot be. `events` outlives the proxy.
   Proxy(const config::Config& config, ProxyEvents& events, InheritedSockets inherited = {});
   ~Proxy() override;
   Proxy(const Proxy&) = delete;
@@ -30,6 +31,8 @@ class Proxy final : public SessionDirectory, private ProxyLinks {
   [[nodiscard]] std::map<std::string, QuotaKeeper::Use> quotas() const {
     return settings_.quotas.use();
   }
+  /// For connections to come.
+  void reload(TlsContexts tls) { settings_.reload(std::move(tls)); }
   /// Stops listening; sessions end as they become idle outside a transaction, all of them after
   /// `patience`.
   void drain(Duration patience);

@@ -171,7 +171,7 @@ void Relay::on_event(Session& session, Side side, std::uint32_t events, Instant 
     if (session.dead || !leg.fd.open()) return;
   }
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
-    leg.readable = true;
+    leg.wake();
     pump(session, side, now);
   }
 }
@@ -190,16 +190,72 @@ void Relay::pump(Session& session, Side from, Instant now) {
     read_turn(session, Side::client, now);
 }
 
+ssize_t Relay::receive(Session& session, Side from, Instant now) {
+  Leg& in = session.leg(from);
+  // What is thrown away needs no key.
+  if (in.tls != nullptr && !in.discard) return receive_sealed(session, from, now);
+  const ssize_t got = ::recv(in.fd.get(), scratch_.get(), scratch_size, MSG_DONTWAIT);
+  if (got > 0 && static_cast<std::size_t>(got) < scratch_size && !in.hangup) in.readable = false;
+  return got;
+}
+
+ssize_t Relay::receive_sealed(Session& session, Side from, Instant now) {
+  Leg& in = session.leg(from);
+  const TlsStream::Result got = in.tls->read(scratch_.get(), scratch_size);
+  if (got.step == TlsStream::Step::want_read) in.readable = false;
+  const int error = got.step == TlsStream::Step::failed ? in.tls->error() : 0;
+  // A key update wants an answer, a failure an alert.
+  if (!TlsStream::output().empty()) send_output(session, from, now);
+  if (got.size > 0) return static_cast<ssize_t>(got.size);
+  switch (got.step) {
+    case TlsStream::Step::ended:
+      return 0;
+    case TlsStream::Step::failed:
+      errno = error;
+      return -1;
+    case TlsStream::Step::want_read:
+      errno = EAGAIN;
+      return -1;
+    default:
+      errno = EINTR;
+      return -1;
+  }
+}
+
+void Relay::send_output(Session& session, Side side, Instant now) {
+  Leg& leg = session.leg(side);
+  protocol::Bytes bytes = TlsStream::output();
+  if (leg.pending.empty()) {
+    const ssize_t sent =
+        ::send(leg.fd.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    // A broken connection shows at the next read.
+    if (sent > 0) bytes = bytes.subspan(static_cast<std::size_t>(sent));
+    if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK) return;
+  }
+  if (bytes.empty()) return;
+  const std::size_t waiting = leg.pending.end - leg.pending.begin;
+  if (waiting + bytes.size() > scratch_size + most_waiting_output) {
+    leg_lost(session, side, EPROTO, now);
+    return;
+  }
+  auto longer = std::make_unique_for_overwrite<std::byte[]>(waiting + bytes.size());
+  if (waiting > 0) std::memcpy(longer.get(), leg.pending.data.get() + leg.pending.begin, waiting);
+  std::memcpy(longer.get() + waiting, bytes.data(), bytes.size());
+  leg.pending.data = std::move(longer);
+  leg.pending.begin = 0;
+  leg.pending.end = static_cast<std::uint32_t>(waiting + bytes.size());
+}
+
 void Relay::read_turn(Session& session, Side from, Instant now) {
   Leg& in = session.leg(from);
   const Side to = other(from);
   for (unsigned turn = 0; turn < reads_per_turn; ++turn) {
     if (session.dead || !in.fd.open() || !in.readable || in.ended) return;
     if (!in.discard && !may_read(session, from)) return;
-    const ssize_t got = ::recv(in.fd.get(), scratch_.get(), scratch_size, MSG_DONTWAIT);
+    const ssize_t got = receive(session, from, now);
     if (got > 0) {
       const auto size = static_cast<std::size_t>(got);
-      if (size < scratch_size && !in.hangup) in.readable = false;
+      if (session.dead) return;  // it took an answer of TLS's own not
       if (in.discard) continue;
       const protocol::Bytes onward = host_.observe(session, from, {scratch_.get(), size}, now);
       Leg& out = session.leg(to);
@@ -257,6 +313,15 @@ void Relay::run_again(Instant now) {
 bool Relay::forward(Session& session, Side to, const std::byte* data, std::size_t size,
                     Instant now) {
   Leg& out = session.leg(to);
+  if (out.tls != nullptr) {
+    const protocol::Bytes sealed = out.tls->seal({data, size});
+    if (sealed.empty()) {
+      leg_lost(session, to, out.tls->error(), now);
+      return false;
+    }
+    data = sealed.data();
+    size = sealed.size();
+  }
   std::size_t sent = 0;
   while (sent < size) {
     const ssize_t n = ::send(out.fd.get(), data + sent, size - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -326,10 +391,12 @@ void Relay::relay_rest(Session& session, Side from, Instant now) {
   // closed over an answer it had not read, ends so; so does a server whose last words are a FATAL
   // error. Directly, the peer would read them.
   Leg& in = session.leg(from);
+  in.wake();
   const Side to = other(from);
   while (!session.dead && in.fd.open() && !in.ended && !in.discard && may_read(session, from)) {
-    const ssize_t got = ::recv(in.fd.get(), scratch_.get(), scratch_size, MSG_DONTWAIT);
-    if (got <= 0) return;
+    const ssize_t got = receive(session, from, now);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0 || session.dead) return;
     const protocol::Bytes onward =
         host_.observe(session, from, {scratch_.get(), static_cast<std::size_t>(got)}, now);
     if (onward.empty()) return;
@@ -350,7 +417,7 @@ void Relay::resume(Session& session, Instant now) {
 }
 
 void Relay::kick(Session& session, Side side, Instant now) {
-  session.leg(side).readable = true;
+  session.leg(side).wake();
   pump(session, side, now);
 }
 
@@ -365,6 +432,12 @@ void Relay::shut(Session& session, Side side) noexcept {
   Leg& leg = session.leg(side);
   if (!leg.fd.open() || leg.shut || !leg.pending.empty()) return;
   leg.shut = true;
+  if (leg.tls != nullptr) {
+    // Says that nothing was cut off. Where it does not fit the peer will see an end of file alone.
+    const protocol::Bytes last = leg.tls->close_notify();
+    if (!last.empty())
+      (void)!::send(leg.fd.get(), last.data(), last.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
   ::shutdown(leg.fd.get(), SHUT_WR);
 }
 

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <memory>
 #include <sys/epoll.h>
+#include <sys/types.h>
 #include <vector>
 
 namespace pgleash::proxy {
@@ -39,15 +40,18 @@ class RelayHost {
 /// io_context as a descriptor: each socket is registered once; bytes are received into one scratch
 /// buffer, observed, and sent at once; only what does not fit is copied, and while it waits the
 /// other side is not read (backpressure is structural). A short read proves a socket empty, so
-/// nothing is read just to see EAGAIN. While bytes flow it waits in its own set, one system call a
-/// wake, as LoopShare allows. No allocation and no lock per message. All calls on the worker's
-/// thread. Sessions are the worker's; the relay never frees one. Source: epoll(7), "Level-triggered
-/// and edge-triggered".
+/// nothing is read just to see EAGAIN. A leg that speaks TLS has a TlsStream between its socket and
+/// the scratch buffer, and is the same in all else; what waits for it is ciphertext. While bytes
+/// flow it waits in its own set, one system call a wake, as LoopShare allows. No allocation and no
+/// lock per message. All calls on the worker's thread. Sessions are the worker's; the relay never
+/// frees one. Source: epoll(7), "Level-triggered and edge-triggered".
 class Relay {
  public:
   static constexpr std::size_t scratch_size = 64 * 1024;
   static constexpr unsigned reads_per_turn = 16;  ///< of one leg, before others get their turn
   static constexpr int events_per_batch = 256;
+  /// Answers of TLS itself that may wait for a peer who asks and does not read.
+  static constexpr std::size_t most_waiting_output = 4 * scratch_size;
 
   /// `share` outlives the relay.
   Relay(boost::asio::io_context& context, RelayHost& host, LoopShare& share);
@@ -87,11 +91,17 @@ class Relay {
   void handle(int count, Instant now);
   void on_event(Session& session, Side side, std::uint32_t events, Instant now);
   void pump(Session& session, Side from, Instant now);
+  /// recv(2), through TLS where the leg has it: bytes for the scratch buffer, 0 at the end, or -1
+  /// and errno. Clears `readable` once it knows that there is no more.
+  [[nodiscard]] ssize_t receive(Session& session, Side from, Instant now);
+  [[nodiscard]] ssize_t receive_sealed(Session& session, Side from, Instant now);
   void read_turn(Session& session, Side from, Instant now);
   void flush(Session& session, Side side, Instant now);
   [[nodiscard]] bool may_read(const Session& session, Side from) const noexcept;
   /// False when the leg failed; the host was told.
   bool forward(Session& session, Side to, const std::byte* data, std::size_t size, Instant now);
+  /// Sends what TLS itself has to say to a leg, behind what waits there.
+  void send_output(Session& session, Side side, Instant now);
   /// The leg's connection is reset or dead.
   void leg_lost(Session& session, Side side, int error, Instant now);
   /// Relays what the leg's peer sent before it reset the connection.

@@ -4,9 +4,11 @@
 #include "protocol/session_tracker.hpp"
 #include "proxy/counters.hpp"
 #include "proxy/kill_order.hpp"
+#include "proxy/login_edit.hpp"
 #include "proxy/quota.hpp"
 #include "proxy/session_view.hpp"
 #include "proxy/socket.hpp"
+#include "proxy/tls_stream.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -36,7 +38,8 @@ struct Pending {
 /// One socket of a session, as the relay sees it.
 struct Leg {
   Fd fd;
-  Pending pending;        ///< to be written to this leg
+  Pending pending;  ///< to be written to this leg; sealed already where it speaks TLS
+  std::unique_ptr<TlsStream> tls;  ///< null: the leg is plain
   bool readable = false;  ///< may have something to read: set by an edge, cleared by a short read
   bool hangup =
       false;  ///< the peer closed or reset: read on until the end, short reads prove nothing
@@ -45,7 +48,18 @@ struct Leg {
       false;  ///< what is read from it goes nowhere; what should be written to it is dropped
   bool shut = false;  ///< our half towards it is closed
   int lost = 0;       ///< client: errno of a reset that is dealt with once the hold ends
+
+  /// There may be something to read.
+  void wake() noexcept {
+    readable = true;
+    if (tls != nullptr) tls->wake(hangup);
+  }
 };
+
+/// Whether the leg's peer has sent what nobody has read: in its socket, or behind its TLS.
+[[nodiscard]] inline bool has_unread(const Leg& leg) noexcept {
+  return unread_bytes(leg.fd.get()) > 0 || (leg.tls != nullptr && leg.tls->buffered());
+}
 
 /// Something on the worker's thread that waits for a session to move on. Lives in the waiting
 /// coroutine's frame.
@@ -79,6 +93,8 @@ struct Untold {
   Instant until{};    ///< set when the session turns silent
 };
 
+struct ServerTlsContext;
+
 /// One frontend socket and one backend socket. Owned by its worker, touched on its thread only.
 struct Session {
   Session(SessionId session, protocol::StatementTexts& texts, Instant now)
@@ -95,8 +111,9 @@ struct Session {
   protocol::SessionTracker tracker;
   std::shared_ptr<const SessionIdentity> who;
   protocol::CancelKey key;
-  const config::Listener* listener = nullptr;  ///< outlives the session
-  const config::Server* upstream = nullptr;    ///< outlives the session
+  const config::Listener* listener = nullptr;          ///< outlives the session
+  const config::Server* upstream = nullptr;            ///< outlives the session
+  std::shared_ptr<const ServerTlsContext> server_tls;  ///< null: the server leg is plain
   ServerCounters* counters = nullptr;
   ApplicationCounts* account = nullptr;  ///< since the login is over; see settle()
   Instant settled{};                     ///< until then it is booked there
@@ -105,6 +122,7 @@ struct Session {
   std::unique_ptr<const std::string>
       cancel_error;           ///< goes to the client in place of the 57014 that our cancel causes
   QuotaKeeper::Ticket place;  ///< under [[quota]]
+  std::unique_ptr<LoginEdit> login_edit;  ///< only during a login, and where the legs differ
   std::unique_ptr<Untold> untold;  ///< only of a session that we end, or ended, behind its back
   Instant stalled_since{};         ///< the epoch: nothing waits for the client
   Instant

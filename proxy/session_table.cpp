@@ -100,6 +100,10 @@ bool SessionTable::adopt(NewSession fresh, Instant now) {
   Session& session = *owned;
   session.client.fd = std::move(fresh.client);
   session.server.fd = std::move(fresh.server);
+  session.client.tls = std::move(fresh.client_tls);
+  session.server.tls = std::move(fresh.server_tls);
+  session.login_edit = std::move(fresh.login_edit);
+  session.server_tls = std::move(fresh.server_context);
   session.listener = &settings_.listeners[fresh.listener];
   session.upstream = &settings_.servers[settings_.server_of[fresh.listener]];
   session.counters = &servers_[settings_.server_of[fresh.listener]];
@@ -115,6 +119,10 @@ bool SessionTable::adopt(NewSession fresh, Instant now) {
     return false;
   }
   watch(session, session.who->connected + session.listener->login_timeout);
+  // What a handshake read too much of makes no edge.
+  for (const Side side : {Side::server, Side::client})
+    if (!session.dead && session.leg(side).tls != nullptr && session.leg(side).tls->buffered())
+      relay_.kick(session, side, now);
   return true;
 }
 
@@ -198,6 +206,11 @@ protocol::Bytes SessionTable::observe_server(Session& session, protocol::Bytes b
     }
   }
   if (changes.session_up) session_up(session, now);
+  if (session.login_edit != nullptr) {
+    session.login_edit->feed(bytes, changes.session_up, rewritten_);
+    if (changes.session_up) session.login_edit.reset();
+    bytes = std::as_bytes(std::span{rewritten_});
+  }
   if (before_outstanding > facts.outstanding)
     session.counters->statement_duration.observe(now - before_request);
   if (before_transaction != protocol::TransactionStatus::idle &&

@@ -21,6 +21,10 @@ namespace pgleash::proxy {
 struct NewSession {
   Fd client;
   Fd server;
+  std::unique_ptr<TlsStream> client_tls;  ///< null: plain
+  std::unique_ptr<TlsStream> server_tls;
+  std::shared_ptr<const ServerTlsContext> server_context;  ///< with which the server leg was made
+  std::unique_ptr<LoginEdit> login_edit;                   ///< null: the login passes as it is
   SessionIdentity who;
   std::size_t listener = 0;   ///< index in ProxySettings
   QuotaKeeper::Ticket place;  ///< under [[quota]]

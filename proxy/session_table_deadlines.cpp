@@ -69,8 +69,8 @@ void SessionTable::drain(Instant deadline, Instant now) {
 
 void SessionTable::end_for_drain(Session& session, Instant now) {
   const auto& facts = session.tracker.facts();
-  const bool idle = facts.state == SessionState::idle && !facts.half_message &&
-                    unread_bytes(session.client.fd.get()) == 0;
+  const bool idle =
+      facts.state == SessionState::idle && !facts.half_message && !has_unread(session.client);
   const bool late = now >= *drain_deadline_;
   if (!idle && !late) return;
   if (session.phase == SessionPhase::login) {

@@ -108,6 +108,7 @@ void SessionTable::over(Session& session, EndCause cause, bool server_eof, std::
                    detail};
     events_.session_closed(*session.who, end);
   }
+  session.server.tls.reset();  // nobody speaks to the server any more
   if (SessionWaiter* waiter = std::exchange(session.waiter, nullptr))
     waiter->session_over(server_eof);
 }

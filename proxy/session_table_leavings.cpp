@@ -15,6 +15,28 @@ namespace {
 
 /// Terminate, as it stands at the end of a client's bytes.
 constexpr std::string_view farewell{"X\0\0\0\4", 5};
+/// Longest record that is an alert: a header, and two bytes with what any cipher adds to them.
+constexpr std::size_t longest_alert = 5 + 2 + 64;
+
+/// Whether unread bytes end in an alert, which a client that goes away in order sends behind its
+/// Terminate, and one that crashed does not. TLS 1.3 hides the type: there an alert is the one
+/// record that is so short.
+bool ends_in_alert(std::string_view unread) {
+  for (std::size_t at = unread.size() < longest_alert ? 0 : unread.size() - longest_alert;
+       at + 5 < unread.size(); ++at) {
+    const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(unread[at + i]); };
+    const std::size_t length = std::size_t{byte(3)} << 8U | byte(4);
+    if (at + 5 + length != unread.size() || byte(1) != 3 || byte(2) != 3) continue;
+    if (byte(0) == 21 || (byte(0) == 23 && length == 2 + 1 + 16)) return true;
+  }
+  return false;
+}
+
+/// Whether all that the client sent and nobody has read ends in order.
+bool says_farewell(const Leg& client) {
+  if (client.tls == nullptr) return unread_ends_with(client.fd.get(), farewell);
+  return ends_in_alert(unread_tail(client.fd.get()));
+}
 
 }  // namespace
 
@@ -107,7 +129,7 @@ void SessionTable::client_hung_up(Session& session, Instant now) {
   // The server does not take what the client sent. A Terminate at its end means that all of it is
   // to be done; else the client gets the same grace as one whose end of file could be read.
   if (session.phase != SessionPhase::up || session.client_lost || session.terminate_seen) return;
-  if (session.deadline != Instant{} || unread_ends_with(session.client.fd.get(), farewell)) return;
+  if (session.deadline != Instant{} || says_farewell(session.client)) return;
   watch(session, now + session.listener->client_gone_grace);
 }
 
@@ -153,7 +175,7 @@ void SessionTable::stop_abandoned_query(Session& session, Instant now) {
 
 bool SessionTable::reset_and_cancel(Session& session, const ErrorNotice* notice, EndCause cause,
                                     CancelOrigin origin, Instant now) {
-  CancelTarget target = cancel_target(session.server.fd.get());
+  CancelTarget target = cancel_target(session);
   target.counters = session.counters;
   const protocol::CancelKey key = session.key;
   ServerCounters* counters = session.counters;

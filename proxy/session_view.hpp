@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 /// What the rest of the program may know of the proxy's sessions: values only.
@@ -28,6 +29,17 @@ struct Endpoint {
   bool operator==(const Endpoint&) const = default;
 };
 
+/// How a session's legs are encrypted. The texts of versions and ciphers live for ever.
+struct TlsFacts {
+  std::string_view client_version;  ///< "TLSv1.3"; empty: the leg is plain
+  std::string_view client_cipher;
+  std::string client_dn;  ///< subject of the client's certificate, verified; empty: none was shown
+  std::string_view server_version;
+  std::string_view server_cipher;
+  bool same_certificate = false;  ///< both legs show the same: channel binding holds end to end
+  bool operator==(const TlsFacts&) const = default;
+};
+
 /// What does not change while a session lives, or so seldom that a new value is made for it.
 /// Shared, immutable.
 struct SessionIdentity {
@@ -43,10 +55,11 @@ struct SessionIdentity {
   std::optional<protocol::BackendPid> pid;  ///< from BackendKeyData
   bool cancel_key = false;
   bool replication = false;
-  bool client_is_local = false;    ///< Unix socket or loopback
-  bool pooler = false;             ///< its client is one: see client_kind of [[listener]]
-  std::int32_t journal_slot = -1;  ///< in the journal; -1: not recorded
-  Instant connected{};             ///< accepted
+  bool client_is_local = false;         ///< Unix socket or loopback
+  bool pooler = false;                  ///< its client is one: see client_kind of [[listener]]
+  std::shared_ptr<const TlsFacts> tls;  ///< null: both legs are plain
+  std::int32_t journal_slot = -1;       ///< in the journal; -1: not recorded
+  Instant connected{};                  ///< accepted
   std::chrono::system_clock::time_point connected_at{};
 };
 

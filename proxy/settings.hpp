@@ -4,6 +4,7 @@
 #include "proxy/identity.hpp"
 #include "proxy/protect_list.hpp"
 #include "proxy/quota.hpp"
+#include "proxy/tls_context.hpp"
 
 #include <atomic>
 #include <memory>
@@ -19,7 +20,7 @@ class Journal;
 /// What the workers need of the configuration. Shared by all threads, outlives every session;
 /// immutable but for what a reload sets, which any thread may read at any time.
 struct ProxySettings {
-  explicit ProxySettings(const config::Config& config)
+  ProxySettings(const config::Config& config, TlsContexts tls)
       : process(config.process),
         listeners(config.listeners),
         servers(config.servers),
@@ -27,7 +28,8 @@ struct ProxySettings {
         marker(config.protect.marker),
         quotas(config.quotas),
         names_(std::make_shared<const ApplicationNames>(config.identity)),
-        protected_(std::make_shared<const ProtectList>(config.protect)) {
+        protected_(std::make_shared<const ProtectList>(config.protect)),
+        tls_(std::move(tls)) {
     for (const config::Listener& listener : listeners) {
       std::size_t index = 0;
       while (index + 1 < servers.size() && servers[index].name != listener.server) ++index;
@@ -55,6 +57,21 @@ struct ProxySettings {
     const std::lock_guard lock{mutex_};
     return protected_;
   }
+  /// Null: the listener speaks no TLS.
+  [[nodiscard]] std::shared_ptr<const ListenerTlsContext> listener_tls(std::size_t listener) const {
+    const std::lock_guard lock{mutex_};
+    return tls_.listeners[listener];
+  }
+  /// Null: the server is spoken to in clear.
+  [[nodiscard]] std::shared_ptr<const ServerTlsContext> server_tls(std::size_t server) const {
+    const std::lock_guard lock{mutex_};
+    return tls_.servers[server];
+  }
+  /// For connections to come; sessions keep what they were made with.
+  void reload(TlsContexts tls) {
+    const std::lock_guard lock{mutex_};
+    tls_ = std::move(tls);
+  }
   /// Takes over what needs no restart: mode, protection, identity. Sessions keep their name until
   /// they report another one.
   void reload(const config::Config& config) {
@@ -72,6 +89,7 @@ struct ProxySettings {
   mutable std::mutex mutex_;
   std::shared_ptr<const ApplicationNames> names_;  ///< guarded by mutex_
   std::shared_ptr<const ProtectList> protected_;   ///< guarded by mutex_
+  TlsContexts tls_;                                ///< guarded by mutex_
 };
 
 }  // namespace pgleash::proxy

@@ -60,11 +60,15 @@ std::size_t unread_bytes(int fd) noexcept {
   return static_cast<std::size_t>(std::max(0, waiting));
 }
 
-bool unread_ends_with(int fd, std::string_view tail) {
+std::string unread_tail(int fd) {
   std::string unread(unread_bytes(fd), '\0');
   const ssize_t got = ::recv(fd, unread.data(), unread.size(), MSG_PEEK | MSG_DONTWAIT);
-  if (got < 0) return false;
-  return std::string_view{unread.data(), static_cast<std::size_t>(got)}.ends_with(tail);
+  unread.resize(static_cast<std::size_t>(std::max<ssize_t>(0, got)));
+  return unread;
+}
+
+bool unread_ends_with(int fd, std::string_view tail) {
+  return std::string_view{unread_tail(fd)}.ends_with(tail);
 }
 
 std::size_t unsent_bytes(int fd) noexcept {

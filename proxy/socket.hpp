@@ -51,6 +51,8 @@ void close_with_reset(Fd& fd) noexcept;
 [[nodiscard]] std::size_t unread_bytes(int fd) noexcept;
 /// Whether what can be read without waiting ends so. Reads nothing off.
 [[nodiscard]] bool unread_ends_with(int fd, std::string_view tail);
+/// What can be read without waiting. Reads nothing off.
+[[nodiscard]] std::string unread_tail(int fd);
 /// Bytes written that the peer has no room for (TCP), or has not read (Unix socket).
 [[nodiscard]] std::size_t unsent_bytes(int fd) noexcept;
 

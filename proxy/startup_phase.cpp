@@ -1,18 +1,22 @@
 #include "proxy/startup_phase.hpp"
 
 #include "protocol/encode.hpp"
+#include "protocol/messages.hpp"
 #include "proxy/clock.hpp"
+#include "proxy/tls_handshake.hpp"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/read.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <span>
+#include <unistd.h>
 
 namespace pgleash::proxy {
 
@@ -24,8 +28,19 @@ namespace {
 constexpr Duration refusal_time = std::chrono::seconds{2};
 /// Every first message has at least this much; SSLRequest and GSSENCRequest have exactly this much.
 constexpr std::size_t shortest_message = 8;
+/// First byte of a TLS handshake: no length of a first message begins so.
+constexpr char handshake_record = '\x16';
 /// A client that said nothing for so long is in no hurry: established sessions go first again.
 constexpr Duration hurry = std::chrono::milliseconds{100};
+
+/// A fresh socket takes a startup packet whole; anything else is a broken connection.
+bool send_packet(const UpstreamResult& upstream, const protocol::StartupPacket& packet) {
+  protocol::Bytes bytes = std::as_bytes(std::span{packet.raw});
+  if (upstream.tls != nullptr) bytes = upstream.tls->seal(bytes);
+  return !bytes.empty() &&
+         ::send(upstream.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT) ==
+             static_cast<ssize_t>(bytes.size());
+}
 
 }  // namespace
 
@@ -65,10 +80,30 @@ struct StartupPhase::Starting {
   sockaddr_storage peer;
   Instant accepted_at;
   Instant deadline;
+  std::unique_ptr<TlsStream> tls;                            ///< null: in clear
+  std::shared_ptr<const ListenerTlsContext> listener_tls{};  ///< null: none is to be had here
   bool silent = true;  ///< no whole startup packet yet, or refused already: makes room for others
   std::optional<AcceptResult> gave_up;
   Entry place;
 };
+
+std::shared_ptr<const TlsFacts> StartupPhase::tls_facts(const Starting& self,
+                                                        const UpstreamResult& upstream) {
+  if (self.tls == nullptr && upstream.tls == nullptr) return nullptr;
+  auto facts = std::make_shared<TlsFacts>();
+  if (self.tls != nullptr) {
+    facts->client_version = self.tls->version();
+    facts->client_cipher = self.tls->cipher();
+    facts->client_dn = self.tls->peer_name();
+  }
+  if (upstream.tls != nullptr) {
+    facts->server_version = upstream.tls->version();
+    facts->server_cipher = upstream.tls->cipher();
+  }
+  facts->same_certificate = self.tls != nullptr && upstream.tls != nullptr &&
+                            self.listener_tls->same_certificate(*upstream.tls);
+  return facts;
+}
 
 StartupPhase::StartupPhase(asio::io_context& context, const ProxySettings& settings,
                            SessionTable& sessions, Upstream& upstream, CancelSender& cancels,
@@ -151,9 +186,41 @@ asio::awaitable<void> StartupPhase::run(Accepted accepted) {
     co_await refuse(self, AcceptResult::login_limit, std::move(notice));
     co_return;
   }
+  // As PostgreSQL: there is no TLS on a Unix socket.
+  if (self.peer.ss_family != AF_UNIX) self.listener_tls = settings_.listener_tls(self.listener);
+  if (self.listener_tls != nullptr) {
+    const bool good = co_await begin_direct_tls(self);
+    if (!good) co_return;
+  }
   auto packet = co_await receive(self);
   if (!packet) co_return;
   co_await open_session(self, std::move(*packet));
+}
+
+asio::awaitable<bool> StartupPhase::begin_direct_tls(Starting& self) {
+  const auto [error] = co_await self.socket.async_wait(Socket::wait_read, as_result);
+  char first = '\0';
+  if (error || ::recv(self.socket.native_handle(), &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1 ||
+      first != handshake_record)
+    co_return true;  // whatever it is, reading shows
+  const bool secured = co_await secure(self);
+  if (!secured) co_return false;
+  if (self.tls->application_protocol() == "postgresql") co_return true;
+  // Else what is meant for another protocol could be made to arrive here (ALPACA).
+  ErrorNotice notice{"08P01",
+                     "received direct SSL connection request without ALPN protocol negotiation "
+                     "extension",
+                     "", "ask for TLS with SSLRequest, or offer the protocol \"postgresql\""};
+  co_await refuse(self, AcceptResult::tls_error, std::move(notice));
+  co_return false;
+}
+
+asio::awaitable<bool> StartupPhase::secure(Starting& self) {
+  self.tls = self.listener_tls->accept(self.socket.native_handle());
+  const Handshake made = co_await handshake(self.socket, *self.tls);
+  if (made.error.empty()) co_return true;
+  count(self, self.gave_up.value_or(AcceptResult::tls_error), "TLS: " + made.error);
+  co_return false;
 }
 
 asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(Starting& self) {
@@ -161,7 +228,9 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
   bool asked_gss = false;
   for (;;) {
     std::string message(shortest_message, '\0');
-    auto [error, got] = co_await asio::async_read(self.socket, asio::buffer(message), as_result);
+    const ReadSome head = co_await read_exactly(self.socket, self.tls.get(), message);
+    boost::system::error_code error = head.error;
+    const std::size_t got = head.size;
     if (!error) {
       const auto length =
           protocol::first_message_length(std::as_bytes(std::span{message}).first<4>());
@@ -171,11 +240,9 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
         co_return std::nullopt;
       }
       message.resize(*length);
-      auto [rest_error, rest] = co_await asio::async_read(
-          self.socket,
-          asio::buffer(message.data() + shortest_message, message.size() - shortest_message),
-          as_result);
-      error = rest_error;
+      const std::span<char> behind = std::span{message}.subspan(shortest_message);
+      const ReadSome rest = co_await read_exactly(self.socket, self.tls.get(), behind);
+      error = rest.error;
     }
     if (error) {
       const AcceptResult why = self.gave_up.value_or(AcceptResult::client_gone);
@@ -202,6 +269,12 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
     }
     if (auto* packet = std::get_if<protocol::StartupPacket>(&*parsed)) {
       self.silent = false;
+      if (must_be_secured(self)) {
+        ErrorNotice notice{"28000", "this listener takes connections with TLS only", "",
+                           "set sslmode=require in this client, or better"};
+        co_await refuse(self, AcceptResult::tls_error, std::move(notice));
+        co_return std::nullopt;
+      }
       co_return std::move(*packet);
     }
     if (auto* request = std::get_if<protocol::CancelRequest>(&*parsed)) {
@@ -215,12 +288,25 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
       co_await refuse(self, AcceptResult::protocol_error, std::move(notice));
       co_return std::nullopt;
     }
-    const char no = 'N';
-    const auto [unsent, sent] =
-        co_await asio::async_write(self.socket, asio::buffer(&no, 1), as_result);
+    const bool yes = ssl && self.listener_tls != nullptr && self.tls == nullptr;
+    if (yes && unread_bytes(self.socket.native_handle()) > 0) {
+      // Whoever stands between could have put them there, to be taken for the client's own words
+      // behind the handshake (CVE-2021-23214).
+      ErrorNotice notice{"08P01", "received unencrypted data after SSL request",
+                         "This could be either a client-software bug or evidence of an attempted "
+                         "man-in-the-middle attack.",
+                         ""};
+      co_await refuse(self, AcceptResult::protocol_error, std::move(notice));
+      co_return std::nullopt;
+    }
+    const auto unsent = co_await write_all(self.socket, self.tls.get(), yes ? "S" : "N");
     if (unsent) {
       count(self, self.gave_up.value_or(AcceptResult::client_gone), unsent.message());
       co_return std::nullopt;
+    }
+    if (yes) {
+      const bool secured = co_await secure(self);
+      if (!secured) co_return std::nullopt;
     }
   }
 }
@@ -230,6 +316,14 @@ asio::awaitable<void> StartupPhase::forward_cancel(Starting& self, protocol::Can
   count(self, AcceptResult::cancel_request, {});
   // The connection stays open until the server closed its side: libpq takes that for "signal sent".
   (void)co_await links_.forward_cancel(std::move(key), self.listener, cancels_, upstream_);
+  if (self.tls == nullptr || !self.socket.is_open()) co_return;
+  const protocol::Bytes last = self.tls->close_notify();
+  (void)!::send(self.socket.native_handle(), last.data(), last.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+bool StartupPhase::must_be_secured(const Starting& self) noexcept {
+  return self.listener_tls != nullptr && self.tls == nullptr &&
+         self.listener_tls->settings.mode == config::ListenerTlsMode::require;
 }
 
 asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::StartupPacket packet) {
@@ -245,7 +339,8 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
     co_return;
   }
   const config::Listener& listener = settings_.listeners[self.listener];
-  const config::Server& server = settings_.servers[settings_.server_of[self.listener]];
+  const std::size_t server_index = settings_.server_of[self.listener];
+  const config::Server& server = settings_.servers[server_index];
   NewSession session;
   session.who.listener = listener.name;
   session.who.server = server.name;
@@ -268,7 +363,7 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
     co_return;
   }
   if (!self.flow) self.flow.emplace(share_);
-  UpstreamResult upstream = co_await upstream_.connect(server);
+  UpstreamResult upstream = co_await upstream_.connect(server_index);
   if (!upstream.fd.open()) {
     ErrorNotice notice{"08006", "pgleash could not reach server \"" + server.name + "\"",
                        upstream.error,
@@ -276,12 +371,17 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
     co_await refuse(self, AcceptResult::server_unreachable, std::move(notice));
     co_return;
   }
-  // A fresh socket takes a startup packet whole; anything else is a broken connection.
-  const ssize_t sent =
-      ::send(upstream.fd.get(), packet.raw.data(), packet.raw.size(), MSG_NOSIGNAL);
-  if (sent != static_cast<ssize_t>(packet.raw.size())) {
+  bool sent = send_packet(upstream, packet);
+  if (sent && upstream.may_be_refused) {
+    const bool turned_away = co_await wants_tls(upstream.fd.get(), server.connect_timeout);
+    if (turned_away) {
+      upstream = co_await upstream_.connect_secured(server_index);
+      sent = upstream.fd.open() && send_packet(upstream, packet);
+    }
+  }
+  if (!sent) {
     ErrorNotice notice{"08006", "pgleash lost the connection to server \"" + server.name + "\"",
-                       std::strerror(errno), ""};
+                       upstream.error.empty() ? std::strerror(errno) : upstream.error, ""};
     co_await refuse(self, AcceptResult::server_unreachable, std::move(notice));
     co_return;
   }
@@ -294,6 +394,15 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
 
   session.client = std::move(client);
   session.who.leg = local_endpoint(upstream.fd.get());
+  session.who.tls = tls_facts(self, upstream);
+  const bool differ =
+      session.who.tls != nullptr && upstream.tls != nullptr && !session.who.tls->same_certificate;
+  if (differ)
+    session.login_edit = std::make_unique<LoginEdit>(
+        self.tls == nullptr ? LoginEditFor::clear_client : LoginEditFor::two_certificates);
+  session.client_tls = std::move(self.tls);
+  session.server_tls = std::move(upstream.tls);
+  session.server_context = std::move(upstream.context);
   session.server = std::move(upstream.fd);
   (void)sessions_.adopt(std::move(session), monotonic_now());
 }
@@ -307,6 +416,27 @@ std::optional<QuotaRefusal> StartupPhase::over_quota(NewSession& session) {
     return std::nullopt;
   }
   return settings_.quotas.admit(session.who, monotonic_now(), session.place);
+}
+
+asio::awaitable<bool> StartupPhase::wants_tls(int server, Duration patience) {
+  // A descriptor of its own: the socket itself must come out of this as it went in.
+  const auto watch = std::make_shared<asio::posix::stream_descriptor>(context_, ::dup(server));
+  asio::steady_timer enough{context_, patience};
+  enough.async_wait([watch](const boost::system::error_code& error) {
+    if (!error) watch->cancel();
+  });
+  const auto [failed] =
+      co_await watch->async_wait(asio::posix::stream_descriptor::wait_read, as_result);
+  enough.cancel();
+  if (failed) co_return false;
+  std::array<std::byte, 512> seen{};
+  const ssize_t got = ::recv(server, seen.data(), seen.size(), MSG_PEEK | MSG_DONTWAIT);
+  constexpr std::size_t header_size = 5;
+  if (got <= static_cast<ssize_t>(header_size) || static_cast<char>(seen[0]) != 'E')
+    co_return false;
+  const auto body = std::span{seen}.first(static_cast<std::size_t>(got)).subspan(header_size);
+  // No line of pg_hba.conf lets it in so.
+  co_return protocol::decode_error(body).sqlstate == "28000";
 }
 
 asio::awaitable<void> StartupPhase::refuse(Starting& self, AcceptResult result,
@@ -324,9 +454,13 @@ asio::awaitable<void> StartupPhase::say_and_close(Starting& self, std::string by
   self.silent = true;
   self.gave_up.reset();
   self.deadline = monotonic_now() + refusal_time;
-  const auto [unsent, sent] =
-      co_await asio::async_write(self.socket, asio::buffer(bytes), as_result);
+  const auto unsent = co_await write_all(self.socket, self.tls.get(), bytes);
   if (unsent) co_return;
+  if (self.tls != nullptr) {
+    const protocol::Bytes last = self.tls->close_notify();
+    (void)!::send(self.socket.native_handle(), last.data(), last.size(),
+                  MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
   boost::system::error_code ignored;
   self.socket.shutdown(Socket::shutdown_send,
                        ignored);  // NOLINT(bugprone-unused-return-value): closed next anyway

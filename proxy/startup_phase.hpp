@@ -43,13 +43,13 @@ class ProxyLinks {
   [[nodiscard]] virtual std::uint32_t total_live() const noexcept = 0;
 };
 
-/// From the accepted socket to a relayed session, or to a refusal: SSLRequest, GSSENCRequest,
-/// CancelRequest, startup packet, server leg. Reads exact byte counts, so nothing that belongs to a
-/// later phase is ever taken early. A client that says nothing costs a descriptor until
-/// login_timeout; when max_logins are under way the oldest one that has not sent its startup packet
-/// makes room, so that half-sent packets keep nobody out. Worker's thread. Source:
-/// "Frontend/Backend Protocol", Message Flow: Start-up, SSL Session Encryption, GSSAPI Session
-/// Encryption.
+/// From the accepted socket to a relayed session, or to a refusal: SSLRequest or a TLS
+/// handshake outright, GSSENCRequest, CancelRequest, startup packet, server leg. Reads exact byte
+/// counts, so nothing that belongs to a later phase is ever taken early. A client that says nothing
+/// costs a descriptor until login_timeout; when max_logins are under way the oldest one that has
+/// not sent its startup packet makes room, so that half-sent packets keep nobody out. Worker's
+/// thread. Source: "Frontend/Backend Protocol", Message Flow: Start-up, SSL Session Encryption,
+/// GSSAPI Session Encryption.
 class StartupPhase {
  public:
   StartupPhase(boost::asio::io_context& context, const ProxySettings& settings,
@@ -72,6 +72,16 @@ class StartupPhase {
 
   boost::asio::awaitable<void> run(Accepted accepted);
   boost::asio::awaitable<std::optional<protocol::StartupPacket>> receive(Starting& self);
+  /// A client that begins with TLS instead of asking for it; ALPN is a must then. False: refused.
+  boost::asio::awaitable<bool> begin_direct_tls(Starting& self);
+  /// The handshake with the client. False: it failed, and was counted.
+  boost::asio::awaitable<bool> secure(Starting& self);
+  [[nodiscard]] static bool must_be_secured(const Starting& self) noexcept;
+  /// With tls = "allow": whether the first answer to a leg in clear is that it must not be so.
+  /// Reads nothing off.
+  boost::asio::awaitable<bool> wants_tls(int server, Duration patience);
+  [[nodiscard]] static std::shared_ptr<const TlsFacts> tls_facts(const Starting& self,
+                                                                 const UpstreamResult& upstream);
   boost::asio::awaitable<void> forward_cancel(Starting& self, protocol::CancelKey key);
   boost::asio::awaitable<void> open_session(Starting& self, protocol::StartupPacket packet);
   std::optional<QuotaRefusal> over_quota(NewSession& session);

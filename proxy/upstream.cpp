@@ -1,5 +1,6 @@
 #include "proxy/upstream.hpp"
 
+#include "config/words.hpp"
 #include "proxy/clock.hpp"
 #include "proxy/deadline.hpp"
 
@@ -70,8 +71,12 @@ asio::awaitable<Upstream::Resolved> Upstream::resolve(const config::Server& serv
   co_return result;
 }
 
-asio::awaitable<CancelTarget> Upstream::target(const config::Server& server) {
+asio::awaitable<CancelTarget> Upstream::target(std::size_t index) {
   CancelTarget result;
+  const config::Server& server = settings_.servers[index];
+  // In clear a server takes it as well; a key that must not be seen goes where TLS is a must.
+  const auto tls = settings_.server_tls(index);
+  if (tls != nullptr && tls->settings.mode >= config::SslMode::require) result.tls = tls;
   const Resolved where = co_await resolve(server, monotonic_now() + server.connect_timeout);
   if (where.endpoints.empty()) co_return result;
   const StreamProtocol::endpoint& first = where.endpoints.front();
@@ -80,27 +85,94 @@ asio::awaitable<CancelTarget> Upstream::target(const config::Server& server) {
   co_return result;
 }
 
-asio::awaitable<UpstreamResult> Upstream::connect(const config::Server& server) {
+asio::awaitable<UpstreamResult> Upstream::connect(std::size_t index) {
+  const config::Server& server = settings_.servers[index];
   const Instant deadline = monotonic_now() + server.connect_timeout;
+  auto tls = settings_.server_tls(index);
+  const bool allow = tls != nullptr && tls->settings.mode == config::SslMode::allow;
+  if (tls == nullptr || allow) {
+    bool unused = false;
+    UpstreamResult result = co_await dial(server, deadline, nullptr, unused);
+    result.may_be_refused = allow;
+    co_return result;
+  }
+  co_return co_await secured(index, deadline, std::move(tls));
+}
+
+asio::awaitable<UpstreamResult> Upstream::connect_secured(std::size_t index) {
+  const Instant deadline = monotonic_now() + settings_.servers[index].connect_timeout;
+  co_return co_await secured(index, deadline, settings_.server_tls(index));
+}
+
+asio::awaitable<UpstreamResult> Upstream::secured(std::size_t index, Instant deadline,
+                                                  std::shared_ptr<const ServerTlsContext> tls) {
+  const config::Server& server = settings_.servers[index];
+  const bool may_be_clear = tls->settings.mode == config::SslMode::prefer;
+  bool unwilling = may_be_clear && monotonic_now() < unwilling_until_[index];
+  if (unwilling) co_return co_await dial(server, deadline, nullptr, unwilling);
+
+  UpstreamResult result = co_await dial(server, deadline, tls, unwilling);
+  if (result.fd.open() && result.tls == nullptr) {  // it said N, and goes on in clear
+    if (may_be_clear) {
+      unwilling_until_[index] = monotonic_now() + unwilling_ttl;
+      co_return result;
+    }
+    result.fd.close();
+    result.error = "the server does not speak TLS, and tls is \"" +
+                   std::string{config::word_for(config::ssl_mode_words, tls->settings.mode)} + '"';
+    co_return result;
+  }
+  if (!result.fd.open() && may_be_clear && result.tls_failed) {
+    // As libpq does: "prefer" promises nothing, and a handshake that fails is no reason to stay
+    // out.
+    co_return co_await dial(server, deadline, nullptr, unwilling);
+  }
+  co_return result;
+}
+
+asio::awaitable<UpstreamResult> Upstream::dial(const config::Server& server, Instant deadline,
+                                               std::shared_ptr<const ServerTlsContext> tls,
+                                               bool& unwilling) {
+  UpstreamResult result;
   Resolved where = co_await resolve(server, deadline);
-  if (!where.error.empty()) co_return UpstreamResult{{}, where.error};
+  if (!where.error.empty()) {
+    result.error = std::move(where.error);
+    co_return result;
+  }
   std::string last = "no address";
   for (const StreamProtocol::endpoint& endpoint : where.endpoints) {
     Socket socket{context_};
     const SocketDeadline guard{socket, deadline};
     const auto [error] = co_await socket.async_connect(endpoint, as_result);
-    if (!error) {
-      boost::system::error_code failed;
-      Fd fd{socket.release(failed)};
-      if (failed) co_return UpstreamResult{{}, failed.message()};
-      set_leg_options(fd.get(), server.keepalive);
-      co_return UpstreamResult{std::move(fd), {}};
+    boost::system::error_code failed = error;
+    if (!failed && tls != nullptr) {
+      Secured made = co_await request_tls(socket, tls);
+      unwilling = made.unwilling;
+      if (made.error.empty()) {
+        result.tls = std::move(made.stream);
+        if (result.tls != nullptr) result.context = tls;
+      } else {
+        result.tls_failed = !guard.expired();
+        if (guard.expired()) made.error = "no answer within connect_timeout";
+        result.error = "cannot connect to " + to_text(server.address) + ": " + made.error;
+        co_return result;
+      }
+    }
+    if (!failed) {
+      result.fd = Fd{socket.release(failed)};
+      if (failed) {
+        result.error = failed.message();
+        co_return result;
+      }
+      set_leg_options(result.fd.get(), server.keepalive);
+      co_return result;
     }
     last = guard.expired() ? "no answer within connect_timeout" : error.message();
     if (guard.expired()) break;
   }
   names_.erase(server.name);
-  co_return UpstreamResult{{}, "cannot connect to " + to_text(server.address) + ": " + last};
+  result.error = "cannot connect to " + to_text(server.address) + ": " + last;
+  co_return result;
 }
 
 }  // namespace pgleash::proxy

@@ -1,7 +1,9 @@
 #pragma once
 
 #include "proxy/cancel_sender.hpp"
+#include "proxy/settings.hpp"
 #include "proxy/socket.hpp"
+#include "proxy/tls_handshake.hpp"
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
@@ -19,6 +21,10 @@ namespace pgleash::proxy {
 struct UpstreamResult {
   Fd fd;
   std::string error;
+  std::unique_ptr<TlsStream> tls;                   ///< null: in clear
+  std::shared_ptr<const ServerTlsContext> context;  ///< with which it was made; null: in clear
+  bool may_be_refused = false;  ///< in clear, with tls = "allow": then connect_secured() may help
+  bool tls_failed = false;      ///< it answered, and the handshake failed
 };
 
 /// Connects server legs for one worker. Names are resolved by Asio and remembered for a moment;
@@ -27,19 +33,33 @@ class Upstream {
  public:
   static constexpr Duration name_ttl = std::chrono::seconds{5};
 
-  explicit Upstream(boost::asio::io_context& context) : context_(context) {}
+  /// For so long a server that has no TLS is not asked for it again, where that does not matter.
+  static constexpr Duration unwilling_ttl = std::chrono::seconds{5};
 
-  /// `server` outlives the call.
-  boost::asio::awaitable<UpstreamResult> connect(const config::Server& server);
+  /// `settings` outlive it.
+  Upstream(boost::asio::io_context& context, const ProxySettings& settings)
+      : context_(context), settings_(settings), unwilling_until_(settings.servers.size()) {}
+
+  /// Connects and, as the server's `tls` says, secures the leg, all within connect_timeout.
+  /// `server`: index in ProxySettings.
+  boost::asio::awaitable<UpstreamResult> connect(std::size_t server);
+  /// Of a server with tls = "allow" that has turned a leg in clear away.
+  boost::asio::awaitable<UpstreamResult> connect_secured(std::size_t server);
 
   /// The address a cancel request for an unknown key goes to: the server's first.
-  boost::asio::awaitable<CancelTarget> target(const config::Server& server);
+  boost::asio::awaitable<CancelTarget> target(std::size_t server);
 
  private:
   struct Resolved {
     std::vector<StreamProtocol::endpoint> endpoints;
     std::string error;
   };
+  boost::asio::awaitable<UpstreamResult> secured(std::size_t server, Instant deadline,
+                                                 std::shared_ptr<const ServerTlsContext> tls);
+  /// A socket to the first address that answers; null `tls`: in clear.
+  boost::asio::awaitable<UpstreamResult> dial(const config::Server& server, Instant deadline,
+                                              std::shared_ptr<const ServerTlsContext> tls,
+                                              bool& unwilling);
   boost::asio::awaitable<Resolved> resolve(const config::Server& server, Instant deadline);
 
   struct Cached {
@@ -47,6 +67,8 @@ class Upstream {
     Instant until;
   };
   boost::asio::io_context& context_;
+  const ProxySettings& settings_;
+  std::vector<Instant> unwilling_until_;  ///< by server
   std::map<std::string, Cached> names_;
 };
 

@@ -16,7 +16,7 @@ Worker::Worker(std::uint16_t index, unsigned workers, const ProxySettings& setti
       listener_counters_(settings.listeners.size()),
       heartbeat_(monotonic_now().time_since_epoch().count()),
       cancels_(context_, share_),
-      upstream_(context_),
+      upstream_(context_, settings),
       sessions_(
           context_, index, settings, cancels_, events, server_counters_, listener_counters_, live_,
           [this] { quicken(); }, share_),
@@ -113,7 +113,7 @@ asio::awaitable<std::optional<CancelResult>> Worker::cancel_for_client(protocol:
   const Hold hold{sessions_, session->id};
   sessions_.relay().hold(*session);
   ServerCounters* counters = session->counters;
-  CancelTarget target = cancel_target(session->server.fd.get());
+  CancelTarget target = cancel_target(*session);
   target.counters = counters;
   const std::function<bool()> always = [] { return true; };
   const CancelResult result = co_await cancels_.send(target, std::move(key), deadline, always);

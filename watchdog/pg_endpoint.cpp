@@ -1,5 +1,7 @@
 #include "watchdog/pg_endpoint.hpp"
 
+#include "config/words.hpp"
+
 #include <fmt/format.h>
 
 #include <chrono>
@@ -28,6 +30,7 @@ PgEndpoint monitor_endpoint(const config::Server& server) {
   PgEndpoint where;
   where.address = server.address;
   where.keepalive = server.keepalive;
+  where.tls = server.tls;
   where.user = server.monitor.user;
   where.database = server.monitor.database;
   where.password_file = server.monitor.password_file;
@@ -55,6 +58,17 @@ LibpqParameters::LibpqParameters(const PgEndpoint& where, const std::string& hos
   add("options", session_options(where));
   add("client_encoding", "SQL_ASCII");
   add("gssencmode", "disable");
+  add("sslmode", std::string{config::word_for(config::ssl_mode_words, where.tls.mode)});
+  add("ssl_min_protocol_version",
+      "TLSv" + std::string{config::word_for(config::tls_version_words, where.tls.min_version)});
+  // "system" is a word of libpq 16; before, it would be a file's name.
+  if (!where.tls.ca_file.empty() && (where.tls.ca_file != "system" || PQlibVersion() >= 160000))
+    add("sslrootcert", where.tls.ca_file);
+  if (!where.tls.crl_file.empty()) add("sslcrl", where.tls.crl_file);
+  if (!where.tls.cert_file.empty()) {
+    add("sslcert", where.tls.cert_file);
+    add("sslkey", where.tls.key_file);
+  }
   add("keepalives", "1");
   add("keepalives_idle", std::to_string(duration_cast<seconds>(where.keepalive.idle).count()));
   add("keepalives_interval",

@@ -14,6 +14,7 @@ namespace pgleash::watchdog {
 struct PgEndpoint {
   config::Address address;
   config::Keepalive keepalive{};
+  config::ServerTls tls{};
   std::string user;
   std::string database;
   std::string password_file;  ///< read at each connect, wiped after; empty: libpq's own sources

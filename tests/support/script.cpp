@@ -90,12 +90,14 @@ ScriptedPeer::ScriptedPeer(int fd) : fd_(fd) {
                sizeof on);  // fails on a Unix socket, which needs none
 }
 
-ScriptedPeer::ScriptedPeer(ScriptedPeer&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+ScriptedPeer::ScriptedPeer(ScriptedPeer&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), tls_(std::move(other.tls_)) {}
 
 ScriptedPeer& ScriptedPeer::operator=(ScriptedPeer&& other) noexcept {
   if (this != &other) {
     close();
     fd_ = std::exchange(other.fd_, -1);
+    tls_ = std::move(other.tls_);
   }
   return *this;
 }
@@ -124,6 +126,7 @@ void ScriptedPeer::wait(short events, std::string_view what) const {
 }
 
 std::size_t ScriptedPeer::send_some(std::string_view bytes) {
+  if (tls_) return send_sealed(bytes);
   const ssize_t sent = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   if (sent >= 0) return static_cast<std::size_t>(sent);
   if (errno == EAGAIN || errno == EWOULDBLOCK) return 0;
@@ -138,6 +141,7 @@ void ScriptedPeer::send(std::string_view bytes) {
 }
 
 std::size_t ScriptedPeer::read_some(char* buffer, std::size_t size) {
+  if (tls_) return read_sealed(buffer, size);
   wait(POLLIN, "nothing came");
   const ssize_t got = ::recv(fd_, buffer, size, MSG_DONTWAIT);
   if (got < 0) fail("read", errno);
@@ -198,7 +202,7 @@ void ScriptedPeer::expect_reset() {
 std::size_t ScriptedPeer::unread() const {
   int waiting = 0;
   if (::ioctl(fd_, FIONREAD, &waiting) != 0) fail("FIONREAD", errno);
-  return static_cast<std::size_t>(waiting);
+  return static_cast<std::size_t>(waiting) + (tls_ ? unread_behind_tls() : 0);
 }
 
 StreamEnd ScriptedPeer::end() const {
@@ -225,6 +229,7 @@ void ScriptedPeer::half_close() {
 }
 
 void ScriptedPeer::close() {
+  tls_.reset();
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
 }
 

@@ -3,9 +3,12 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+
+struct ssl_st;
 
 /// Scripted peers: real sockets that say and expect exactly what a test tells them to. All calls
 /// block, each with a deadline, and throw ScriptFailure when the script is not followed; any
@@ -21,6 +24,15 @@ class ScriptFailure : public std::runtime_error {
 
 /// How the other side's stream stands, seen without waiting.
 enum class StreamEnd : std::uint8_t { open, closed, reset };
+
+/// How a scripted peer speaks TLS.
+struct ScriptedTls {
+  std::string cert_file = {};  ///< as a server always
+  std::string key_file = {};
+  std::string ca_file = {};   ///< the peer's certificate is a must, and must be signed by it
+  std::string protocol = {};  ///< ALPN
+  bool only_1_2 = false;
+};
 
 /// One end of a connection. Closes with the object.
 class ScriptedPeer {
@@ -63,6 +75,18 @@ class ScriptedPeer {
   [[nodiscard]] bool open() const noexcept { return fd_ >= 0; }
   [[nodiscard]] std::uint16_t local_port() const;
 
+  /// From here on everything goes through TLS; returns when the handshake is done.
+  void connect_tls(const ScriptedTls& how = {}) { start_tls(false, how); }
+  void accept_tls(const ScriptedTls& how) { start_tls(true, how); }
+  /// TLS 1.3: new keys of ours, and a demand for new ones of the peer's.
+  void update_keys();
+  /// Common name of the peer's certificate; empty: it has shown none.
+  [[nodiscard]] std::string shown_certificate() const;
+  /// The peer's close_notify was seen.
+  [[nodiscard]] bool closed_in_order() const;
+  /// Sends close_notify.
+  void say_goodbye();
+
   void small_receive_buffer();
   void half_close();
   void close();
@@ -70,8 +94,15 @@ class ScriptedPeer {
 
  private:
   void wait(short events, std::string_view what) const;
+  void start_tls(bool as_server, const ScriptedTls& how);
+  void finish_handshake();
+  void set_blocking(bool blocking) const;
+  std::size_t send_sealed(std::string_view bytes);
+  std::size_t read_sealed(char* buffer, std::size_t size);
+  [[nodiscard]] std::size_t unread_behind_tls() const;
 
   int fd_ = -1;
+  std::shared_ptr<ssl_st> tls_;  ///< null: in clear
 };
 
 /// A CancelRequest as the server got it, with the connection it came by still open.

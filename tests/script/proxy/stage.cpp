@@ -68,6 +68,7 @@ Stage::Stage(const Adjust& adjust)
   config::Server server;
   server.name = "scripted";
   server.address = {"127.0.0.1", backend.port(), false};
+  server.tls.mode = config::SslMode::disable;
   config.servers.push_back(server);
   config::Listener listener;
   listener.name = "main";

@@ -135,6 +135,12 @@ TEST(Example, LoadsWithAllItsExamplesSwitchedOn) {
   std::filesystem::create_directories(folder / "secrets");
   std::ofstream(folder / "secrets/monitor.pw") << "for the test\n";
   ASSERT_EQ(chmod((folder / "secrets/monitor.pw").c_str(), 0640), 0);
+  std::filesystem::create_directories(folder / "tls");
+  for (const char* name :
+       {"server.crt", "server.key", "ca.crt", "revoked.crl", "pgleash.crt", "pgleash.key"}) {
+    std::ofstream(folder / "tls" / name) << "for the test\n";
+    ASSERT_EQ(chmod((folder / "tls" / name).c_str(), 0640), 0);
+  }
   std::string text = std::regex_replace(example(), std::regex{"(^|\n)#(?=[a-z\\[])"}, "$1");
   const std::string none = "monitor = \"none\"";  // the one example that excludes what follows it
   const auto at = text.find(none);
@@ -142,6 +148,8 @@ TEST(Example, LoadsWithAllItsExamplesSwitchedOn) {
   text.insert(at, "#");
   const std::string no_sink = "sink = \"off\"";
   text.replace(text.find(no_sink), no_sink.size(), "#");  // else the named file would not be used
+  const std::string no_tls = "tls = \"off\"";             // else the named files would not be used
+  text.replace(text.find(no_tls), no_tls.size(), "tls = \"require\"");
   const LoadResult result = load_text(text, (folder / "pgleash.toml").string());
   std::filesystem::remove_all(folder);
   ASSERT_TRUE(result.config) << all_rendered(result);

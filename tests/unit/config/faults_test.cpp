@@ -103,7 +103,7 @@ INSTANTIATE_TEST_SUITE_P(
                "is a key of [server.monitor]"},
         Faulty{"mode = \"enforce\"\n", 1, 1, "unknown key 'mode' in the top of the file",
                "is a key of [enforcement]"},
-        Faulty{"[[listener]]\ntls = \"off\"\n", 2, 1, "unknown key 'tls' in [[listener]]",
+        Faulty{"[[listener]]\ncolour = \"off\"\n", 2, 1, "unknown key 'colour' in [[listener]]",
                "known here"},
         Faulty{"[[listener]]\nkeepalive = { idel = \"60s\" }\n", 2, 15,
                "unknown key 'idel' in [listener.keepalive]", "'idle'"},
