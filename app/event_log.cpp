@@ -27,6 +27,8 @@ void add_who(std::vector<Field>& fields, const proxy::SessionIdentity& who) {
     if (!who.tls->client_dn.empty()) fields.emplace_back("client_dn", who.tls->client_dn);
     if (!who.tls->server_version.empty())
       fields.emplace_back("server_tls", who.tls->server_version);
+    if (!who.tls->client_version.empty() && !who.tls->server_version.empty())
+      fields.emplace_back("same_certificate", who.tls->same_certificate);
   }
   if (who.pid) fields.emplace_back("pid", static_cast<std::int32_t>(*who.pid));
 }

@@ -190,22 +190,22 @@ void Relay::pump(Session& session, Side from, Instant now) {
     read_turn(session, Side::client, now);
 }
 
-ssize_t Relay::receive(Session& session, Side from, Instant now) {
+ssize_t Relay::receive(Session& session, Side from) {
   Leg& in = session.leg(from);
   // What is thrown away needs no key.
-  if (in.tls != nullptr && !in.discard) return receive_sealed(session, from, now);
+  if (in.tls != nullptr && !in.discard) return receive_sealed(session, from);
   const ssize_t got = ::recv(in.fd.get(), scratch_.get(), scratch_size, MSG_DONTWAIT);
   if (got > 0 && static_cast<std::size_t>(got) < scratch_size && !in.hangup) in.readable = false;
   return got;
 }
 
-ssize_t Relay::receive_sealed(Session& session, Side from, Instant now) {
+ssize_t Relay::receive_sealed(Session& session, Side from) {
   Leg& in = session.leg(from);
   const TlsStream::Result got = in.tls->read(scratch_.get(), scratch_size);
   if (got.step == TlsStream::Step::want_read) in.readable = false;
   const int error = got.step == TlsStream::Step::failed ? in.tls->error() : 0;
   // A key update wants an answer, a failure an alert.
-  if (!TlsStream::output().empty()) send_output(session, from, now);
+  if (!TlsStream::output().empty()) send_output(session, from);
   if (got.size > 0) return static_cast<ssize_t>(got.size);
   switch (got.step) {
     case TlsStream::Step::ended:
@@ -222,7 +222,7 @@ ssize_t Relay::receive_sealed(Session& session, Side from, Instant now) {
   }
 }
 
-void Relay::send_output(Session& session, Side side, Instant now) {
+void Relay::send_output(Session& session, Side side) {
   Leg& leg = session.leg(side);
   protocol::Bytes bytes = TlsStream::output();
   if (leg.pending.empty()) {
@@ -235,7 +235,8 @@ void Relay::send_output(Session& session, Side side, Instant now) {
   if (bytes.empty()) return;
   const std::size_t waiting = leg.pending.end - leg.pending.begin;
   if (waiting + bytes.size() > scratch_size + most_waiting_output) {
-    leg_lost(session, side, EPROTO, now);
+    // Not here: what is left of it would be read once more, and ask for answers again.
+    leg.tls->give_up();
     return;
   }
   auto longer = std::make_unique_for_overwrite<std::byte[]>(waiting + bytes.size());
@@ -252,10 +253,9 @@ void Relay::read_turn(Session& session, Side from, Instant now) {
   for (unsigned turn = 0; turn < reads_per_turn; ++turn) {
     if (session.dead || !in.fd.open() || !in.readable || in.ended) return;
     if (!in.discard && !may_read(session, from)) return;
-    const ssize_t got = receive(session, from, now);
+    const ssize_t got = receive(session, from);
     if (got > 0) {
       const auto size = static_cast<std::size_t>(got);
-      if (session.dead) return;  // it took an answer of TLS's own not
       if (in.discard) continue;
       const protocol::Bytes onward = host_.observe(session, from, {scratch_.get(), size}, now);
       Leg& out = session.leg(to);
@@ -394,9 +394,9 @@ void Relay::relay_rest(Session& session, Side from, Instant now) {
   in.wake();
   const Side to = other(from);
   while (!session.dead && in.fd.open() && !in.ended && !in.discard && may_read(session, from)) {
-    const ssize_t got = receive(session, from, now);
+    const ssize_t got = receive(session, from);
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0 || session.dead) return;
+    if (got <= 0) return;
     const protocol::Bytes onward =
         host_.observe(session, from, {scratch_.get(), static_cast<std::size_t>(got)}, now);
     if (onward.empty()) return;

@@ -93,15 +93,15 @@ class Relay {
   void pump(Session& session, Side from, Instant now);
   /// recv(2), through TLS where the leg has it: bytes for the scratch buffer, 0 at the end, or -1
   /// and errno. Clears `readable` once it knows that there is no more.
-  [[nodiscard]] ssize_t receive(Session& session, Side from, Instant now);
-  [[nodiscard]] ssize_t receive_sealed(Session& session, Side from, Instant now);
+  [[nodiscard]] ssize_t receive(Session& session, Side from);
+  [[nodiscard]] ssize_t receive_sealed(Session& session, Side from);
   void read_turn(Session& session, Side from, Instant now);
   void flush(Session& session, Side side, Instant now);
   [[nodiscard]] bool may_read(const Session& session, Side from) const noexcept;
   /// False when the leg failed; the host was told.
   bool forward(Session& session, Side to, const std::byte* data, std::size_t size, Instant now);
   /// Sends what TLS itself has to say to a leg, behind what waits there.
-  void send_output(Session& session, Side side, Instant now);
+  void send_output(Session& session, Side side);
   /// The leg's connection is reset or dead.
   void leg_lost(Session& session, Side side, int error, Instant now);
   /// Relays what the leg's peer sent before it reset the connection.

@@ -61,6 +61,8 @@ class TlsStream {
     dry_ = false;
     hangup_ = hangup;
   }
+  /// Nothing more is read from the socket: the next reads find it broken (EPROTO).
+  void give_up() noexcept { errno_ = protocol_error; }
   /// Whether whole records may be left that came from the socket and were not handed out. Half a
   /// record is as if it were still under way.
   [[nodiscard]] bool buffered() const noexcept;

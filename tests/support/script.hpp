@@ -84,6 +84,8 @@ class ScriptedPeer {
   [[nodiscard]] std::string shown_certificate() const;
   /// The peer's close_notify was seen.
   [[nodiscard]] bool closed_in_order() const;
+  /// Past TLS, to its socket.
+  void send_clear(std::string_view bytes);
   /// Sends close_notify.
   void say_goodbye();
 

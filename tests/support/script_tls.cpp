@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <memory>
 #include <poll.h>
+#include <sys/socket.h>
 
 // The part of a scripted peer that speaks TLS: by OpenSSL's own socket BIO, another way than the
 // proxy's.
@@ -131,6 +132,11 @@ std::size_t ScriptedPeer::read_sealed(char* buffer, std::size_t size) {
 
 bool ScriptedPeer::closed_in_order() const {
   return (SSL_get_shutdown(tls_.get()) & SSL_RECEIVED_SHUTDOWN) != 0;
+}
+
+void ScriptedPeer::send_clear(std::string_view bytes) {
+  if (::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(bytes.size()))
+    throw ScriptFailure{"send in clear"};
 }
 
 void ScriptedPeer::say_goodbye() {

@@ -291,6 +291,32 @@ TEST_P(EachWay, ATerminateBehindWorkFinishes) {
   EXPECT_FALSE(stage.backend.called());
 }
 
+TEST_P(EachWay, AClientIsToldOnItsNextUse) {
+  Stage stage{with_tls(GetParam())};
+  Pair pair = login(stage, GetParam());
+  KillOrder order = stage.order_for(pair);
+  order.notify_within = 60s;
+  auto report = stage.carry_out(order);
+  pair.server.expect(protocol::terminate());
+  pair.server.close();
+  EXPECT_TRUE(Stage::result(report).told_on_next_use);
+  EXPECT_TRUE(pair.client.silent());
+  pair.client.send(wire::query("select 1"));
+  EXPECT_EQ(error_field(pair.client.read_message(), 'C'), "57P05");
+  pair.client.expect_end();
+}
+
+TEST_P(EachWay, BrokenRecordsEndTheSession) {
+  Stage stage{with_tls(GetParam())};
+  Pair pair = login(stage, GetParam());
+  (client_leg(GetParam()) ? pair.client : pair.server)
+      .send_clear(std::string{"\x17\x03\x03\x00\x20", 5} + std::string(32, 'x'));
+  EXPECT_TRUE(soon([&] {
+    return stage.events.count("closed client_abort") + stage.events.count("closed server_error") ==
+           1;
+  }));
+}
+
 // ---------------------------------------------------------------- the client leg's start
 
 TEST(ClientTls, IsTheSameHoweverItsFirstBytesAreCut) {
