@@ -39,6 +39,7 @@ std::vector<Field> about(const watchdog::Verdict& verdict) {
   fields.emplace_back("rule", verdict.rule);
   fields.emplace_back("kind", watchdog::kind_name(verdict));
   fields.emplace_back("action", config::name(verdict.action));
+  if (!verdict.actor.empty()) fields.emplace_back("actor", verdict.actor);
   fields.emplace_back("measured_seconds", seconds(verdict.measured));
   fields.emplace_back("limit_seconds", seconds(verdict.limit));
   if (verdict.cost) {

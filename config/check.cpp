@@ -325,11 +325,14 @@ class Checker {
              "warn below the limit, or leave warn out"},
             rule.position);
     }
-    if (rule.name == "orphan") {
-      error({path + ".name"},
-            {"no rule may be named \"orphan\"",
-             "verdicts on backends without a session have this name; choose another"},
-            rule.position);
+    if (rule.name == "orphan" || rule.name == "manual") {
+      error(
+          {path + ".name"},
+          {"no rule may be named " + in_quotes(rule.name),
+           std::string{rule.name == "orphan" ? "verdicts on backends without a session"
+                                             : "what a person ordered on the console"} +
+               (rule.name == "orphan" ? " have this name" : " has this name") + "; choose another"},
+          rule.position);
     }
     if (!rule.limit && rule.action != Action::observe) {
       warning({path + ".limit", path + ".action"},

@@ -45,12 +45,11 @@ inline constexpr Words<11> outcomes{"observed",   "exempted",  "deferred",     "
 static_assert(outcomes.size() == static_cast<std::size_t>(watchdog::Outcome::error) + 1);
 
 /// In the order of watchdog::Exemption, less its `none`.
-inline constexpr Words<16> exemptions{"replication",      "superuser",      "listening",
-                                      "advisory_lock",    "dump",           "exported_snapshot",
-                                      "backup",           "copy_moving",    "commit",
-                                      "sync_replication", "protected_user", "protected_client",
-                                      "protected_entry",  "marker",         "pooler",
-                                      "unknown"};
+inline constexpr Words<17> exemptions{
+    "replication",       "superuser",        "listening",       "advisory_lock", "dump",
+    "exported_snapshot", "backup",           "copy_moving",     "commit",        "sync_replication",
+    "protected_user",    "protected_client", "protected_entry", "marker",        "pooler",
+    "by_hand",           "unknown"};
 static_assert(exemptions.size() == static_cast<std::size_t>(watchdog::Exemption::unknown));
 
 /// In the order of watchdog::Margin.

@@ -294,7 +294,9 @@ ActivityRow ActivitySampler::named(SeenBackend seen) const {
 /// By pid and by name: the name alone anybody can take, the pid alone may be used again.
 bool ActivitySampler::ours(const ActivityRow& row) const {
   if (row.application_name != "pgleash") return false;
-  return row.backend.pid == connection_->pid() || (also_ours_ && also_ours_() == row.backend.pid);
+  return row.backend.pid == connection_->pid() ||
+         std::any_of(also_ours_.begin(), also_ours_.end(),
+                     [&](const auto& pid) { return pid() == row.backend.pid; });
 }
 
 /// Behind the server's own statement_timeout, which leaves the connection whole.

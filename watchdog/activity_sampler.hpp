@@ -62,7 +62,7 @@ class ActivitySampler {
   [[nodiscard]] const MonitorState& state() const noexcept { return state_; }
   /// Another connection of this process, asked for at each sample: it is no session of anybody.
   void also_ours(std::function<std::optional<protocol::BackendPid>()> pid) {
-    also_ours_ = std::move(pid);
+    also_ours_.push_back(std::move(pid));
   }
   /// Asked after a sample whenever it is due, on the same connection. Outlives the sampler.
   void also_ask(CostSampler& costs) noexcept { costs_ = &costs; }
@@ -92,7 +92,7 @@ class ActivitySampler {
 
   config::Server server_;
   std::function<void(Duration)> observe_;
-  std::function<std::optional<protocol::BackendPid>()> also_ours_;
+  std::vector<std::function<std::optional<protocol::BackendPid>()>> also_ours_;
   CostSampler* costs_ = nullptr;
   boost::asio::any_io_executor executor_;
   boost::asio::steady_timer pause_;

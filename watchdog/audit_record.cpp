@@ -56,6 +56,8 @@ std::string_view name(AuditEvent event) noexcept {
       return "outcome";
     case AuditEvent::resolved:
       return "resolved";
+    case AuditEvent::command:
+      return "command";
   }
   return "unknown";
 }
@@ -73,6 +75,7 @@ AuditRecord audit_record(AuditEvent event, const Verdict& verdict, config::Mode 
   AuditRecord record;
   record.ts = ts;
   record.event = event;
+  record.actor = verdict.actor;
   record.verdict = verdict.id.text;
   record.rule = verdict.rule;
   record.kind = kind_name(verdict);
@@ -113,6 +116,10 @@ std::string to_line(const AuditRecord& record, config::StatementTextPolicy polic
   line["ts"] = iso8601(record.ts);
   line["event"] = name(record.event);
   line["prev"] = prev;
+  put(line, "actor", record.actor);
+  put(line, "role", record.role);
+  put(line, "command", record.command);
+  put(line, "result", record.result);
   put(line, "verdict", record.verdict);
   put(line, "rule", record.rule);
   put(line, "kind", record.kind);

@@ -17,6 +17,7 @@ enum class AuditEvent : std::uint8_t {
   intent,    ///< before the act: no line, no kill
   outcome,   ///< exactly one a verdict
   resolved,  ///< a survivor is gone after all; carries the verdict's id
+  command,   ///< what somebody asked of the console, and what came of it
 };
 [[nodiscard]] std::string_view name(AuditEvent event) noexcept;
 
@@ -26,6 +27,10 @@ enum class AuditEvent : std::uint8_t {
 struct AuditRecord {
   std::chrono::system_clock::time_point ts{};
   AuditEvent event = AuditEvent::intent;
+  std::string actor;    ///< who ordered it by hand
+  std::string role;     ///< of a command: viewer, operator, admin, none
+  std::string command;  ///< of a command: its text
+  std::string result;   ///< of a command: "ok", "refused: …", "error 42601: …"
   std::string verdict;  ///< id
   std::string rule;
   std::string kind;

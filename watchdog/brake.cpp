@@ -65,6 +65,10 @@ Duration Brake::hold_left(Instant now) const noexcept {
 
 void Brake::resume() {
   paused_ = false;
+  reset_fuses();
+}
+
+void Brake::reset_fuses() {
   count_all_ = true;
   fuses_.reset_by_hand();
 }

@@ -89,6 +89,8 @@ class Brake {
   /// The kill switch. Who pauses and resumes has had a look: open fuses close.
   void pause() noexcept { paused_ = true; }
   void resume();
+  /// Somebody has had a look: open fuses close, and what was wanted meanwhile is weighed anew.
+  void reset_fuses();
   [[nodiscard]] bool paused() const noexcept { return paused_; }
 
   /// A person ended a session: counted, not braked, and no evidence against any rule.

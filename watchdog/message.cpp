@@ -206,6 +206,16 @@ std::string in_seconds(Duration duration) {
 proxy::ErrorNotice error_notice(const Verdict& verdict, proxy::KillAction action) {
   const bool cancel = action == proxy::KillAction::cancel;
   proxy::ErrorNotice notice;
+  if (!verdict.actor.empty()) {
+    notice.sqlstate = cancel ? "57014" : verdict.sqlstate;
+    notice.message =
+        fmt::format("{} by operator '{}' (pgleash console)",
+                    cancel ? "canceling statement: canceled" : "terminating connection: ended",
+                    printable(verdict.actor));
+    notice.detail = detail_of(verdict);
+    notice.hint = "The audit log of pgleash has this incident; the operator knows the reason.";
+    return notice;
+  }
   notice.sqlstate = cancel ? "57014" : verdict.sqlstate;  // a cancel is the server's own error
   std::string what{what_it_did(verdict)};
   if (verdict.cost) {

@@ -67,6 +67,11 @@ Instant begun(const Verdict& verdict) {
 /// Without columns nothing is judged the same by SQL: guarded SQL ends nothing then, and only death
 /// is proof.
 JudgedColumns columns_of(const Verdict& verdict) {
+  if (!verdict.actor.empty() && verdict.counter == proxy::JudgedCounter::session) {
+    JudgedColumns whatever_it_does;
+    whatever_it_does.counter = proxy::JudgedCounter::session;
+    return whatever_it_does;
+  }
   if (!verdict.session.row || verdict.session.row_taken < begun(verdict) + sampling_time) return {};
   JudgedColumns columns = judged_columns(guarded_counter(verdict), *verdict.session.row);
   columns.spare_listeners =

@@ -87,6 +87,8 @@ std::string_view name(Exemption exemption) noexcept {
       return "marker";
     case Exemption::pooler:
       return "pooler";
+    case Exemption::by_hand:
+      return "by_hand";
     case Exemption::unknown:
       break;
   }
@@ -106,6 +108,7 @@ std::string_view name(Target target) noexcept {
 }
 
 std::string_view kind_name(const Verdict& verdict) noexcept {
+  if (!verdict.actor.empty()) return manual_rule;
   return verdict.target == Target::orphan ? orphan_rule : config::name(verdict.kind);
 }
 

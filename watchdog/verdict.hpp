@@ -68,6 +68,7 @@ enum class Exemption : std::uint8_t {
   protected_entry,
   marker,
   pooler,
+  by_hand,  ///< an operator asked for it, for a while
   unknown,
 };
 [[nodiscard]] std::string_view name(Exemption exemption) noexcept;
@@ -101,6 +102,8 @@ enum class Target : std::uint8_t {
 [[nodiscard]] std::string_view name(Target target) noexcept;
 /// The rule of the verdicts on orphans; no rule of the configuration may have this name.
 inline constexpr std::string_view orphan_rule = "orphan";
+/// The same of what a person ordered.
+inline constexpr std::string_view manual_rule = "manual";
 
 /// One rule's judgement of one session's one activity.
 struct Verdict {
@@ -126,6 +129,7 @@ struct Verdict {
   SessionEntry session;  ///< the evidence as judged
   Target target = Target::session;
   std::optional<ServerIdentity> server_identity;  ///< of an orphan's server: part of the guard
+  std::string actor;                              ///< who ordered it by hand; empty: a rule did
 };
 
 }  // namespace pgleash::watchdog

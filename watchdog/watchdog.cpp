@@ -121,11 +121,13 @@ Watchdog::Watchdog(asio::io_context& context, std::shared_ptr<const config::Conf
       brake_(now(), config_->enforcement),
       costs_(server, config_->rules),
       kill_connection_(context.get_executor(), server),
+      lister_(context.get_executor(), server),
       terminator_(context.get_executor(), server, sessions,
                   server.monitor.enabled ? &kill_connection_ : nullptr, audit, fingerprints_),
       audit_(audit),
       timer_(context),
-      idle_(context) {
+      idle_(context),
+      hand_ids_(fresh_ids()) {
   totals_.server = server.name;
   totals_.mode = config_->enforcement.mode;
   totals_.monitor_configured = server.monitor.enabled;
@@ -135,6 +137,7 @@ Watchdog::Watchdog(asio::io_context& context, std::shared_ptr<const config::Conf
         context.get_executor(), server,
         [this](Duration took) { observe(totals_.monitor_query_duration, took); });
     sampler_->also_ours([this] { return kill_connection_.pid(); });
+    sampler_->also_ours([this] { return lister_.pid(); });
     sampler_->also_ask(costs_.sampler());
     advice_ = std::make_unique<AdviceWatch>(context.get_executor(), server,
                                             [this](const std::vector<Advice>& advice) {
@@ -165,6 +168,7 @@ Task<void> Watchdog::stop() {
     (void)co_await idle_.async_wait(as_result);
   }
   kill_connection_.close();
+  lister_.close();
 }
 
 void Watchdog::spawn(Task<void> task, const char* what) {
@@ -445,12 +449,13 @@ bool Watchdog::in_hand(const BackendId& backend) const {
 }
 
 void Watchdog::decide(Verdict verdict, Instant at) {
+  exempt_by_hand(verdict);
   Decision decision = brake_.decide(verdict, at);
   switch (decision.permission) {
     case Permission::act:
       events_.judged(server_.name, verdict, true);
       if (verdict.target == Target::session) ledger_.acted(verdict.session.view.id);
-      spawn(terminate(std::move(verdict), config_->enforcement.mode), "termination");
+      spawn(terminate_one(std::move(verdict), config_->enforcement.mode), "termination");
       return;
     case Permission::observe:
       finish_without_act(verdict, Outcome::observed, {});
@@ -476,6 +481,7 @@ void Watchdog::finish_without_act(const Verdict& verdict, Outcome outcome, std::
   record.why = std::move(why);
   count(verdict, mode, outcome, {});
   events_.finished(server_.name, verdict, record);
+  recent_.add(action_of(verdict, mode, outcome, record.why, wall_now()));
   if (audit_ == nullptr) return;
   spawn(write_line(AuditEvent::outcome, verdict, mode, outcome, record.why), "audit");
 }
@@ -485,7 +491,11 @@ Task<void> Watchdog::write_line(AuditEvent event, Verdict verdict, config::Mode 
   (void)co_await terminator_.write(event, std::move(verdict), mode, outcome, std::move(why));
 }
 
-Task<void> Watchdog::terminate(Verdict verdict, config::Mode mode) {
+Task<void> Watchdog::terminate_one(Verdict verdict, config::Mode mode) {
+  (void)co_await terminate(std::move(verdict), mode);
+}
+
+Task<TerminationRecord> Watchdog::terminate(Verdict verdict, config::Mode mode) {
   TerminationRecord record;
   const bool up = sampler_ != nullptr && sampler_->state().up;
   if (up) co_await terminator_.identify(verdict);
@@ -496,16 +506,23 @@ Task<void> Watchdog::terminate(Verdict verdict, config::Mode mode) {
   } catch (const std::exception& e) {
     record.why = e.what();  // the outcome stays `error`
   }
-  brake_.finished(verdict, record.outcome, now());
+  const bool by_rule = verdict.actor.empty();
+  if (by_rule) brake_.finished(verdict, record.outcome, now());
   count(verdict, mode, record.outcome, record.took);
   events_.finished(server_.name, verdict, record);
-  if (const auto pause = until_judged_again(verdict, record.outcome))
+  RecentAction action = action_of(verdict, mode, record.outcome, record.why, wall_now());
+  action.step = record.step == proxy::InBandStep::none && record.sql ? "guarded_sql"
+                                                                     : proxy::name(record.step);
+  action.took = record.took;
+  recent_.add(std::move(action));
+  if (const auto pause = until_judged_again(verdict, record.outcome); pause && by_rule)
     later_.push_back({verdict, now() + *pause});
   if (record.outcome == Outcome::survived) {
     spawn(watch_survivor(std::move(verdict), mode, now()), "survivor");
   } else if (backend) {
     std::erase(in_hand_, *backend);
   }
+  co_return record;
 }
 
 Task<void> Watchdog::watch_survivor(Verdict verdict, config::Mode mode, Instant since) {

@@ -2,16 +2,19 @@
 
 #include "config/config.hpp"
 #include "proxy/session_directory.hpp"
+#include "watchdog/activity_lister.hpp"
 #include "watchdog/activity_sampler.hpp"
 #include "watchdog/advice_watch.hpp"
 #include "watchdog/audit_log.hpp"
 #include "watchdog/brake.hpp"
+#include "watchdog/by_hand.hpp"
 #include "watchdog/cost_collector.hpp"
 #include "watchdog/direct_sessions.hpp"
 #include "watchdog/evidence.hpp"
 #include "watchdog/kill_connection.hpp"
 #include "watchdog/leak_watch.hpp"
 #include "watchdog/orphans.hpp"
+#include "watchdog/recent_actions.hpp"
 #include "watchdog/rule_engine.hpp"
 #include "watchdog/running_statements.hpp"
 #include "watchdog/status.hpp"
@@ -93,7 +96,24 @@ class Watchdog {
   /// The kill switch, and a kill by hand: see Brake.
   void pause() noexcept { brake_.pause(); }
   void resume() { brake_.resume(); }
-  void note_manual() noexcept { brake_.note_manual(); }
+  /// See Brake::reset_fuses.
+  void reset_fuses() { brake_.reset_fuses(); }
+
+  /// Ends, or cancels, what a person ordered, as the order names it, or nothing: by the same ladder
+  /// as a rule's verdict, audited, verified; counted and not braked, in either mode.
+  Task<HandResult> by_hand(HandOrder order);
+  /// No rule ends the session for that long from now on, whatever was said before. Verdicts under
+  /// way are not taken back.
+  void exempt(proxy::SessionId session, Duration how_long);
+  /// Until when; the epoch: it is not exempt by hand.
+  [[nodiscard]] Instant exempt_until(proxy::SessionId session) const;
+  /// All sessions as they are at this moment, with what the newest snapshot knows of their
+  /// backends.
+  Task<std::vector<SessionEntry>> entries_now();
+  /// All processes of the server, asked for now over a connection of its own.
+  Task<PgResult<ActivityListing>> list_activity();
+  [[nodiscard]] const RecentActions& recent_actions() const noexcept { return recent_; }
+  [[nodiscard]] const config::Server& server() const noexcept { return server_; }
   /// Why the session is judged as it is, by the newest snapshot. Empty: it is not in it.
   [[nodiscard]] std::optional<SessionExplanation> explain(proxy::SessionId session) const;
 
@@ -120,10 +140,12 @@ class Watchdog {
   void judge_others(const std::optional<Snapshot>& direct, std::vector<Verdict>& verdicts);
   [[nodiscard]] bool in_hand(const BackendId& backend) const;
   void decide(Verdict verdict, Instant now);
+  void exempt_by_hand(Verdict& verdict);
   void finish_without_act(const Verdict& verdict, Outcome outcome, std::string why);
   Task<void> write_line(AuditEvent event, Verdict verdict, config::Mode mode,
                         std::optional<Outcome> outcome, std::string why);
-  Task<void> terminate(Verdict verdict, config::Mode mode);
+  Task<TerminationRecord> terminate(Verdict verdict, config::Mode mode);
+  Task<void> terminate_one(Verdict verdict, config::Mode mode);
   Task<void> watch_survivor(Verdict verdict, config::Mode mode, Instant since);
   void count(const Verdict& verdict, config::Mode mode, Outcome outcome, Duration took);
   void publish(std::shared_ptr<const Snapshot> snapshot);
@@ -155,6 +177,7 @@ class Watchdog {
   std::unique_ptr<AdviceWatch> advice_;       ///< null: monitor = "none"
   CostCollector costs_;
   KillConnection kill_connection_;
+  ActivityLister lister_;
   Terminator terminator_;
   AuditLog* audit_;
   boost::asio::steady_timer timer_;
@@ -162,6 +185,9 @@ class Watchdog {
   WatchdogStatus totals_;
   std::shared_ptr<const WatchdogStatus> status_;
   std::vector<Later> later_;
+  VerdictIds hand_ids_;
+  std::map<std::uint64_t, Instant> exempt_;  ///< by hand, until when
+  RecentActions recent_;
   std::optional<ServerIdentity> identity_;
   std::size_t tasks_ = 0;
   bool monitor_was_up_ = false;

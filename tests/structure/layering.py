@@ -31,7 +31,7 @@ ONLY_CPP = {"config": ("toml++/", "re2/", "fmt/"), "proxy": ("re2/",)}
 PURE = {"activity", "snapshot", "rule_engine", "exemptions", "verdict", "termination_plan", "evidence", "brake", "kill_pace", "fuse_box",
         "message", "status", "confirmation", "cost", "cost_meter", "cost_rule", "proc_text",
         "locks", "blocking_tree", "blocking_rule", "group_rule", "finding", "running_statements",
-        "orphans", "direct_sessions", "explain", "ledger", "server_advice",
+        "by_hand", "recent_actions", "orphans", "direct_sessions", "explain", "ledger", "server_advice",
         "leak_input", "leak_scale", "gap_history", "robust_slope",
         "leak_judgement", "leak_detector", "leak_feed", "leak_watch", "leak_status", "forecast"}
 PURE_THIRD = ("fmt/", "re2/", "pg_query.h")
