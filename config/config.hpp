@@ -341,6 +341,20 @@ struct Quota {
   bool operator==(const Quota&) const = default;
 };
 
+/// Who may use the console: literal user names. Nobody: it is off, and its database is one like
+/// others.
+struct Console {
+  std::string database = "pgleash";  ///< connecting to this one through any listener is the console
+  std::vector<std::string> viewers;
+  std::vector<std::string> operators;
+  std::vector<std::string> admins;
+  std::string socket;  ///< directory of a Unix socket, authentication by OS user; empty: off
+  [[nodiscard]] bool enabled() const noexcept {
+    return !viewers.empty() || !operators.empty() || !admins.empty();
+  }
+  bool operator==(const Console&) const = default;
+};
+
 struct Config {
   std::uint32_t config_version = 1;
   Process process;
@@ -353,6 +367,7 @@ struct Config {
   Identity identity;
   std::vector<Quota> quotas;
   Audit audit;
+  Console console;
   Metrics metrics;
   bool operator==(const Config&) const = default;
 };

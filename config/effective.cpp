@@ -327,6 +327,13 @@ void write(Writer& out, const Config& config) {
   if (!config.audit.file.empty()) out.key("file", string(config.audit.file));
   out.key("fsync", word(fsync_words, config.audit.fsync_each));
   out.key("statement_text", word(statement_text_words, config.audit.statement_text));
+  const auto quoted = [](const std::string& one) { return string(one); };
+  out.section("[console]", "console");
+  out.key("database", string(config.console.database));
+  out.key("viewers", list(config.console.viewers, quoted));
+  out.key("operators", list(config.console.operators, quoted));
+  out.key("admins", list(config.console.admins, quoted));
+  out.key("socket", string(config.console.socket.empty() ? "off" : config.console.socket));
   out.section("[metrics]", "metrics");
   out.key("listen",
           config.metrics.listen ? string(format_address(*config.metrics.listen)) : string("off"));

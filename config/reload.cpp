@@ -11,7 +11,7 @@ namespace pgleash::config {
 namespace {
 
 /// Sections end with a dot; the others are keys, or the order of a list.
-constexpr std::array<std::string_view, 11> taken_at_once{"enforcement.",
+constexpr std::array<std::string_view, 14> taken_at_once{"enforcement.",
                                                          "protect.",
                                                          "rule.",
                                                          "rule",
@@ -19,6 +19,9 @@ constexpr std::array<std::string_view, 11> taken_at_once{"enforcement.",
                                                          "quota.",
                                                          "quota",
                                                          "audit.statement_text",
+                                                         "console.viewers",
+                                                         "console.operators",
+                                                         "console.admins",
                                                          "metrics.max_applications",
                                                          "process.drain_delay",
                                                          "process.drain_timeout"};
@@ -119,6 +122,9 @@ Config take_over(const Config& running, const Config& fresh) {
   take_tls(result.listeners, fresh.listeners);
   take_tls(result.servers, fresh.servers);
   result.audit.statement_text = fresh.audit.statement_text;
+  result.console.viewers = fresh.console.viewers;
+  result.console.operators = fresh.console.operators;
+  result.console.admins = fresh.console.admins;
   result.metrics.max_applications = fresh.metrics.max_applications;
   return result;
 }

@@ -245,6 +245,23 @@ void read(Section& at, Audit& audit) {
   at.word("statement_text", audit.statement_text, statement_text_words);
 }
 
+Parsed<std::string> parse_socket_directory(std::string_view text) {
+  constexpr std::size_t longest = 90;  // sun_path has 108, the socket's name takes its share
+  if (text == "off") return std::string{};
+  if (!text.starts_with('/') || text.size() > longest)
+    return Fault{in_quotes(text) + " is no directory for a Unix socket",
+                 "give an absolute path of at most 90 bytes, or \"off\""};
+  return std::string{text};
+}
+
+void read(Section& at, Console& console) {
+  at.text("database", console.database, parse_identifier);
+  at.texts("viewers", console.viewers, WhenEmpty::allowed, parse_identifier);
+  at.texts("operators", console.operators, WhenEmpty::allowed, parse_identifier);
+  at.texts("admins", console.admins, WhenEmpty::allowed, parse_identifier);
+  at.text("socket", console.socket, parse_socket_directory);
+}
+
 void read(Section& at, Metrics& metrics) {
   at.text("listen", metrics.listen, parse_http_address);
   at.number("max_applications", metrics.max_applications, 1U, 1000U);
@@ -265,6 +282,7 @@ void read_document(Section& root, Config& config) {
   root.section("identity", config.identity, read_one);
   root.each("quota", config.quotas, read_one);
   root.section("audit", config.audit, read_one);
+  root.section("console", config.console, read_one);
   root.section("metrics", config.metrics, read_one);
   root.finish();
 }

@@ -139,6 +139,30 @@ Result<FirstMessage> parse_first_message(Bytes message) {
   }
 }
 
+std::string with_database(std::string_view raw, std::string_view database) {
+  WireReader body{std::as_bytes(std::span{raw}).subspan(smallest_message)};
+  std::string packet{raw.substr(0, smallest_message)};
+  const auto append = [&packet](std::string_view text) {
+    packet.append(text);
+    packet.push_back('\0');
+  };
+  for (;;) {
+    const auto name = body.string();
+    if (!name || name->empty()) break;
+    const auto value = body.string();
+    if (!value) break;
+    if (*name == "database") continue;  // of several the server takes the last
+    append(*name);
+    append(*value);
+  }
+  append("database");
+  append(database);
+  packet.push_back('\0');
+  for (unsigned place = 0; place < sizeof(std::uint32_t); ++place)
+    packet[place] = static_cast<char>(packet.size() >> (24U - 8U * place) & 0xFFU);
+  return packet;
+}
+
 std::string startup_refusal(Bytes message, const ProtocolError& error) {
   if (error.sqlstate.empty()) return {};
   const bool old = message.size() >= smallest_message &&

@@ -28,6 +28,7 @@ enum class AcceptResult : std::uint8_t {
   client_gone,
   draining,
   cancel_request,
+  console,
   count_,
 };
 /// Why a session ended: label `cause` of session_ends_total, and the log's close reason.

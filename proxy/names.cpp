@@ -35,6 +35,8 @@ std::string_view name(AcceptResult result) noexcept {
       return "draining";
     case AcceptResult::cancel_request:
       return "cancel_request";
+    case AcceptResult::console:
+      return "console";
     case AcceptResult::count_:
       break;
   }

@@ -58,8 +58,10 @@ Task<T> on_worker(Worker& worker, Task<T> task) {
 
 }  // namespace
 
-Proxy::Proxy(const config::Config& config, ProxyEvents& events, InheritedSockets inherited)
+Proxy::Proxy(const config::Config& config, ProxyEvents& events, InheritedSockets inherited,
+             ConsoleDoor* door)
     : settings_(config, tls_of(config)), events_(events) {
+  settings_.console_door = door;
   const unsigned count = worker_count(settings_.process);
   if (const std::string path = journal_path(settings_.process); !path.empty()) {
     journal_ =

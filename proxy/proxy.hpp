@@ -1,5 +1,6 @@
 #pragma once
 
+#include "proxy/console_door.hpp"
 #include "proxy/inherited_sockets.hpp"
 #include "proxy/journal.hpp"
 #include "proxy/listener.hpp"
@@ -19,7 +20,9 @@ class Proxy final : public SessionDirectory, private ProxyLinks {
  public:
   /// Binds all listeners and reads the files of TLS: throws std::system_error, or
   /// std::runtime_error, when one cannot be. `events` outlives the proxy.
-  Proxy(const config::Config& config, ProxyEvents& events, InheritedSockets inherited = {});
+  /// `door` leads to the console, outlives the proxy, and is not used before start(); null: none.
+  Proxy(const config::Config& config, ProxyEvents& events, InheritedSockets inherited = {},
+        ConsoleDoor* door = nullptr);
   ~Proxy() override;
   Proxy(const Proxy&) = delete;
   Proxy& operator=(const Proxy&) = delete;

@@ -104,6 +104,15 @@ bool Relay::adopt(Session& session) {
   return true;
 }
 
+bool Relay::replace_server(Session& session, Fd fd) {
+  session.server = Leg{};  // closing a descriptor takes it off the set
+  session.server.fd = std::move(fd);
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.u64 = tag(session, Side::server);
+  return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, session.server.fd.get(), &event) == 0;
+}
+
 Instant Relay::turn(int timeout) {
   serving_ = true;
   const int count = ::epoll_wait(epoll_.get(), events_.data(), events_per_batch, timeout);

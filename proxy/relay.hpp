@@ -69,6 +69,9 @@ class Relay {
 
   /// Registers both sockets. Bytes that are there already are seen as an edge.
   [[nodiscard]] bool adopt(Session& session);
+  /// Another socket in the place of the server's, which is closed: nothing may wait for it. False:
+  /// it could not be registered.
+  [[nodiscard]] bool replace_server(Session& session, Fd fd);
   /// The client is not read until resume(); may be nested.
   void hold(Session& session) noexcept { ++session.holds; }
   void resume(Session& session, Instant now);

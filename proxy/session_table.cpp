@@ -38,7 +38,7 @@ class SessionTable::Events final : public protocol::TrackerEvents {
     auto who = std::make_shared<SessionIdentity>(*session_.who);
     who->pid = pid;
     who->cancel_key = session_.key.present();
-    if (table_.settings_.journal != nullptr && session_.journal_slot < 0)
+    if (!session_.console && table_.settings_.journal != nullptr && session_.journal_slot < 0)
       session_.journal_slot =
           table_.settings_.journal->begin(worker_of(session_.id), session_.id, *who, pid);
     who->journal_slot = session_.journal_slot;
@@ -60,6 +60,7 @@ class SessionTable::Events final : public protocol::TrackerEvents {
   }
 
   void server_error(std::string_view /*severity*/, std::string_view sqlstate) override {
+    if (session_.console && session_.phase != SessionPhase::login) return;  // ours
     session_.counters->server_errors[sqlstate_class(sqlstate)].add();
   }
 
@@ -107,6 +108,7 @@ bool SessionTable::adopt(NewSession fresh, Instant now) {
   session.listener = &settings_.listeners[fresh.listener];
   session.upstream = &settings_.servers[settings_.server_of[fresh.listener]];
   session.counters = &servers_[settings_.server_of[fresh.listener]];
+  session.console = fresh.console;
   session.who = std::make_shared<const SessionIdentity>(std::move(fresh.who));
   session.place = std::move(fresh.place);
   sessions_.emplace(number(id), std::move(owned));
@@ -152,6 +154,8 @@ protocol::Bytes SessionTable::observe(Session& session, Side from, protocol::Byt
     if (session.untold != nullptr && from == Side::client) heard_of_untold(session, bytes, now);
     return {};
   }
+  if (session.console && session.phase == SessionPhase::up)
+    return observe_console(session, from, bytes, now);
   if (idles_in_transaction(session)) settle(session, now);
   return from == Side::client ? observe_client(session, bytes, now)
                               : observe_server(session, bytes, now);
@@ -163,17 +167,36 @@ protocol::Bytes SessionTable::observe_client(Session& session, protocol::Bytes b
   const protocol::Changes changes = session.tracker.on_frontend(bytes, now, events);
   if (changes.terminate) session.terminate_seen = true;
   if (changes.unframeable) {
-    const ErrorNotice notice{
-        "08P01", "invalid message length from client",
-        "pgleash ends a session whose messages cannot be told apart, as PostgreSQL does", ""};
-    (void)tell_client(session, notice, now);
-    over(session, EndCause::client_abort, false, "invalid message length", now);
-    session.server.fd.close();
-    linger_client(session, now);
+    refuse_unframeable(session, now);
     return {};
   }
+  if (session.console && !may_enter_console(session, changes, now)) return {};
   if (changes.state && session.waiter != nullptr) session.waiter->state_changed();
   return bytes;
+}
+
+protocol::Bytes SessionTable::observe_console(Session& session, Side from, protocol::Bytes bytes,
+                                              Instant now) {
+  Events events{*this, session, now};
+  if (from == Side::server) {
+    (void)session.tracker.on_backend(bytes, now, events);
+    return bytes;
+  }
+  const protocol::Changes changes = session.tracker.on_frontend(bytes, now, events);
+  if (changes.terminate) session.terminate_seen = true;
+  if (!changes.unframeable) return bytes;
+  refuse_unframeable(session, now);
+  return {};
+}
+
+void SessionTable::refuse_unframeable(Session& session, Instant now) {
+  const ErrorNotice notice{
+      "08P01", "invalid message length from client",
+      "pgleash ends a session whose messages cannot be told apart, as PostgreSQL does", ""};
+  (void)tell_client(session, notice, now);
+  over(session, EndCause::client_abort, false, "invalid message length", now);
+  session.server.fd.close();
+  linger_client(session, now);
 }
 
 protocol::Bytes SessionTable::observe_server(Session& session, protocol::Bytes bytes, Instant now) {
@@ -188,6 +211,7 @@ protocol::Bytes SessionTable::observe_server(Session& session, protocol::Bytes b
 
   session.counters->bytes_to_frontend.add(bytes.size());
   const protocol::Changes changes = session.tracker.on_backend(bytes, now, events);
+  if (session.console && !may_enter_console(session, changes, now)) return {};
   if (changes.unchallenged_login && session.phase == SessionPhase::login) {
     const config::RequireChallenge policy = session.listener->require_challenge;
     if (policy == config::RequireChallenge::always ||
@@ -205,12 +229,13 @@ protocol::Bytes SessionTable::observe_server(Session& session, protocol::Bytes b
       return {};
     }
   }
-  if (changes.session_up) session_up(session, now);
+  if (changes.session_up && !session.console) session_up(session, now);
   if (session.login_edit != nullptr) {
     session.login_edit->feed(bytes, changes.session_up, rewritten_);
     if (changes.session_up) session.login_edit.reset();
     bytes = std::as_bytes(std::span{rewritten_});
   }
+  if (changes.session_up && session.console) return enter_console(session, bytes, now);
   if (before_outstanding > facts.outstanding)
     session.counters->statement_duration.observe(now - before_request);
   if (before_transaction != protocol::TransactionStatus::idle &&
@@ -264,6 +289,7 @@ std::vector<SessionView> SessionTable::views(std::string_view server, Instant no
   result.reserve(sessions_.size());
   for (const auto& [id, session] : sessions_) {
     if (is_over(session->phase) || session->who->server != server) continue;
+    if (session->console && session->phase != SessionPhase::login) continue;
     settle(*session, now);
     result.push_back({session->id, session->who, session->tracker.facts(), session->stalled_since,
                       session->phase == SessionPhase::ending || session->waiter != nullptr});

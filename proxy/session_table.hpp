@@ -28,6 +28,7 @@ struct NewSession {
   SessionIdentity who;
   std::size_t listener = 0;   ///< index in ProxySettings
   QuotaKeeper::Ticket place;  ///< under [[quota]]
+  bool console = false;       ///< the server only authenticates; see ConsoleDoor
 };
 
 /// What the client of a session that was ended knows of it.
@@ -96,6 +97,14 @@ class SessionTable final : private RelayHost {
   protocol::Bytes observe(Session& session, Side from, protocol::Bytes bytes, Instant now) override;
   protocol::Bytes observe_client(Session& session, protocol::Bytes bytes, Instant now);
   protocol::Bytes observe_server(Session& session, protocol::Bytes bytes, Instant now);
+  protocol::Bytes observe_console(Session& session, Side from, protocol::Bytes bytes, Instant now);
+  /// False: the login was refused.
+  bool may_enter_console(Session& session, protocol::Changes changes, Instant now);
+  /// Puts the console in the server's place. Returns what of the server's last bytes goes on to
+  /// the client: all but ReadyForQuery, which is the console's to say.
+  protocol::Bytes enter_console(Session& session, protocol::Bytes bytes, Instant now);
+  void leave_console(Session& session, Instant now);
+  void refuse_unframeable(Session& session, Instant now);
   void leg_ended(Session& session, Side side, Instant now) override;
   void leg_failed(Session& session, Side side, int error, Instant now) override;
   void client_hung_up(Session& session, Instant now) override;

@@ -91,7 +91,7 @@ void SessionTable::end_for_drain(Session& session, Instant now) {
       return;
     case InBandStep::reset_then_cancel:
       // A COMMIT that is under way is left to finish: its answer is lost, as in any shutdown.
-      if (facts.commit_outstanding) {
+      if (facts.commit_outstanding || session.console) {
         (void)reset_server(session, &notice, EndCause::drain, now);
       } else {
         (void)reset_and_cancel(session, &notice, EndCause::drain, CancelOrigin::drain, now);

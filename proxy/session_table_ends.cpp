@@ -94,8 +94,8 @@ void SessionTable::over(Session& session, EndCause cause, bool server_eof, std::
     --logins_;
   }
   const auto& facts = session.tracker.facts();
-  settle(session, now);
-  if (was_up) {
+  if (!session.console) settle(session, now);
+  if (was_up && !session.console) {
     session.counters->ends[static_cast<std::size_t>(cause)].add();
     session.counters->session_duration.observe(now - session.who->connected);
     SessionEnd end{session.id,

@@ -105,6 +105,7 @@ void SessionTable::client_left(Session& session, bool reset, Instant now) {
     if (reset) relay_.kick(session, Side::server, now);
     return;
   }
+  if (session.console) return leave_console(session, now);
   session.client_lost = true;
   if (session.cause == EndCause::server_close) session.cause = EndCause::client_abort;
   if (!reset) relay_.shut(session, Side::server);
@@ -140,6 +141,7 @@ bool SessionTable::works_for_nobody(const Session& session) noexcept {
 }
 
 void SessionTable::stop_abandoned_query(Session& session, Instant now) {
+  if (session.console) return leave_console(session, now);
   const bool reset = !session.client.fd.open();
   const auto& facts = session.tracker.facts();
   const bool out_of_reach = session.who->replication ||

@@ -10,12 +10,14 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace pgleash::proxy {
 
 class Journal;
+class ConsoleDoor;
 
 /// What the workers need of the configuration. Shared by all threads, outlives every session;
 /// immutable but for what a reload sets, which any thread may read at any time.
@@ -27,6 +29,8 @@ struct ProxySettings {
         mode(config.enforcement.mode),
         marker(config.protect.marker),
         quotas(config.quotas),
+        console_database(config.console.database),
+        console_open(config.console.enabled()),
         names_(std::make_shared<const ApplicationNames>(config.identity)),
         protected_(std::make_shared<const ProtectList>(config.protect)),
         tls_(std::move(tls)) {
@@ -44,10 +48,17 @@ struct ProxySettings {
   std::atomic<config::Mode> mode;
   const std::string marker;  ///< looked for in statements: known texts were read with it
 
-  mutable QuotaKeeper quotas;  ///< locks by itself
+  mutable QuotaKeeper quotas;           ///< locks by itself
+  ConsoleDoor* console_door = nullptr;  ///< null: there is no console; set before the threads start
+  const std::string console_database;
+  std::atomic<bool> console_open;  ///< somebody may use it
 
   Journal* journal = nullptr;  ///< null: off, or it could not be had; set before the threads start
 
+  /// Whether who asks for this database wants pgleash itself.
+  [[nodiscard]] bool is_console(std::string_view database, bool replication) const noexcept {
+    return console_door != nullptr && console_open && !replication && database == console_database;
+  }
   [[nodiscard]] std::shared_ptr<const ApplicationNames> names() const {
     const std::lock_guard lock{mutex_};
     return names_;
@@ -76,6 +87,7 @@ struct ProxySettings {
   /// they report another one.
   void reload(const config::Config& config) {
     mode = config.enforcement.mode;
+    console_open = config.console.enabled();
     auto names = std::make_shared<const ApplicationNames>(config.identity);
     auto protect = std::make_shared<const ProtectList>(config.protect);
     const std::lock_guard lock{mutex_};

@@ -332,7 +332,9 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
     co_await refuse(self, AcceptResult::draining, std::move(notice));
     co_return;
   }
-  if (links_.total_live() > settings_.process.max_sessions) {
+  const bool console = settings_.is_console(packet.database, packet.is_replication());
+  // Whoever has to find out why the house is full gets in.
+  if (links_.total_live() > settings_.process.max_sessions && !console) {
     ErrorNotice notice{"53300", "pgleash has no room for another session",
                        "max_sessions is " + std::to_string(settings_.process.max_sessions), ""};
     co_await refuse(self, AcceptResult::session_limit, std::move(notice));
@@ -357,7 +359,7 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
   session.who.connected = self.accepted_at;
   session.who.connected_at = wall_now();
   session.listener = self.listener;
-  if (auto over = over_quota(session)) {
+  if (auto over = console ? std::nullopt : over_quota(session)) {
     ErrorNotice notice{over->sqlstate, over->message, over->detail, over->hint};
     co_await refuse(self, AcceptResult::quota, std::move(notice));
     co_return;
@@ -371,6 +373,7 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
     co_await refuse(self, AcceptResult::server_unreachable, std::move(notice));
     co_return;
   }
+  if (console) packet.raw = protocol::with_database(packet.raw, server.monitor.database);
   bool sent = send_packet(upstream, packet);
   if (sent && upstream.may_be_refused) {
     const bool turned_away = co_await wants_tls(upstream.fd.get(), server.connect_timeout);
@@ -404,6 +407,7 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
   session.server_tls = std::move(upstream.tls);
   session.server_context = std::move(upstream.context);
   session.server = std::move(upstream.fd);
+  session.console = console;
   (void)sessions_.adopt(std::move(session), monotonic_now());
 }
 

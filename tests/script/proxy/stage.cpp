@@ -37,6 +37,23 @@ std::vector<std::string> RecordedEvents::lines() const {
   return lines_;
 }
 
+void Door::enter(Fd stream, ConsoleGuest guest) {
+  const std::lock_guard lock{mutex_};
+  visits_.push_back({ScriptedPeer{stream.release()}, std::move(guest)});
+}
+
+std::size_t Door::visits() const {
+  const std::lock_guard lock{mutex_};
+  return visits_.size();
+}
+
+Door::Visit Door::take() {
+  const std::lock_guard lock{mutex_};
+  Visit last = std::move(visits_.back());
+  visits_.pop_back();
+  return last;
+}
+
 std::string startup_packet(std::string_view user, std::uint32_t version, std::string_view more) {
   std::string body = wire::int32(version);
   if (!user.empty()) body += wire::zero_ended("user") + wire::zero_ended(user);
@@ -77,7 +94,7 @@ Stage::Stage(const Adjust& adjust)
   listener.allow = {network("0.0.0.0/0"), network("::/0")};
   config.listeners.push_back(listener);
   if (adjust) adjust(config);
-  proxy = std::make_unique<Proxy>(config, events);
+  proxy = std::make_unique<Proxy>(config, events, &door);
   port_ = proxy->ports().front();
   proxy->start();
 }

@@ -53,6 +53,22 @@ class RecordedEvents final : public ProxyEvents {
   std::vector<std::string> lines_;
 };
 
+/// The way to the console: keeps who came.
+class Door final : public ConsoleDoor {
+ public:
+  struct Visit {
+    ScriptedPeer stream;
+    ConsoleGuest guest;
+  };
+  void enter(Fd stream, ConsoleGuest guest) override;
+  [[nodiscard]] std::size_t visits() const;
+  Visit take();
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<Visit> visits_;
+};
+
 /// A logged-in session, seen from both ends.
 struct Pair {
   ScriptedPeer client;
@@ -115,6 +131,7 @@ class Stage {
 
   ScriptedBackend backend;
   RecordedEvents events;
+  Door door;
   std::unique_ptr<Proxy> proxy;
 
  private:

@@ -225,6 +225,8 @@ INSTANTIATE_TEST_SUITE_P(
         Faulty{RULE "hint = \"a\\nb\"\n", 5, 8, "control character", "one line"},
         Faulty{"[[listener]]\napplication = \"\"\n", 2, 15, "application_name", "off"},
         Faulty{"[audit]\nfile = \"\"\n", 2, 8, "no path", ""},
+        Faulty{"[console]\nsocket = \"run/pgleash\"\n", 2, 10, "no directory", "absolute"},
+        Faulty{"[console]\nviewers = [\"\"]\n", 2, 12, "", ""},
         Faulty{"[audit]\nfsync = \"always\"\n", 2, 9, "cannot be \"always\"", "each or off"}));
 
 INSTANTIATE_TEST_SUITE_P(

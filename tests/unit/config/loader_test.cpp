@@ -86,6 +86,8 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(config.quotas, (std::vector<Quota>{{"per-user", QuotaKey::user, 50U, 7U, "57P03"}}));
   EXPECT_EQ(config.audit, (Audit{AuditSink::file, "/var/log/pgleash/audit.jsonl", false,
                                  StatementTextPolicy::none}));
+  EXPECT_EQ(config.console,
+            (Console{"leash", {"grafana", "o'neill"}, {"alice"}, {"dba"}, "/run/pgleash"}));
   EXPECT_EQ(config.metrics, (Metrics{std::nullopt, 7}));
 }
 

@@ -95,12 +95,13 @@ TEST(Reload, KeepsSocketsThreadsAndFilesForARestart) {
   for (const auto* key :
        {"process.workers", "process.log_format", "listener", "listener.main.listen",
         "server.s.host", "server.s.monitor.user", "audit.file", "audit.sink", "audit.fsync",
-        "metrics.listen", "protect.marker", "config_version"})
+        "metrics.listen", "protect.marker", "console.database", "console.socket", "config_version"})
     EXPECT_TRUE(needs_restart(key)) << key;
-  for (const auto* key : {"enforcement.mode", "enforcement.pace.kills_per_minute", "protect.users",
-                          "protect.marker_users", "rule", "rule.web.match.users", "rule.web.notify",
-                          "identity.driver_defaults", "audit.statement_text",
-                          "metrics.max_applications", "process.drain_timeout"})
+  for (const auto* key :
+       {"enforcement.mode", "enforcement.pace.kills_per_minute", "protect.users",
+        "protect.marker_users", "rule", "rule.web.match.users", "rule.web.notify",
+        "identity.driver_defaults", "audit.statement_text", "metrics.max_applications",
+        "process.drain_timeout", "console.viewers", "console.operators", "console.admins"})
     EXPECT_FALSE(needs_restart(key)) << key;
 }
 

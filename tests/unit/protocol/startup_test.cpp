@@ -52,6 +52,16 @@ TEST(Startup, TheLastOfARepeatedParameterCounts) {
   EXPECT_EQ(accepted(startup("user\0ann\0user\0bob\0\0"s)).user, "bob");
 }
 
+TEST(Startup, AnotherDatabaseTakesThePlaceOfAllThatWereGiven) {
+  const std::string packet = startup(
+      "database\0shop\0user\0ann\0options\0-c geqo=off\0database\0pgleash\0\0"s, version(3, 2));
+  const std::string other = with_database(packet, "watchroom");
+  EXPECT_EQ(other,
+            startup("user\0ann\0options\0-c geqo=off\0database\0watchroom\0\0"s, version(3, 2)));
+  EXPECT_EQ(accepted(other).database, "watchroom");
+  EXPECT_EQ(accepted(with_database(startup("user\0ann\0\0"s), "w")).database, "w");
+}
+
 TEST(Startup, NamesAreCutAsTheServerCutsThem) {
   const std::string long_name(100, 'n');
   const auto read = accepted(startup("user\0"s + long_name + "\0\0"s));
