@@ -72,7 +72,9 @@ Application::Application(config::Config config, std::string file)
       events_(log_),
       signals_(context_, SIGTERM, SIGINT, SIGHUP),
       wake_(context_),
-      proxy_((refuse_the_servers_own_user(*config_), *config_), events_, ServiceManager::sockets()),
+      console_(context_, *this),
+      proxy_((refuse_the_servers_own_user(*config_), *config_), events_, ServiceManager::sockets(),
+             &console_),
       pages_(*this),
       http_(
           context_,
@@ -102,6 +104,7 @@ Application::Application(config::Config config, std::string file)
   }
   if (config_->process.watch_config && !file_.empty()) watch_config();
   watch_certificates();
+  open_console();
 }
 
 Application::~Application() = default;
@@ -173,10 +176,10 @@ void Application::on_signal() {
     if (error) return;
     switch (signal) {
       case SIGHUP:
-        reload();
+        (void)reload();
         break;
       case SIGUSR2:
-        toggle_kill_switch();
+        set_kill_switch(!paused_, "SIGUSR2");
         break;
       case SIGUSR1:
         if (audit_)
@@ -199,18 +202,20 @@ void Application::on_signal() {
 
 // ---------------------------------------------------------------- changes
 
-void Application::reload() {
+std::string Application::reload() {
   manager_.reloading();
-  take_changes();
+  std::string refused = take_changes();
   manager_.ready(service_status());
+  return refused;
 }
 
-void Application::take_changes() {
+std::string Application::take_changes() {
   if (file_.empty()) {
     ++reloads_.failures;
-    log_.write(Level::warning, "config.reload_refused",
-               {{"why", "started without a configuration file: there is nothing to read again"}});
-    return;
+    constexpr const char* why =
+        "started without a configuration file: there is nothing to read again";
+    log_.write(Level::warning, "config.reload_refused", {{"why", why}});
+    return why;
   }
   Reload read = read_again(*config_, file_);
   if (!read.config) return refuse_reload(read.faults);
@@ -252,11 +257,12 @@ void Application::take_changes() {
   log_.write(
       waits.empty() ? Level::info : Level::warning, "config.reloaded",
       {{"changed", static_cast<std::uint64_t>(read.changed.size())}, {"needs_restart", waits}});
+  return {};
 }
 
 void Application::watch_config() {
   try {
-    watch_ = std::make_unique<ConfigWatch>(context_, file_, [this] { reload(); });
+    watch_ = std::make_unique<ConfigWatch>(context_, file_, [this] { (void)reload(); });
   } catch (const std::system_error& e) {
     // SIGHUP works all the same: no reason not to serve.
     log_.write(Level::error, "config.watch_failed", {{"why", e.what()}});
@@ -295,25 +301,61 @@ void Application::reload_certificates() {
   log_.write(Level::info, "tls.reloaded", {});
 }
 
-void Application::refuse_reload(const std::vector<config::Diagnostic>& faults) {
+std::string Application::refuse_reload(const std::vector<config::Diagnostic>& faults) {
   ++reloads_.failures;
   reloads_.last_successful = false;
-  for (const config::Diagnostic& fault : faults)
-    if (fault.severity == config::Severity::error)
-      log_.write(Level::error, "config.reload_refused",
-                 {{"why", in_one_line(fault)}, {"in_force", "the configuration before it"}});
+  std::string first;
+  for (const config::Diagnostic& fault : faults) {
+    if (fault.severity != config::Severity::error) continue;
+    if (first.empty()) first = in_one_line(fault);
+    log_.write(Level::error, "config.reload_refused",
+               {{"why", in_one_line(fault)}, {"in_force", "the configuration before it"}});
+  }
+  return first.empty() ? "it could not be read" : first;
 }
 
-void Application::toggle_kill_switch() {
-  paused_ = !paused_;
+void Application::set_kill_switch(bool paused, std::string_view who) {
+  paused_ = paused;
   for (const auto& watchdog : watchdogs_) paused_ ? watchdog->pause() : watchdog->resume();
+  const std::string by{who};
   if (paused_) {
     log_.write(Level::error, "enforcement.paused",
-               {{"why", "SIGUSR2: no rule ends anybody until the next one"}});
+               {{"why", by + ": no rule ends anybody until enforcement is resumed"}});
   } else {
     log_.write(Level::warning, "enforcement.resumed",
-               {{"why", "SIGUSR2: rules act again, open fuses are reset"}});
+               {{"why", by + ": rules act again, open fuses are reset"}});
   }
+}
+
+// ---------------------------------------------------------------- the console
+
+void Application::open_console() {
+  if (config_->console.socket.empty()) return;
+  const auto& listen = config_->listeners.front().listen;
+  console_.listen(config_->console.socket, listen.empty() ? 6432 : listen.front().port);
+}
+
+std::vector<watchdog::Watchdog*> Application::watchdogs() {
+  std::vector<watchdog::Watchdog*> all;
+  for (const auto& watchdog : watchdogs_) all.push_back(watchdog.get());
+  return all;
+}
+
+std::string Application::reload_for(std::string_view who) {
+  log_.write(Level::info, "config.reload_asked", {{"actor", who}});
+  return reload();
+}
+
+void Application::drain_for(std::string_view who) {
+  log_.write(Level::warning, "process.drain_asked", {{"actor", who}});
+  ++stop_signals_;
+  wake_.cancel();
+}
+
+void Application::commanded(std::string_view actor, std::string_view role, std::string_view command,
+                            std::string_view result) {
+  log_.write(result == "ok" ? Level::info : Level::warning, "console.command",
+             {{"actor", actor}, {"role", role}, {"command", command}, {"result", result}});
 }
 
 watchdog::Task<void> Application::live() {
@@ -344,6 +386,7 @@ watchdog::Task<void> Application::wind_down(bool patient) {
     (void)co_await wake_.async_wait(as_result);
     if (stop_signals_ > 1 && !std::exchange(hurried, true)) proxy_.drain(Duration::zero());
   }
+  co_await console_.stop();
   if (watch_) watch_->stop();
   manager_.stop();
   for (const auto& watch : certificate_watches_) watch->stop();

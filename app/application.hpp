@@ -1,6 +1,7 @@
 #pragma once
 
 #include "app/config_watch.hpp"
+#include "app/console/console.hpp"
 #include "app/event_log.hpp"
 #include "app/log.hpp"
 #include "app/service_manager.hpp"
@@ -25,7 +26,7 @@ namespace pgleash::app {
 /// The whole program: wires the parts, runs the control thread, ends in order. Construction binds
 /// every port and opens every file, so that what is wrong with them stops the start; what the
 /// server says is found out while running.
-class Application final : private metrics::MetricsSource {
+class Application final : private metrics::MetricsSource, private console::Host {
  public:
   /// `file` is what a reload reads again; empty: there is none. Throws std::exception whose text
   /// says what to do.
@@ -43,16 +44,26 @@ class Application final : private metrics::MetricsSource {
   watchdog::Task<void> wind_down(bool patient);
   void on_signal();
   void raise_descriptor_limit();
-  /// Takes the changed file over, or leaves all as it is and says why.
-  void reload();
-  void take_changes();
-  void refuse_reload(const std::vector<config::Diagnostic>& faults);
+  /// Takes the changed file over (empty), or leaves all as it is and says why.
+  std::string reload();
+  std::string take_changes();
+  std::string refuse_reload(const std::vector<config::Diagnostic>& faults);
   void watch_config();
   /// Renewed certificates are taken without a reload of anything else: no hold-off, no rehearsal.
   void watch_certificates();
   void reload_certificates();
-  void toggle_kill_switch();
   [[nodiscard]] std::string service_status() const;
+  void set_kill_switch(bool paused, std::string_view who);
+  void open_console();
+
+  std::vector<watchdog::Watchdog*> watchdogs() override;
+  watchdog::AuditLog* audit() override { return audit_.get(); }
+  Build build_facts() const override { return {build_.version, build_.revision, started_}; }
+  void set_paused(bool paused, std::string_view who) override { set_kill_switch(paused, who); }
+  std::string reload_for(std::string_view who) override;
+  void drain_for(std::string_view who) override;
+  void commanded(std::string_view actor, std::string_view role, std::string_view command,
+                 std::string_view result) override;
 
   const metrics::BuildInfo& build() const override { return build_; }
   std::chrono::system_clock::time_point started() const override { return started_; }
@@ -82,6 +93,7 @@ class Application final : private metrics::MetricsSource {
   boost::asio::io_context context_{1};
   boost::asio::signal_set signals_;
   boost::asio::steady_timer wake_;  ///< cancelled by each signal
+  console::Console console_;        ///< outlives the proxy, which leads guests to it
   proxy::Proxy proxy_;
   std::vector<std::unique_ptr<watchdog::Watchdog>> watchdogs_;
   metrics::Pages pages_;

@@ -1,6 +1,7 @@
 #include "app/application.hpp"
 #include "app/bootstrap_sql.hpp"
 #include "app/check_server.hpp"
+#include "app/console_client.hpp"
 #include "app/load.hpp"
 #include "config/loader.hpp"
 #include "watchdog/audit_chain.hpp"
@@ -169,8 +170,11 @@ int main(int argc, char** argv) {
       "verify", "check the chain of hashes: exit status 0 whole, 2 broken");
   verify_command->add_option("file", audit_file, "audit log")->required();
 
+  const app::ConsoleClient console{cli};
+
   CLI11_PARSE(cli, argc, argv);
   try {
+    if (const auto status = console.run()) return *status;
     if (*run_command) {
       if (run_options.config.empty() && run_options.line.server.empty()) {
         std::fputs("pgleash run: give --server (and --listen), or --config FILE\n", stderr);

@@ -75,6 +75,20 @@ std::string start_card(const config::Config& config, bool colour) {
   if (config.metrics.listen)
     card += fmt::format("  metrics       http://{}/metrics  /healthz  /readyz\n",
                         proxy::to_text(*config.metrics.listen));
+  if (config.console.enabled()) {
+    const std::size_t users = config.console.viewers.size() + config.console.operators.size() +
+                              config.console.admins.size();
+    card += fmt::format(
+        "  console       psql -d {}, on the same address; {} user{} may, with the server's "
+        "password\n",
+        config.console.database, users, users == 1 ? "" : "s");
+    if (!config.console.socket.empty())
+      card += fmt::format("                psql -h {} -d {}, without one, as the OS user\n",
+                          config.console.socket, config.console.database);
+  } else {
+    card +=
+        "  console       off; list users under [console] to switch it on, then: psql -d pgleash\n";
+  }
   const bool enforce = config.enforcement.mode == config::Mode::enforce;
   card += fmt::format(
       "  mode          {}\n",

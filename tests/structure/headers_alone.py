@@ -32,12 +32,12 @@ def flags_of(folder):
 
 
 def compile_alone(header):
-    words = flags_of(header.parent.name) + ["-O0", "-U_FORTIFY_SOURCE", "-fsyntax-only", "-x", "c++", "-include", str(header), "/dev/null"]
+    words = flags_of(header.parent.relative_to(root)) + ["-O0", "-U_FORTIFY_SOURCE", "-fsyntax-only", "-x", "c++", "-include", str(header), "/dev/null"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=240)
     return header, done.returncode, done.stderr
 
 
-headers = [h for folder in ("protocol", "config", "proxy", "watchdog", "metrics", "app")
+headers = [h for folder in ("protocol", "config", "proxy", "watchdog", "metrics", "app", "app/console")
            for h in sorted((root / folder).glob("*.hpp"))]
 bad = 0
 with concurrent.futures.ThreadPoolExecutor(2) as pool:

@@ -111,8 +111,7 @@ port = {}
   } else {
     toml += "monitor = \"none\"\n";
   }
-  toml +=
-      fmt::format(R"([enforcement]
+  toml += fmt::format(R"([enforcement]
 mode = "{}"
 hold_after_start = "{}"
 hold_after_reload = "{}"
@@ -121,12 +120,15 @@ hold_after_failover = "{}"
 [audit]
 file = "audit.jsonl"
 {}
+[console]
+{}
 [metrics]
 listen = "127.0.0.1:{}"
 {}
 )",
-                  options.mode, options.hold_after_start, options.hold_after_reload,
-                  options.hold_after_failover, options.brakes, options.audit, pages, options.rules);
+                      options.mode, options.hold_after_start, options.hold_after_reload,
+                      options.hold_after_failover, options.brakes, options.audit, options.console,
+                      pages, options.rules);
   return toml;
 }
 

@@ -43,6 +43,7 @@ struct PgleashOptions {
   std::string brakes = no_brakes;  ///< [enforcement.pace] and [enforcement.fuse]
   std::string process = {};        ///< further keys of [process]
   std::string journal = "sessions.journal";
+  std::string console = {};  ///< keys of [console]
   std::string audit = "statement_text = \"fingerprint\"";
   std::vector<std::string> environment = {};  ///< "NAME=value"
   std::uint16_t server_port = 0;              ///< 0: that of the server
