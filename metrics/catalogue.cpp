@@ -570,7 +570,7 @@ std::string generate_metrics_page() {
       "the last session of an application is gone, so are its series. Counters stay and begin at "
       "0, so that `rate()` sees the first event, where the set of labels is small and known: their "
       "closed sets are listed below.\n\n"
-      "At most 12,000 series with 3 servers and 50 rules, at most 500 with one server, one "
+      "At most 12,000 series with 3 servers and 50 rules, at most 550 with one server, one "
       "application and the default rules.\n";
   for (const MetricSpec& metric : table) {
     page.append("\n## ").append(metric.name).append("\n\n");

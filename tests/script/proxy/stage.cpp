@@ -94,7 +94,7 @@ Stage::Stage(const Adjust& adjust)
   listener.allow = {network("0.0.0.0/0"), network("::/0")};
   config.listeners.push_back(listener);
   if (adjust) adjust(config);
-  proxy = std::make_unique<Proxy>(config, events, &door);
+  proxy = std::make_unique<Proxy>(config, events, InheritedSockets{}, &door);
   port_ = proxy->ports().front();
   proxy->start();
 }

@@ -181,6 +181,13 @@ file = "/var/log/pgleash/audit.jsonl"
 fsync = "off"
 statement_text = "none"
 
+[console]
+database = "leash"
+viewers = ["grafana", "o'neill"]
+operators = ["alice"]
+admins = ["dba"]
+socket = "/run/pgleash"
+
 [metrics]
 listen = "off"
 max_applications = 7
