@@ -17,7 +17,7 @@ namespace pgleash::test {
 /// and evaluates the shipped alerts as often. Gone with the object.
 class PrometheusServer {
  public:
-  /// False: there is no prometheus, promtool or curl here, skip loudly.
+  /// False: there is no prometheus or promtool here, skip loudly.
   [[nodiscard]] static bool available();
 
   /// The alerts of the source tree as they are, but for their waiting times: `for: 2m` is two

@@ -39,7 +39,7 @@ TEST_F(Alerts, ALeakFiresUntilItIsClearedAndNamesTheApplicationToBlame) {
         leaks = prometheus.firing("PgleashLeakGrowing");
         return !leaks.empty() && !prometheus.firing("PgleashExhaustionSoon").empty();
       },
-      45s));
+      90s));
   ASSERT_THAT(leaks, SizeIs(1)) << "of the pool that goes up and down there is nothing to tell";
   EXPECT_EQ(at(leaks[0], "labels", "application"), "checkout");
   EXPECT_EQ(at(leaks[0], "labels", "server"), "main");
@@ -57,7 +57,7 @@ TEST_F(Alerts, ALeakFiresUntilItIsClearedAndNamesTheApplicationToBlame) {
     EXPECT_THAT(prometheus.firing(healthy), IsEmpty()) << healthy;
 
   leaker.restart();
-  EXPECT_TRUE(wait_until([&] { return prometheus.firing("PgleashLeakGrowing").empty(); }, 20s))
+  EXPECT_TRUE(wait_until([&] { return prometheus.firing("PgleashLeakGrowing").empty(); }, 60s))
       << "the application was restarted";
 }
 

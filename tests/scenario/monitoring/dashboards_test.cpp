@@ -181,7 +181,7 @@ TEST(Dashboards, EveryPanelHasDataWhileThereIsSomethingToTell) {
         });
         return waiting.empty();
       },
-      50s);
+      120s);
   for (const Query& query : waiting)
     ADD_FAILURE() << query.panel << " has no data: " << query.expression;
   if (!waiting.empty()) std::fputs(pgleash.page("/metrics").c_str(), stderr);
