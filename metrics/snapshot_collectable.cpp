@@ -130,12 +130,13 @@ void add_slots(const WatchdogStatus& status, Families& out) {
     out.add(Metric::sessions_limit, {status.server, words::limit_scopes[1]},
             std::uint64_t{snapshot.max_connections - reserved});
   }
-  slot(2, snapshot.sessions.size());
+  slot(2, snapshot.outside ? 0 : snapshot.sessions.size());
   if (!snapshot.monitor_up) {
     return;  // what an old sample says of others may be long over
   }
   // Orphans are not ours any more, and nobody's direct session.
-  const auto direct_rows = static_cast<std::uint64_t>(snapshot.direct.size());
+  const auto direct_rows = static_cast<std::uint64_t>(snapshot.outside ? snapshot.sessions.size()
+                                                                       : snapshot.direct.size());
   const auto orphans = std::min<std::uint64_t>(status.orphans, direct_rows);
   slot(3, direct_rows - orphans);
   slot(4, orphans);

@@ -4,6 +4,7 @@
 #include "watchdog/locks.hpp"
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -20,6 +21,10 @@ struct BackendId {
   bool operator==(const BackendId&) const = default;
 };
 
+/// What a sampler asks for of a statement: bytes, as a rule, and where last statements matter.
+inline constexpr std::size_t shown_statement = 256;
+inline constexpr std::size_t shown_last_statement = 1024;
+
 /// One row. Ages are computed by PostgreSQL (its clock_timestamp() less the column).
 struct ActivityRow {
   BackendId backend;
@@ -31,7 +36,8 @@ struct ActivityRow {
   std::string state;  ///< PostgreSQL's word; empty: NULL (not visible, or track_activities off)
   std::string wait_event_type;
   std::string wait_event;
-  std::string query;  ///< at most 256 bytes
+  /// At most 256 bytes, and none of who is idle, unless the sampler was asked for more.
+  std::string query;
   ServerTime query_start;
   ServerTime state_change;
   std::optional<ServerTime> xact_start;

@@ -33,8 +33,7 @@ enum : int {
 }  // namespace column
 
 /// Without the torn character that a cut at a byte may leave at the end.
-std::string_view whole_characters(std::string_view text) {
-  constexpr std::size_t cut = 256;
+std::string_view whole_characters(std::string_view text, std::size_t cut) {
   if (text.size() < cut) return text;
   std::size_t tail = 0;
   while (tail < 3 && (static_cast<unsigned char>(text[text.size() - 1 - tail]) & 0xC0U) == 0x80U)
@@ -49,7 +48,7 @@ Duration age(ServerTime now, ServerTime then) {
   return std::chrono::microseconds{std::max<std::int64_t>(0, now.microseconds - then.microseconds)};
 }
 
-ActivityRow decode(const PgRows& rows, int i, ServerTime now) {
+ActivityRow decode(const PgRows& rows, int i, ServerTime now, std::size_t cut) {
   ActivityRow row;
   row.backend = {protocol::BackendPid{rows.int4(i, column::pid)},
                  rows.time(i, column::backend_start).value_or(ServerTime{})};
@@ -59,7 +58,7 @@ ActivityRow decode(const PgRows& rows, int i, ServerTime now) {
   row.state = rows.text(i, column::state);
   row.wait_event_type = rows.text(i, column::wait_event_type);
   row.wait_event = rows.text(i, column::wait_event);
-  row.query = whole_characters(rows.text(i, column::query));
+  row.query = whole_characters(rows.text(i, column::query), cut);
   row.query_start = rows.time(i, column::query_start).value_or(ServerTime{});
   row.state_change = rows.time(i, column::state_change).value_or(ServerTime{});
   row.xact_start = rows.time(i, column::xact_start);
@@ -84,12 +83,32 @@ SELECT s.pid, s.backend_type, s.backend_start, s.datid, s.usesysid, s.applicatio
        CASE WHEN s.state <> 'idle' THEN pg_catalog.substr(pg_catalog.textsend(s.query), 1, 256) END
 FROM pg_catalog.pg_stat_get_activity(NULL) AS s)";
 
-SeenActivity decode_activity(const PgRows& rows) {
+const char* const activity_with_last_statements_sql = R"(
+SELECT s.pid, s.backend_type, s.backend_start, s.datid, s.usesysid, s.application_name,
+       pg_catalog.host(s.client_addr), s.client_port, s.state, s.state_change, s.xact_start, s.query_start,
+       s.wait_event_type, s.wait_event, s.backend_xid IS NOT NULL, s.backend_xmin IS NOT NULL,
+       pg_catalog.clock_timestamp(),
+       CASE WHEN s.state IS NOT NULL THEN pg_catalog.substr(pg_catalog.textsend(s.query), 1, 1024) END
+FROM pg_catalog.pg_stat_get_activity(NULL) AS s)";
+
+SeenActivity decode_activity(const PgRows& rows, std::size_t cut) {
   SeenActivity seen;
   for (int i = 0; i < rows.size(); ++i) {
     const auto now = rows.time(i, column::server_now).value_or(ServerTime{});
     seen.server_now = std::max(seen.server_now, now);
-    seen.hidden = seen.hidden || rows.null(i, column::backend_type);
+    if (rows.null(i, column::backend_type)) {
+      seen.hidden = true;
+      // A process of the server has no database, or no role.
+      if (!rows.null(i, column::datid) && rows.oid(i, column::datid) != 0 &&
+          !rows.null(i, column::usesysid)) {
+        SeenBackend& one = seen.veiled.emplace_back();
+        one.row.backend.pid = protocol::BackendPid{rows.int4(i, column::pid)};
+        one.row.application_name = rows.text(i, column::application_name);
+        one.role = rows.oid(i, column::usesysid);
+        one.database = rows.oid(i, column::datid);
+        continue;
+      }
+    }
     if (rows.text(i, column::backend_type) != "client backend") {
       ++seen.background_processes;
       continue;
@@ -97,7 +116,7 @@ SeenActivity decode_activity(const PgRows& rows) {
     // From 18 on a backend is seen while it authenticates: nobody's session yet.
     if (rows.text(i, column::state) == "starting" || rows.null(i, column::usesysid)) continue;
     seen.backends.push_back(
-        {decode(rows, i, now), rows.oid(i, column::usesysid), rows.oid(i, column::datid)});
+        {decode(rows, i, now, cut), rows.oid(i, column::usesysid), rows.oid(i, column::datid)});
   }
   return seen;
 }

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <string_view>
 #include <utility>
 
@@ -66,8 +67,9 @@ std::string described(const PgError& error) {
 
 ActivitySampler::ActivitySampler(boost::asio::any_io_executor executor,
                                  const config::Server& server,
-                                 std::function<void(Duration)> observe)
+                                 std::function<void(Duration)> observe, SamplerOptions options)
     : server_(server),
+      options_(std::move(options)),
       observe_(std::move(observe)),
       executor_(executor),
       pause_(executor),
@@ -103,7 +105,9 @@ void ActivitySampler::stop() {
 Task<std::string> ActivitySampler::connect() {
   connection_ = std::make_unique<PgConnection>(executor_);
   const auto deadline = watchdog::now() + server_.connect_timeout;
-  if (const auto error = co_await connection_->open(monitor_endpoint(server_), deadline)) {
+  PgEndpoint where = monitor_endpoint(server_);
+  where.application_name = options_.application_name;
+  if (const auto error = co_await connection_->open(std::move(where), deadline)) {
     co_return fmt::format("cannot connect as \"{}\": {}", server_.monitor.user, described(*error));
   }
   roles_.clear();
@@ -113,7 +117,8 @@ Task<std::string> ActivitySampler::connect() {
   if (auto problem = co_await read_settings(deadline); !problem.empty()) co_return problem;
   control_data_ = true;
   if (auto problem = co_await read_identity(deadline); !problem.empty()) co_return problem;
-  const auto prepared = co_await connection_->prepare("sample", activity_sql, deadline);
+  const char* sql = options_.last_statements ? activity_with_last_statements_sql : activity_sql;
+  const auto prepared = co_await connection_->prepare("sample", sql, deadline);
   if (!prepared) co_return described(prepared.error());
   ++state_.logins;
   co_return std::string{};
@@ -154,6 +159,13 @@ Task<std::string> ActivitySampler::check_rights(Instant deadline) {
   rights_checked_ = watchdog::now();
   state_.advice.clear();
   const std::string role{rows->text(0, 1)};
+  if (options_.only_looks) {
+    if (!rows->boolean(0, 0) && !rows->boolean(0, 2))
+      state_.advice = fmt::format(
+          "{0} sees its own sessions only, and the names of the others: GRANT pg_monitor TO {0}",
+          role);
+    co_return std::string{};
+  }
   if (rows->boolean(0, 0)) {
     co_return fmt::format(
         "the monitor role {0} is a superuser, which pgleash refuses, so that superusers stay out "
@@ -192,6 +204,7 @@ Task<void> ActivitySampler::poll() {
     // What it is refused is its own affair; a connection that was lost is found out below.
     if (costs_ != nullptr && costs_->due(watchdog::now()))
       co_await costs_->sample(*connection_, statement_deadline());
+    if (options_.round_over) options_.round_over();
     const bool lost = co_await connection_->lost_before(started + pace_.interval());
     if (lost) {
       failed(fmt::format("the connection was lost: {}", described(connection_->loss())));
@@ -208,8 +221,11 @@ Task<std::string> ActivitySampler::sample() {
   pace_.took(taken - started);
   if (observe_) observe_(taken - started);
 
-  auto seen = decode_activity(*rows);
-  if (seen.hidden) {  // a background worker that just ended has no type either, so ask
+  auto seen =
+      decode_activity(*rows, options_.last_statements ? shown_last_statement : shown_statement);
+  if (options_.only_looks) {
+    std::move(seen.veiled.begin(), seen.veiled.end(), std::back_inserter(seen.backends));
+  } else if (seen.hidden) {  // a background worker that just ended has no type either, so ask
     if (auto problem = co_await check_rights(statement_deadline()); !problem.empty())
       co_return problem;
   }
@@ -293,7 +309,7 @@ ActivityRow ActivitySampler::named(SeenBackend seen) const {
 
 /// By pid and by name: the name alone anybody can take, the pid alone may be used again.
 bool ActivitySampler::ours(const ActivityRow& row) const {
-  if (row.application_name != "pgleash") return false;
+  if (row.application_name != options_.application_name) return false;
   return row.backend.pid == connection_->pid() ||
          std::any_of(also_ours_.begin(), also_ours_.end(),
                      [&](const auto& pid) { return pid() == row.backend.pid; });
@@ -309,6 +325,7 @@ void ActivitySampler::failed(std::string problem) {
   state_.up = false;
   state_.problem = std::move(problem);
   state_.advice.clear();
+  if (!stopping_ && options_.round_over) options_.round_over();
 }
 
 Task<void> ActivitySampler::pause(Duration length) {

@@ -35,6 +35,19 @@ struct MonitorState {
   std::optional<std::chrono::system_clock::time_point> last_success;
 };
 
+/// What a sampler is for.
+struct SamplerOptions {
+  std::string application_name = "pgleash";  ///< of its connection
+  /// It only looks: a superuser may, and a role that sees no more than its own sessions sees those
+  /// and the names of the others (rows without a backend_start); advice then says so. Nothing is
+  /// said of rights to end anybody.
+  bool only_looks = false;
+  bool last_statements = false;  ///< the last statement of idle sessions too, and more of each
+  /// Called after each round, when all that was due has been asked or something failed. May call
+  /// the sampler; must not block.
+  std::function<void()> round_over = {};
+};
+
 /// Samples pg_stat_get_activity over one standing connection, all client backends at each poll.
 ///
 /// Control thread. Reconnects by itself with back-off; a rule that needs the view sees the newest
@@ -48,7 +61,7 @@ class ActivitySampler {
 
   /// `observe` hears how long each sample took, from the question to the last row.
   ActivitySampler(boost::asio::any_io_executor executor, const config::Server& server,
-                  std::function<void(Duration)> observe = {});
+                  std::function<void(Duration)> observe = {}, SamplerOptions options = {});
 
   /// Ends after stop(). The sampler must outlive it.
   Task<void> run();
@@ -91,6 +104,7 @@ class ActivitySampler {
   void failed(std::string problem);
 
   config::Server server_;
+  SamplerOptions options_;
   std::function<void(Duration)> observe_;
   std::vector<std::function<std::optional<protocol::BackendPid>()>> also_ours_;
   CostSampler* costs_ = nullptr;

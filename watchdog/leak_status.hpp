@@ -26,8 +26,9 @@ struct LeakReport {
   static constexpr std::size_t most_suspects = 20;
 
   Leak leak;
-  Exhaustion forecast;              ///< of the server's slots
-  Duration stands{};                ///< since it was detected
+  Exhaustion forecast;                  ///< of the server's slots
+  Duration stands{};                    ///< since it was detected
+  std::vector<std::uint64_t> suspects;  ///< all of them, by session
   std::vector<LeakSuspect> oldest;  ///< suspects, the longest unused first; at most most_suspects
   std::vector<std::pair<std::string, std::uint32_t>> addresses;  ///< and suspects, most first
 

@@ -84,6 +84,7 @@ LeakReport LeakWatch::report(const Leak& leak, const Snapshot& snapshot) const {
   for (const std::uint64_t id : detector_.suspects(leak, snapshot.now)) {
     const SessionEntry* entry = find(snapshot, index, id);
     if (!entry) continue;
+    report.suspects.push_back(id);
     ++addresses[entry->view.who->client.address];
     if (report.oldest.size() < LeakReport::most_suspects)
       report.oldest.push_back(
@@ -93,6 +94,12 @@ LeakReport LeakWatch::report(const Leak& leak, const Snapshot& snapshot) const {
   std::stable_sort(report.addresses.begin(), report.addresses.end(),
                    [](const auto& a, const auto& b) { return a.second > b.second; });
   return report;
+}
+
+std::vector<LeakReport> LeakWatch::standing(const Snapshot& snapshot) const {
+  std::vector<LeakReport> reports;
+  for (const Leak& leak : detector_.leaks()) reports.push_back(report(leak, snapshot));
+  return reports;
 }
 
 /// Suspects in a transaction are left to the rules for transactions.

@@ -39,6 +39,8 @@ class LeakWatch {
   [[nodiscard]] Tick tick(const Snapshot& snapshot);
   /// Lets a session be judged again, as RuleEngine::forget does.
   void forget(const Verdict& verdict);
+  /// The leaks that stand, as of the tick with this snapshot.
+  [[nodiscard]] std::vector<LeakReport> standing(const Snapshot& snapshot) const;
   /// Whether a suspect of the last tick waits to know who holds advisory locks, as in Needs.
   [[nodiscard]] bool wants_advisory_locks() const noexcept { return wants_advisory_locks_; }
   /// How [leak] stands to a session of the snapshot of the last tick, as a rule would.

@@ -50,7 +50,8 @@ struct Snapshot {
   std::string server;
   std::vector<SessionEntry> sessions;
   std::vector<ActivityRow> direct;  ///< client backends that are not ours
-  bool monitor_configured = true;   ///< false: what only the server knows is not waited for
+  bool outside = false;  ///< no session comes through us: they are the server's rows, judged alike
+  bool monitor_configured = true;  ///< false: what only the server knows is not waited for
   bool monitor_up = false;
   std::optional<Duration> sample_age;  ///< absent: no sample yet
   std::uint32_t max_connections = 0;

@@ -34,15 +34,15 @@ PURE = {"activity", "snapshot", "rule_engine", "exemptions", "verdict", "termina
         "message", "status", "confirmation", "cost", "cost_meter", "cost_rule", "proc_text",
         "locks", "blocking_tree", "blocking_rule", "group_rule", "finding", "running_statements",
         "by_hand", "recent_actions", "orphans", "direct_sessions", "explain", "ledger", "server_advice",
-        "leak_input", "leak_scale", "gap_history", "robust_slope",
+        "nameless", "utf8", "recording", "leak_input", "leak_scale", "gap_history", "robust_slope",
         "leak_judgement", "leak_detector", "leak_feed", "leak_watch", "leak_status", "forecast"}
-PURE_THIRD = ("fmt/", "re2/", "pg_query.h")
-POSIX = re.compile(r"^(dirent\.h|sys/|netinet/|arpa/|unistd\.h|fcntl\.h|poll\.h|signal\.h|errno\.h|linux/|netdb\.h|pwd\.h|glob\.h)")
+PURE_THIRD = ("fmt/", "re2/", "pg_query.h", "boost/json/")
+POSIX = re.compile(r"^(dirent\.h|sys/|netinet/|arpa/|unistd\.h|fcntl\.h|poll\.h|signal\.h|errno\.h|linux/|netdb\.h|pwd\.h|glob\.h|termios\.h)")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 
 faults = []
 for folder in FOLDERS:
-    for path in sorted((ROOT / folder).glob("*.?pp")):
+    for path in sorted((ROOT / folder).rglob("*.?pp")):
         pure = folder in ("protocol", "config") or (folder == "watchdog" and path.stem in PURE)
         for quote, name in INCLUDE.findall(path.read_text()):
             where = f"{path.relative_to(ROOT)}: #include {name}"
