@@ -3,6 +3,10 @@
 #include "app/check_server.hpp"
 #include "app/console_client.hpp"
 #include "app/load.hpp"
+#include "app/replay/record.hpp"
+#include "app/replay/replay.hpp"
+#include "app/watch/outside_sampling.hpp"
+#include "app/watch/watch.hpp"
 #include "config/loader.hpp"
 #include "watchdog/audit_chain.hpp"
 
@@ -12,6 +16,7 @@
 #include <boost/json/serialize.hpp>
 
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <string>
 #include <unistd.h>
@@ -149,6 +154,53 @@ int main(int argc, char** argv) {
                               "threads that move bytes, or auto (one for every two cores)");
   for (CLI::Option* option : {server, listen, monitor, http, workers}) file->excludes(option);
 
+  app::WatchOptions watch_options;
+  CLI::App* watch_command = cli.add_subcommand(
+      "watch",
+      "look at a server without being in its path: sessions, leak suspects, who blocks whom, what "
+      "the rules would do; read-only, pg_monitor is enough");
+  watch_command->add_option("server", watch_options.server,
+                            "postgres://user@host:5432/database, as psql takes it; default: the "
+                            "server of --config, else PGHOST, PGUSER …");
+  watch_command->add_option("--config", watch_options.config,
+                            "judge by the rules, [leak], [identity] and [protect] of this file");
+  watch_command->add_option("--interval", watch_options.interval, "between two looks (default 2s)");
+  watch_command->add_option("--http", watch_options.http,
+                            "serve /metrics and /api at this address too");
+  watch_command->add_flag("--json", watch_options.json, "one JSON object a look, a line each");
+  watch_command->add_flag("--once", watch_options.once, "look once");
+  watch_command->add_flag("--literals", watch_options.literals,
+                          "show statements as they are, with their values");
+
+  app::RecordOptions record_options;
+  CLI::App* record_command =
+      cli.add_subcommand("record",
+                         "record a server from outside, for replay; read-only, pg_monitor is "
+                         "enough; SIGINT or SIGTERM ends it");
+  record_command->add_option("server", record_options.server,
+                             "postgres://user@host:5432/database, as psql takes it");
+  record_command->add_option("-o,--output", record_options.output, "file to write")->required();
+  record_command->add_option("--config", record_options.config,
+                             "name applications by the [identity] of this file");
+  record_command->add_option("--interval", record_options.interval,
+                             "between two snapshots (default 10s)");
+  record_command->add_option("--max-size", record_options.max_size,
+                             "a file ends here (default 64MiB)");
+  record_command
+      ->add_option("--keep", record_options.keep, "files kept, the newest among them (default 8)")
+      ->check(CLI::Range(1U, 999U));
+
+  app::ReplayOptions replay_options;
+  CLI::App* replay_command =
+      cli.add_subcommand("replay", "what these rules would have done to a recording, when and why");
+  replay_command
+      ->add_option("file", replay_options.files,
+                   "recordings, the oldest first; each with the older files of its rotation")
+      ->required();
+  replay_command->add_option("--config", replay_options.config,
+                             "rules, [leak] and [protect] of this file; default: default rules");
+  replay_command->add_flag("--json", replay_options.json, "one JSON object");
+
   CheckOptions check_options;
   CLI::App* check_command = cli.add_subcommand(
       "check", "check a configuration file: exit status 0 good, 1 warnings, 2 errors");
@@ -181,6 +233,17 @@ int main(int argc, char** argv) {
         return exit_faults;
       }
       return run(run_options);
+    }
+    if (*replay_command) return app::replay(replay_options);
+    if (*watch_command || *record_command) {
+      const std::string& server = *watch_command ? watch_options.server : record_options.server;
+      for (int i = 1; i < argc; ++i)
+        if (server == argv[i] && app::hide_password(argv[i]))
+          std::fputs(
+              "note: a password on the command line is everybody's to read; better in "
+              "PGPASSWORD or ~/.pgpass\n",
+              stderr);
+      return *watch_command ? app::watch(watch_options) : app::record(record_options);
     }
     if (*check_command) return check(check_options);
     if (*bootstrap_command) {
