@@ -89,6 +89,10 @@ std::string start_card(const config::Config& config, bool colour) {
     card +=
         "  console       off; list users under [console] to switch it on, then: psql -d pgleash\n";
   }
+  card +=
+      "  names         sessions without application_name, or with a driver's default, go by "
+      "[identity], else by user@database;\n"
+      "                which there are, and the line that names each: check --server, or watch\n";
   const bool enforce = config.enforcement.mode == config::Mode::enforce;
   card += fmt::format(
       "  mode          {}\n",

@@ -28,6 +28,7 @@ class Adviser {
     check_lost_clients();
     check_timeouts();
     check_trust();
+    check_names();
     std::stable_sort(found_.begin(), found_.end(),
                      [](const Advice& a, const Advice& b) { return a.gravity > b.gravity; });
     return std::move(found_);
@@ -187,6 +188,21 @@ class Adviser {
   const ServerFacts& facts_;
   const config::Config& config_;
   const config::Server& server_;
+  /// Rules, metrics and the leak detector go by the application's name.
+  void check_names() {
+    for (const Nameless& one : facts_.nameless) {
+      std::string users;
+      for (const std::string& user : one.users) users += (users.empty() ? "" : ", ") + user;
+      add(Gravity::note, "application_name",
+          fmt::format("{} of {} sessions {} ({}): they go by user@database, or by [identity]",
+                      one.sessions, facts_.sessions,
+                      one.said.empty() ? "carry no name"
+                                       : fmt::format("are called \"{}\" by their driver", one.said),
+                      printable(users)),
+          one.remedy);
+    }
+  }
+
   std::vector<Advice> found_;
 };
 

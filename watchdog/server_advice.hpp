@@ -1,6 +1,7 @@
 #pragma once
 
 #include "config/config.hpp"
+#include "watchdog/nameless.hpp"
 
 #include <cstdint>
 #include <map>
@@ -36,6 +37,8 @@ struct ServerFacts {
     std::string method;
   };
   std::optional<std::vector<TrustLine>> trust_lines;  ///< absent: not readable for the role
+  std::uint32_t sessions = 0;                         ///< client backends now, without ours
+  std::vector<Nameless> nameless;  ///< those among them that say nothing of their application
 };
 
 enum class Gravity : std::uint8_t {

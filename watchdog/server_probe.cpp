@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace pgleash::watchdog {
 namespace {
@@ -59,6 +60,11 @@ WHERE h.auth_method IN ('trust', 'peer', 'ident') AND h.error IS NULL
            ELSE false END
 ORDER BY 1)";
 
+constexpr const char* names_sql = R"(
+SELECT a.application_name, a.usename, a.datname FROM pg_catalog.pg_stat_activity AS a
+WHERE a.datname IS NOT NULL AND a.usename IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid()
+  AND a.application_name <> 'pgleash' AND (a.backend_type = 'client backend' OR a.backend_type IS NULL))";
+
 bool denied(const PgError& error) {
   return error.sqlstate == "42501";
 }
@@ -111,6 +117,19 @@ Task<PgResult<ServerFacts>> probe(PgConnection& fresh, const config::Server& ser
       for (int i = 0; i < rows->size(); ++i)
         facts.trust_lines->push_back({rows->int4(i, 0), std::string{rows->text(i, 1)}});
     }
+  }
+  {
+    const auto rows = co_await connection->query(names_sql, {}, deadline);
+    if (!rows && !denied(rows.error())) co_return rows.error();
+    std::vector<ActivityRow> sessions;
+    for (int i = 0; rows && i < rows->size(); ++i) {
+      ActivityRow& one = sessions.emplace_back();
+      one.application_name = rows->text(i, 0);
+      one.user = rows->text(i, 1);
+      one.database = rows->text(i, 2);
+    }
+    facts.sessions = static_cast<std::uint32_t>(sessions.size());
+    facts.nameless = nameless_sessions(sessions);
   }
   co_return facts;
 }

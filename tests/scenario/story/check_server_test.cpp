@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <fstream>
+#include <string>
 #include <sys/stat.h>
+#include <vector>
 
 /// `pgleash check --server`: what an operator is told before anything runs.
 namespace pgleash::test {
@@ -100,6 +102,25 @@ TEST_F(CheckServer, ABootstrappedServerHasNeitherErrorsNorWarnings) {
   EXPECT_EQ(answer.status, 0);
   for (const auto& one : answer.advice)
     EXPECT_EQ(one.as_object().at("severity").as_string(), "note");
+}
+
+TEST_F(CheckServer, CountsTheSessionsWithoutANameAndSaysWhatGivesThemOne) {
+  MonitoredServer server;
+  std::vector<LibpqClient> sessions;
+  for (const char* name : {"PostgreSQL JDBC Driver", "PostgreSQL JDBC Driver", "", "checkout"})
+    sessions.push_back(server.login({{"application_name", name}}));
+  const Answer answer = check(server->port(), "pgleash_monitor", MonitoredServer::monitor_password);
+  std::vector<std::string> said;
+  for (const auto& one : answer.advice) {
+    if (one.as_object().at("about").as_string() != "application_name") continue;
+    said.emplace_back(one.as_object().at("message").as_string().c_str());
+    said.back() += " = " + std::string{one.as_object().at("remedy").as_string().c_str()};
+  }
+  EXPECT_THAT(
+      said, testing::Contains(AllOf(HasSubstr("2 of "), HasSubstr("JDBC Driver"),
+                                    HasSubstr("app@orders"), HasSubstr("?ApplicationName=NAME"))));
+  EXPECT_THAT(said, testing::Contains(AllOf(HasSubstr("carry no name"), HasSubstr("PGAPPNAME"))));
+  EXPECT_EQ(answer.status, 0) << "a note is no warning";
 }
 
 TEST_F(CheckServer, AServerThatCannotBeReachedIsAnError) {
