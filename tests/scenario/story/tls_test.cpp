@@ -141,10 +141,22 @@ TEST_F(Tls, IsShownWithTheSessionAndInTheServersView) {
   ASSERT_TRUE(wait_until([&] { return pgleash().metric("pgleash_monitor_up") == 1; }, 10s));
   auto application = login();
   EXPECT_EQ(application.exec("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"), "t");
-  const auto opened = pgleash().log("session.opened");
-  ASSERT_THAT(opened, SizeIs(1));
+  std::vector<boost::json::object> opened;
+  ASSERT_TRUE(wait_until(
+      [&] {
+        opened = pgleash().log("session.opened");
+        return !opened.empty();
+      },
+      10s));
   EXPECT_EQ(text(opened.front(), "tls"), "TLSv1.3");
   EXPECT_EQ(text(opened.front(), "server_tls"), "TLSv1.3");
+  EXPECT_TRUE(wait_until(
+      [&] {
+        const std::string sessions = pgleash().page("/api/sessions");
+        return sessions.find(R"("tls_version":"TLSv1.3")") != std::string::npos &&
+               sessions.find(R"("leg_tls_version":"TLSv1.3")") != std::string::npos;
+      },
+      10s));
   EXPECT_EQ(postgres().value("SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING "
                              "(pid) WHERE usename = 'pgleash_monitor'"),
             "t");

@@ -339,6 +339,20 @@ TEST(ClientTls, IsTheSameHoweverItsFirstBytesAreCut) {
   }
 }
 
+TEST(ClientTls, WhoAsksForNewKeysAndNeverReadsIsCutOff) {
+  Stage stage{with_tls(Legs::client)};
+  Pair pair = login(stage, Legs::client);
+  pair.client.small_receive_buffer();
+  Pair other = login(stage, Legs::client, 78);
+  EXPECT_THROW(
+      {
+        for (int i = 0; i < 1'000'000; ++i) pair.client.update_keys();
+      },
+      test::ScriptFailure);
+  EXPECT_TRUE(soon([&] { return stage.events.count("closed client_abort") == 1; }));
+  other.echo();
+}
+
 TEST(ClientTls, RelaysWhatComesInOneRecordWithTheStartupPacket) {
   Stage stage{with_tls(Legs::client)};
   ScriptedPeer client = secure_client(stage);
