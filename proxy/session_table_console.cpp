@@ -73,7 +73,8 @@ protocol::Bytes SessionTable::enter_console(Session& session, protocol::Bytes by
     bury(session);
     return {};
   }
-  session.key = {};  // a cancel request with it has nobody to reach
+  session.login_edit.reset();  // from here on the words are ours
+  session.key = {};            // a cancel request with it has nobody to reach
   session.phase = SessionPhase::up;
   session.deadline = {};
   session.counted_login = false;
