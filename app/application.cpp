@@ -454,7 +454,7 @@ std::optional<watchdog::SessionExplanation> Application::explain(proxy::SessionI
   return std::nullopt;
 }
 
-std::map<std::string, proxy::QuotaKeeper::Use> Application::quotas() const {
+std::map<std::string, proxy::QuotaUse> Application::quotas() const {
   return proxy_.quotas();
 }
 

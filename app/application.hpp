@@ -75,7 +75,7 @@ class Application final : private metrics::MetricsSource, private console::Host 
   std::vector<metrics::Heartbeat> heartbeats() const override;
   std::vector<const proxy::LagCounts*> loop_lags() const override;
   metrics::Readiness readiness() const override;
-  std::map<std::string, proxy::QuotaKeeper::Use> quotas() const override;
+  std::map<std::string, proxy::QuotaUse> quotas() const override;
   std::optional<metrics::JournalFacts> journal() const override;
   std::optional<watchdog::SessionExplanation> explain(proxy::SessionId session) const override;
 

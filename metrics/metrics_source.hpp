@@ -3,7 +3,6 @@
 #include "config/config.hpp"
 #include "protocol/types.hpp"
 #include "proxy/counters.hpp"
-#include "proxy/quota.hpp"
 #include "watchdog/explain.hpp"
 #include "watchdog/status.hpp"
 
@@ -81,7 +80,7 @@ class MetricsSource {
     return std::nullopt;
   }
   /// By name of the quota.
-  [[nodiscard]] virtual std::map<std::string, proxy::QuotaKeeper::Use> quotas() const { return {}; }
+  [[nodiscard]] virtual std::map<std::string, proxy::QuotaUse> quotas() const { return {}; }
   /// Nothing: it is off.
   [[nodiscard]] virtual std::optional<JournalFacts> journal() const { return std::nullopt; }
 };

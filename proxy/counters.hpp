@@ -61,6 +61,13 @@ enum class CancelResult : std::uint8_t {
 [[nodiscard]] std::string_view name(CancelOrigin origin) noexcept;
 [[nodiscard]] std::string_view name(CancelResult result) noexcept;
 
+/// How full a [[quota]] is.
+struct QuotaUse {
+  std::uint64_t refused = 0;
+  std::uint32_t most = 0;   ///< that one application, user, database or address has now
+  std::uint32_t limit = 0;  ///< of sessions; 0: without
+};
+
 /// Upper bounds of the duration histograms, in seconds; the last bucket is +Inf.
 inline constexpr std::array<double, 14> duration_bounds{0.001, 0.005, 0.01, 0.05, 0.1,  0.5,  1, 5,
                                                         15,    60,    300,  1800, 7200, 86400};

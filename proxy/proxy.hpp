@@ -31,7 +31,7 @@ class Proxy final : public SessionDirectory, private ProxyLinks {
   /// See ProxySettings::reload.
   void reload(const config::Config& config);
   /// By quota. Any thread.
-  [[nodiscard]] std::map<std::string, QuotaKeeper::Use> quotas() const {
+  [[nodiscard]] std::map<std::string, QuotaUse> quotas() const {
     return settings_.quotas.use();
   }
   /// For connections to come.

@@ -165,11 +165,11 @@ std::size_t QuotaKeeper::keys() const {
   return all;
 }
 
-std::map<std::string, QuotaKeeper::Use> QuotaKeeper::use() const {
+std::map<std::string, QuotaUse> QuotaKeeper::use() const {
   const std::lock_guard lock{mutex_};
-  std::map<std::string, Use> all;
+  std::map<std::string, QuotaUse> all;
   for (const config::Quota& quota : quotas_) {
-    Use& use = all[quota.name];
+    QuotaUse& use = all[quota.name];
     if (const auto found = refused_.find(quota.name); found != refused_.end())
       use.refused = found->second;
     use.limit = quota.sessions.value_or(0);

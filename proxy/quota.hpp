@@ -1,6 +1,7 @@
 #pragma once
 
 #include "config/config.hpp"
+#include "proxy/counters.hpp"
 #include "proxy/session_view.hpp"
 
 #include <array>
@@ -68,13 +69,8 @@ class QuotaKeeper {
   /// Counts a session that is in already, whatever the limits.
   [[nodiscard]] Ticket count(const SessionIdentity& who);
 
-  /// By quota: how many were refused, and the most that one key holds of its sessions now.
-  struct Use {
-    std::uint64_t refused = 0;
-    std::uint32_t most = 0;
-    std::uint32_t limit = 0;  ///< 0: without a limit of sessions
-  };
-  [[nodiscard]] std::map<std::string, Use> use() const;
+  /// By name of the quota.
+  [[nodiscard]] std::map<std::string, QuotaUse> use() const;
   /// How many keys are remembered, of all kinds.
   [[nodiscard]] std::size_t keys() const;
 

@@ -249,6 +249,7 @@ class Watch final : private metrics::MetricsSource, private metrics::HttpEvents 
   std::vector<metrics::Heartbeat> heartbeats() const override {
     return {{"watch", watchdog::now()}};
   }
+  std::vector<const proxy::LagCounts*> loop_lags() const override { return {}; }
   metrics::Readiness readiness() const override {
     metrics::Readiness ready;
     ready.accepting = true;  // it looks; there is nothing to accept

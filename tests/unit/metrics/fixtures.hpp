@@ -74,7 +74,7 @@ class FakeSource final : public MetricsSource {
     return explanation;
   }
   [[nodiscard]] std::optional<JournalFacts> journal() const override { return journal_facts; }
-  [[nodiscard]] std::map<std::string, proxy::QuotaKeeper::Use> quotas() const override {
+  [[nodiscard]] std::map<std::string, proxy::QuotaUse> quotas() const override {
     return quota_use;
   }
 
@@ -94,7 +94,7 @@ class FakeSource final : public MetricsSource {
   std::shared_ptr<config::Config> settings;
   std::optional<watchdog::SessionExplanation> explanation;
   std::optional<JournalFacts> journal_facts;
-  std::map<std::string, proxy::QuotaKeeper::Use> quota_use;
+  std::map<std::string, proxy::QuotaUse> quota_use;
 
  private:
   std::map<std::string, std::vector<proxy::ServerCounters>> server_counters_;
