@@ -256,6 +256,13 @@ TEST_F(Console, AKillByHandIsGuardedVerifiedAuditedAndExplained) {
   EXPECT_TRUE(
       wait_until([&] { return ask(desk, "SHOW SERVERS").first("manual_kills") == "1"; }, 10s));
   EXPECT_EQ(ask(desk, fmt::format("KILL PID {}", app.pid())).error->sqlstate, "42704");
+  const Finished schema =
+      run({{"python3", PGLEASH_SOURCE_DIR "/tests/support/check_schema.py",
+            PGLEASH_SOURCE_DIR "/deploy/audit.schema.json", pgleash().audit_file()},
+           {},
+           {}});
+  if (schema.status == 77) GTEST_SKIP() << "NO PYTHON MODULE jsonschema HERE";
+  EXPECT_EQ(schema.status, 0) << schema.out << schema.err;
 }
 
 TEST_F(Console, ACancelHitsTheStatementAndSparesTheSession) {
