@@ -236,9 +236,9 @@ int main(int argc, char** argv) {
     }
     if (*replay_command) return app::replay(replay_options);
     if (*watch_command || *record_command) {
-      const std::string& server = *watch_command ? watch_options.server : record_options.server;
+      const std::string& where = *watch_command ? watch_options.server : record_options.server;
       for (int i = 1; i < argc; ++i)
-        if (server == argv[i] && app::hide_password(argv[i]))
+        if (where == argv[i] && app::hide_password(argv[i]))
           std::fputs(
               "note: a password on the command line is everybody's to read; better in "
               "PGPASSWORD or ~/.pgpass\n",
