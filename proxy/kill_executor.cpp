@@ -15,6 +15,8 @@ using protocol::SessionState;
 
 namespace {
 
+/// What a backend that works needs to look for interrupts, many times over.
+constexpr Duration before_another_cancel = std::chrono::seconds{1};
 /// A cancel request that was written and not answered can still be carried out: the session waits
 /// that much longer.
 constexpr Duration late_cancel_patience = std::chrono::seconds{30};
@@ -194,11 +196,24 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
   CancelTarget target = cancel_target(*session);
   target.counters = counters;
   const protocol::CancelKey key = session->key;
-  const CancelResult sent =
-      co_await cancels_.send(target, key, deadline, still_wanted, late_cancel_patience);
-  counters->cancels[static_cast<std::size_t>(CancelOrigin::rule)][static_cast<std::size_t>(sent)]
-      .add();
-  if (late) co_return *late;
+  const auto runs_on = [&] { return watcher.alive() && session->tracker.facts().outstanding > 0; };
+  CancelResult sent = CancelResult::unreachable;
+  bool acted = false;
+  // A cancel that comes before the backend has read the statement is forgotten: on a busy server it
+  // takes another one.
+  do {
+    sent = co_await cancels_.send(target, key, deadline, still_wanted, late_cancel_patience);
+    counters->cancels[static_cast<std::size_t>(CancelOrigin::rule)][static_cast<std::size_t>(sent)]
+        .add();
+    if (late && acted) break;  // it has heeded the one before
+    if (late) co_return *late;
+    if (sent != CancelResult::delivered) break;
+    acted = true;
+    const Instant patience = std::min(deadline, monotonic_now() + before_another_cancel);
+    while (runs_on() && monotonic_now() < patience) co_await watcher.next(patience);
+  } while (runs_on() && monotonic_now() < deadline);
+  // One that could not be sent takes nothing back of the one before.
+  if (acted && sent != CancelResult::timeout) sent = CancelResult::delivered;
   if (sent == CancelResult::timeout && watcher.alive() && session->cancel_error != nullptr) {
     // The request is with the server, which may read it at any time: a session that lived on could
     // be hit in a later statement. So it does not live on.
@@ -213,8 +228,6 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
     done.why = "cancel request: " + std::string{name(sent)};
     co_return done;
   }
-  while (watcher.alive() && session->tracker.facts().outstanding > 0 && monotonic_now() < deadline)
-    co_await watcher.next(deadline);
   // The error itself went out as soon as it came; whether it did in our words decides
   // `client_told`.
   done.client_told = watcher.alive() && session->cancel_error == nullptr;

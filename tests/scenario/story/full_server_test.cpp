@@ -111,7 +111,7 @@ class FullServer : public testing::Test {
 
 std::string rules() {
   const auto of = [](const std::string& name, const std::string& kind, const std::string& action) {
-    return rule(name, kind, "100ms", action, "grace = \"500ms\"\n" + for_application(name));
+    return rule(name, kind, "100ms", action, "grace = \"10s\"\n" + for_application(name));
   };
   return of("leaker", "idle_in_transaction", "terminate") + of("forgotten", "idle", "terminate") +
          of("sleeper", "statement", "terminate") + of("burner", "statement", "terminate") +

@@ -121,6 +121,29 @@ TEST(Kill, EndsWorkThatWasAskedForBeforeATerminate) {
   }
 }
 
+/// A cancel that comes before the backend has read the statement is forgotten (and does not hit
+/// the next one either). On a busy server that is how it goes.
+TEST(Kill, CancelsAgainWhatRunsOnAsIfNothingHadCome) {
+  Stage stage;
+  Pair pair = stage.login();
+  pair.up(wire::query("select pg_sleep(600)"));
+  KillOrder order = stage.order_for(pair, KillAction::cancel);
+  order.deadline = 20s;
+  auto asked = stage.carry_out(order);
+  stage.backend.accept_cancel().connection.close();
+  pair.client.send(wire::query("select 'meanwhile'"));
+  test::CancelArrived again = stage.backend.accept_cancel();
+  EXPECT_EQ(again.pid, pair.pid);
+  again.connection.close();
+  pair.server.send(wire::error("57014") + wire::ready());
+  const KillReport report = Stage::result(asked);
+  EXPECT_EQ(report.result, KillResult::done) << report.why;
+  EXPECT_TRUE(report.statement_ended);
+  EXPECT_TRUE(report.client_told);
+  EXPECT_EQ(stage.cancels(CancelOrigin::rule, CancelResult::delivered), 2U);
+  pair.server.expect(wire::query("select 'meanwhile'"));
+}
+
 TEST(Kill, SaysNothingInsideAHalfSentMessage) {
   Stage stage;
   Pair pair = stage.login();
