@@ -160,6 +160,8 @@ class Adversary : public testing::Test {
   void expect_one_intent_and_one_outcome_each() {
     for (const auto& [verdict, account] : accounts_) {
       EXPECT_THAT(account.outcomes, SizeIs(1)) << account.told();
+      // A backend that takes its time to go after its session was reset is seen as an orphan.
+      if (!account.outcomes.empty() && text(account.outcomes.front(), "rule") == "orphan") continue;
       if (account.intents == 0 && account.outcome() == "exempted") continue;
       EXPECT_EQ(account.intents, 1) << account.told();
       // A machine that stands still for seconds may cost an audit line, and with it the act.
