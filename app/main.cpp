@@ -19,6 +19,7 @@
 #include <cstdlib>
 #include <exception>
 #include <string>
+#include <sys/prctl.h>
 #include <unistd.h>
 #include <vector>
 
@@ -62,7 +63,14 @@ struct RunOptions {
   config::CommandLine line;
 };
 
+/// Passwords on their way through, cancel keys and keys of TLS are in this memory: no core file may
+/// have them, nor may another process of the same user look.
+void keep_memory_private() {
+  if (std::getenv("PGLEASH_DUMPABLE") == nullptr) ::prctl(PR_SET_DUMPABLE, 0);
+}
+
 int run(const RunOptions& options) {
+  keep_memory_private();
   config::LoadResult loaded = options.config.empty() ? config::from_command_line(options.line)
                                                      : app::load_checked(options.config);
   print(loaded.diagnostics);

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -69,6 +70,32 @@ TEST_F(ServiceManager, IsToldOfReadinessReloadsBeatsAndTheEnd) {
   EXPECT_THAT(manager.hears("STOPPING=1"), HasSubstr("draining"));
 }
 
+/// A core file, or another process of the same user, would have its secrets: the kernel gives what
+/// must not be dumped to root.
+TEST_F(ServiceManager, ItsMemoryIsNobodysToRead) {
+  if (::geteuid() != 0) GTEST_SKIP() << "NOT ROOT: nobody to run it as";
+  TempDir folder;
+  const std::string file = folder / "pgleash.toml";
+  std::ofstream{file} << fmt::format(
+      "[process]\njournal = \"off\"\n[[listener]]\nname = \"main\"\nlisten = "
+      "[\"127.0.0.1:{}\"]\n[[server]]\nname = \"main\"\nhost = \"127.0.0.1\"\nmonitor = "
+      "\"none\"\n[metrics]\nlisten = \"off\"\n",
+      free_port());
+  ::chmod(file.c_str(), 0644);
+  ::chmod(std::string{folder.path()}.c_str(), 0755);
+  Command command;
+  command.argv = {PGLEASH_BINARY, "run", "--config", file};
+  command.user = "nobody";
+  Process process{std::move(command)};
+  const auto listens = [&] {
+    return process.err().find("listener.listening") != std::string::npos;
+  };
+  ASSERT_TRUE(wait_until(listens, 20s)) << process.err();
+  struct stat memory {};
+  ASSERT_EQ(::stat(fmt::format("/proc/{}/mem", process.pid()).c_str(), &memory), 0);
+  EXPECT_EQ(memory.st_uid, 0U);
+}
+
 class SocketActivation : public testing::Test {
  protected:
   void SetUp() override {
@@ -81,7 +108,8 @@ class SocketActivation : public testing::Test {
                                  std::uint16_t server) {
     const std::string file = folder_ / "pgleash.toml";
     std::ofstream{file} << fmt::format(
-        "[process]\njournal = \"off\"\ndrain_delay = \"off\"\n[[listener]]\nname = \"main\"\nlisten = "
+        "[process]\njournal = \"off\"\ndrain_delay = \"off\"\n[[listener]]\nname = "
+        "\"main\"\nlisten = "
         "[\"127.0.0.1:{}\"]\n[[server]]\nname = \"main\"\nhost = \"127.0.0.1\"\nport = {}\n"
         "monitor = \"none\"\n[metrics]\nlisten = \"off\"\n",
         configured, server);
