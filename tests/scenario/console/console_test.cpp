@@ -1,4 +1,5 @@
 #include "tests/scenario/story/story.hpp"
+#include "tests/support/certificates.hpp"
 #include "tests/support/libpq_client.hpp"
 
 #include <libpq-fe.h>
@@ -116,6 +117,36 @@ TEST_F(Console, TheServerAsksForThePasswordAndNobodyElseGetsIn) {
                "0";
       },
       10s));
+}
+
+/// Large answers too, in pieces that do not fit a record.
+TEST_F(Console, SpeaksThroughTheTlsOfItsListener) {
+  const Certificates certificates;
+  const CertificateFiles files = certificates.issue("pgleash");
+  pgleash(options(
+      {.listener = fmt::format("tls = \"require\"\ntls_cert_file = \"{}\"\ntls_key_file = \"{}\"\n",
+                               files.cert, files.key)}));
+  auto words = console_words("alice");
+  words["sslmode"] = "verify-full";
+  words["sslrootcert"] = certificates.ca();
+  Application asks{words};
+  EXPECT_NE(PQgetssl(asks.raw()), nullptr);
+  const Answer version = ask(asks, "SHOW VERSION");
+  EXPECT_FALSE(version.error);
+  EXPECT_THAT(version.rows, SizeIs(1));
+  std::vector<Application> crowd;
+  for (int i = 0; i < 60; ++i)
+    crowd.push_back(login({{"sslmode", "require"}, {"application_name", std::string(60, 'x')}}));
+  Answer sessions;
+  EXPECT_TRUE(wait_until(
+      [&] {
+        sessions = ask(asks, "SHOW SESSIONS PROXIED");
+        return sessions.rows.size() >= 60;
+      },
+      10s));
+  EXPECT_FALSE(sessions.error);
+  words["sslmode"] = "disable";
+  EXPECT_THAT(refusal(words), HasSubstr("TLS only"));
 }
 
 TEST_F(Console, ALoginThatTheServerTrustsIsRefused) {
