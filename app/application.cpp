@@ -80,6 +80,12 @@ Application::Application(config::Config config, std::string file)
           context_,
           [this](std::string_view target) { return pages_.get(target, proxy::monotonic_now()); },
           events_),
+      status_pages_(*this),
+      status_http_(context_,
+                   [this](std::string_view target) {
+                     return status_pages_.get(target, proxy::monotonic_now());
+                   },
+                   events_, {.loopback_host_only = true}),
       manager_(context_,
                [this] { return pages_.get("/healthz", proxy::monotonic_now()).status == 200; }) {
   signals_.add(SIGUSR1);
@@ -93,6 +99,7 @@ Application::Application(config::Config config, std::string file)
     if (!audit_) throw std::runtime_error("audit log: " + problem);
   }
   if (config_->metrics.listen) http_.listen(*config_->metrics.listen);
+  serve_status_page();
   for (const config::Server& server : started_with_->servers) {
     std::vector<config::Diagnostic> faults;
     auto engine = compiled(*config_, faults);
@@ -108,6 +115,17 @@ Application::Application(config::Config config, std::string file)
 }
 
 Application::~Application() = default;
+
+void Application::serve_status_page() {
+  if (!config_->metrics.listen || config_->metrics.listen->port == 65535) return;
+  const auto port = static_cast<std::uint16_t>(config_->metrics.listen->port + 1);
+  try {
+    status_http_.listen({"127.0.0.1", port, false});
+  } catch (const std::system_error& e) {
+    // It was not asked for by name: no reason not to serve.
+    log_.write(Level::warning, "status_page.off", {{"why", e.what()}});
+  }
+}
 
 void Application::raise_descriptor_limit() {
   rlimit limit{};
@@ -391,6 +409,7 @@ watchdog::Task<void> Application::wind_down(bool patient) {
   manager_.stop();
   for (const auto& watch : certificate_watches_) watch->stop();
   for (const auto& watchdog : watchdogs_) co_await watchdog->stop();
+  co_await status_http_.stop();
   co_await http_.stop();
   proxy_.finish();
   signals_.cancel();
@@ -462,6 +481,12 @@ std::optional<metrics::JournalFacts> Application::journal() const {
   const proxy::JournalState state = proxy_.journal_state();
   if (!state.up && state.problem.empty()) return std::nullopt;
   return metrics::JournalFacts{state.up, state.unrecorded};
+}
+
+std::vector<const watchdog::RecentActions*> Application::recent_actions() const {
+  std::vector<const watchdog::RecentActions*> all;
+  for (const auto& watchdog : watchdogs_) all.push_back(&watchdog->recent_actions());
+  return all;
 }
 
 }  // namespace pgleash::app

@@ -9,6 +9,7 @@
 #include "metrics/http_server.hpp"
 #include "metrics/metrics_source.hpp"
 #include "metrics/pages.hpp"
+#include "metrics/status_pages.hpp"
 #include "proxy/proxy.hpp"
 #include "watchdog/audit_log.hpp"
 #include "watchdog/watchdog.hpp"
@@ -55,6 +56,8 @@ class Application final : private metrics::MetricsSource, private console::Host 
   [[nodiscard]] std::string service_status() const;
   void set_kill_switch(bool paused, std::string_view who);
   void open_console();
+  /// On loopback, one port after the metrics.
+  void serve_status_page();
 
   std::vector<watchdog::Watchdog*> watchdogs() override;
   watchdog::AuditLog* audit() override { return audit_.get(); }
@@ -77,6 +80,7 @@ class Application final : private metrics::MetricsSource, private console::Host 
   metrics::Readiness readiness() const override;
   std::map<std::string, proxy::QuotaUse> quotas() const override;
   std::optional<metrics::JournalFacts> journal() const override;
+  std::vector<const watchdog::RecentActions*> recent_actions() const override;
   std::optional<watchdog::SessionExplanation> explain(proxy::SessionId session) const override;
 
   std::string file_;
@@ -98,6 +102,8 @@ class Application final : private metrics::MetricsSource, private console::Host 
   std::vector<std::unique_ptr<watchdog::Watchdog>> watchdogs_;
   metrics::Pages pages_;
   metrics::HttpServer http_;
+  metrics::StatusPages status_pages_;
+  metrics::HttpServer status_http_;
   ServiceManager manager_;
   std::unique_ptr<ConfigWatch> watch_;
   std::vector<std::unique_ptr<ConfigWatch>> certificate_watches_;

@@ -174,7 +174,8 @@ int main(int argc, char** argv) {
                             "judge by the rules, [leak], [identity] and [protect] of this file");
   watch_command->add_option("--interval", watch_options.interval, "between two looks (default 2s)");
   watch_command->add_option("--http", watch_options.http,
-                            "serve /metrics and /api at this address too");
+                            "serve /metrics at this address too, the status page on 127.0.0.1, one "
+                            "port further");
   watch_command->add_flag("--json", watch_options.json, "one JSON object a look, a line each");
   watch_command->add_flag("--once", watch_options.once, "look once");
   watch_command->add_flag("--literals", watch_options.literals,

@@ -37,7 +37,16 @@ bool begins_like_a_request(std::string_view text) {
   return text.front() >= 'A' && text.front() <= 'Z';
 }
 
-Reply answer(const http::request_parser<http::empty_body>& parser, const GetPage& get_page) {
+/// One Host, and a loopback one; the absolute form of a target names a host as well.
+bool names_loopback(const http::request_parser<http::empty_body>& parser) {
+  const auto& request = parser.get();
+  const auto host = request[http::field::host];
+  return request.count(http::field::host) == 1 && request.target().starts_with('/') &&
+         is_loopback_host({host.data(), host.size()});
+}
+
+Reply answer(const http::request_parser<http::empty_body>& parser, const GetPage& get_page,
+             const HttpLimits& limits) {
   const auto& request = parser.get();
   if (request.method() != http::verb::get && request.method() != http::verb::head) {
     return plain_reply(405, "only GET and HEAD\n");
@@ -46,11 +55,9 @@ Reply answer(const http::request_parser<http::empty_body>& parser, const GetPage
     return plain_reply(400, "a request here has no body\n");
   }
   const auto target = request.target();
-  const std::string_view page{target.data(), target.size()};
-  const auto host = request[http::field::host];
-  if (is_private(page) && !is_loopback_host({host.data(), host.size()}))
+  if (limits.loopback_host_only && !names_loopback(parser))
     return plain_reply(403, "this page is for requests to 127.0.0.1 or localhost only\n");
-  return get_page(page);
+  return get_page({target.data(), target.size()});
 }
 
 template <class Message>
@@ -59,6 +66,10 @@ void set_header(Message& message, const Reply& reply, bool keep_alive) {
               boost::beast::string_view{reply.content_type.data(), reply.content_type.size()});
   message.set(http::field::cache_control, "no-store");
   message.set("X-Content-Type-Options", "nosniff");
+  message.set("Referrer-Policy", "no-referrer");
+  message.set("Content-Security-Policy", reply.policy.empty()
+                                             ? "default-src 'none'; frame-ancestors 'none'"
+                                             : reply.policy.c_str());
   if (reply.status == 405) {
     message.set(http::field::allow, "GET, HEAD");
   }
@@ -105,7 +116,7 @@ Task<void> HttpConnection::serve(const GetPage& get_page) {
       head = request.method() == http::verb::head;
       // A body is not read, so that nothing can follow it.
       keep_alive = request.keep_alive() && parser.is_done() && !finishing_;
-      reply = answer(parser, get_page);
+      reply = answer(parser, get_page, limits_);
     }
     open = co_await send(std::move(reply), version, head, keep_alive) && keep_alive && !finishing_;
   }

@@ -25,6 +25,9 @@ using GetPage = std::function<Reply(std::string_view target)>;
 
 /// What a stranger can take of us at most.
 struct HttpLimits {
+  /// Only requests whose Host is loopback: a page of elsewhere whose name was made to point here
+  /// (DNS rebinding) gets nothing.
+  bool loopback_host_only = false;
   std::uint32_t header_bytes = 8 * 1024;
   std::size_t connections = 64;  ///< more are closed at once
   /// For one request to arrive, from its first byte (of a new connection: from the accept) to the

@@ -4,6 +4,7 @@
 #include "protocol/types.hpp"
 #include "proxy/counters.hpp"
 #include "watchdog/explain.hpp"
+#include "watchdog/recent_actions.hpp"
 #include "watchdog/status.hpp"
 
 #include <chrono>
@@ -78,6 +79,10 @@ class MetricsSource {
   [[nodiscard]] virtual std::optional<watchdog::SessionExplanation> explain(
       proxy::SessionId /*session*/) const {
     return std::nullopt;
+  }
+  /// One a server, in the order of statuses(); valid during the call.
+  [[nodiscard]] virtual std::vector<const watchdog::RecentActions*> recent_actions() const {
+    return {};
   }
   /// By name of the quota.
   [[nodiscard]] virtual std::map<std::string, proxy::QuotaUse> quotas() const { return {}; }

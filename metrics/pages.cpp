@@ -1,13 +1,9 @@
 #include "metrics/pages.hpp"
 
-#include "metrics/explain_json.hpp"
 #include "metrics/labels.hpp"
-#include "metrics/sessions_json.hpp"
 
 #include <fmt/format.h>
 
-#include <charconv>
-#include <optional>
 #include <utility>
 
 namespace pgleash::metrics {
@@ -15,18 +11,7 @@ namespace {
 
 constexpr std::string_view plain_text = "text/plain; charset=utf-8";
 constexpr std::string_view exposition = "text/plain; version=0.0.4; charset=utf-8";
-constexpr std::string_view json = "application/json";
 constexpr std::size_t max_detail_bytes = 512;
-
-/// The path of `/x`, `/x?y` and `http://host/x`: a server must take the absolute form as well.
-std::string_view path_of(std::string_view target) {
-  constexpr std::string_view scheme = "http://";
-  if (target.starts_with(scheme)) {
-    const auto slash = target.find('/', scheme.size());
-    target = slash == std::string_view::npos ? "/" : target.substr(slash);
-  }
-  return target.substr(0, target.find_first_of("?#"));
-}
 
 /// Text of a server or of the system on one line of ours.
 std::string one_line(std::string_view text) {
@@ -38,38 +23,15 @@ std::string one_line(std::string_view text) {
   return line;
 }
 
-bool on_loopback(const config::Config& config) {
-  if (!config.metrics.listen) {
-    return false;
-  }
-  const std::string& host = config.metrics.listen->host;
-  return host == "localhost" || host == "::1" || host.starts_with("127.");
-}
-
-/// The value of `session` in `/x?session=42`.
-std::optional<proxy::SessionId> session_of(std::string_view target) {
-  constexpr std::string_view key = "session=";
-  const auto query = target.find('?');
-  if (query == std::string_view::npos) {
-    return std::nullopt;
-  }
-  std::string_view value = target.substr(query + 1);
-  if (!value.starts_with(key)) {
-    return std::nullopt;
-  }
-  value.remove_prefix(key.size());
-  std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-  if (error != std::errc{} || end != value.data() + value.size()) {
-    return std::nullopt;
-  }
-  return proxy::SessionId{number};
-}
-
 }  // namespace
 
-bool is_private(std::string_view target) noexcept {
-  return path_of(target).starts_with("/api");
+std::string_view path_of(std::string_view target) noexcept {
+  constexpr std::string_view scheme = "http://";
+  if (target.starts_with(scheme)) {
+    const auto slash = target.find('/', scheme.size());
+    target = slash == std::string_view::npos ? "/" : target.substr(slash);
+  }
+  return target.substr(0, target.find_first_of("?#"));
 }
 
 bool is_loopback_host(std::string_view host) noexcept {
@@ -104,12 +66,6 @@ Reply Pages::get(std::string_view target, Instant now) {
   }
   if (path == "/") {
     return index();
-  }
-  if (path == "/api/explain" && on_loopback(*source_.config())) {
-    return explain(target);
-  }
-  if (path == "/api/sessions" && on_loopback(*source_.config())) {
-    return sessions();
   }
   return plain_reply(404, "not found: there are /metrics, /healthz and /readyz\n");
 }
@@ -154,32 +110,14 @@ Reply Pages::readiness() const {
   return plain_reply(readiness.accepting ? 200 : 503, std::move(text));
 }
 
-Reply Pages::sessions() const {
-  std::string all;
-  for (const auto& status : source_.statuses()) {
-    all += (all.empty() ? "" : ",\n") + sessions_json(*status->snapshot);
-  }
-  return {200, json, std::make_shared<const std::string>("[" + all + "]\n")};
-}
-
-Reply Pages::explain(std::string_view target) const {
-  const auto id = session_of(target);
-  if (!id) {
-    return plain_reply(400, "give the number of a session: /api/explain?session=ID\n");
-  }
-  const auto explanation = source_.explain(*id);
-  if (!explanation) {
-    return plain_reply(404, "there is no session of this number now\n");
-  }
-  return {200, json, std::make_shared<const std::string>(to_json(*explanation))};
-}
-
 Reply Pages::index() const {
-  return plain_reply(200, fmt::format("pgleash {}\n\n"
-                                      "/metrics  for Prometheus\n"
-                                      "/healthz  whether the program runs\n"
-                                      "/readyz   whether it takes sessions, and what is degraded\n",
-                                      source_.build().version));
+  return plain_reply(200,
+                     fmt::format("pgleash {}\n\n"
+                                 "/metrics  for Prometheus\n"
+                                 "/healthz  whether the program runs\n"
+                                 "/readyz   whether it takes sessions, and what is degraded\n\n"
+                                 "The status page is on 127.0.0.1, one port further\n",
+                                 source_.build().version));
 }
 
 }  // namespace pgleash::metrics

@@ -16,12 +16,11 @@ struct Reply {
   unsigned status = 200;
   std::string_view content_type;
   std::shared_ptr<const std::string> body;
+  std::string policy = {};  ///< Content-Security-Policy; empty: nothing may be loaded or run
 };
 
-/// The read-only pages: /metrics, /healthz, /readyz and an index, with nothing secret in them; and
-/// /api/sessions and /api/explain, which name users, applications and addresses, and are there only
-/// where the pages are served on loopback, and for a Host that is loopback too: a page of elsewhere
-/// whose name was made to point here (DNS rebinding) gets nothing.
+/// What machines read: /metrics, /healthz, /readyz and an index, with nothing secret in them. What
+/// names users, applications and addresses is in StatusPages.
 /// No sockets here: a target in, a reply out. Control thread.
 class Pages {
  public:
@@ -37,8 +36,6 @@ class Pages {
  private:
   [[nodiscard]] Reply health(Instant now) const;
   [[nodiscard]] Reply readiness() const;
-  [[nodiscard]] Reply explain(std::string_view target) const;
-  [[nodiscard]] Reply sessions() const;
   [[nodiscard]] Reply index() const;
 
   const MetricsSource& source_;
@@ -47,8 +44,8 @@ class Pages {
 
 [[nodiscard]] Reply plain_reply(unsigned status, std::string text);
 
-/// Whether a target names users and the like, so that the request's Host has to be loopback.
-[[nodiscard]] bool is_private(std::string_view target) noexcept;
+/// The path of `/x`, `/x?y` and `http://host/x`: a server must take the absolute form as well.
+[[nodiscard]] std::string_view path_of(std::string_view target) noexcept;
 /// "localhost", "127.x.y.z" or "[::1]", with or without a port.
 [[nodiscard]] bool is_loopback_host(std::string_view host) noexcept;
 

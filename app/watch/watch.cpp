@@ -12,6 +12,7 @@
 #include "metrics/http_server.hpp"
 #include "metrics/metrics_source.hpp"
 #include "metrics/pages.hpp"
+#include "metrics/status_pages.hpp"
 #include "proxy/socket.hpp"
 #include "watchdog/activity_sampler.hpp"
 #include "watchdog/clock.hpp"
@@ -72,12 +73,21 @@ class Watch final : private metrics::MetricsSource, private metrics::HttpEvents 
         http_(
             context_,
             [this](std::string_view target) { return pages_.get(target, watchdog::now()); }, *this),
+        status_pages_(*this),
+        status_http_(
+            context_,
+            [this](std::string_view target) { return status_pages_.get(target, watchdog::now()); },
+            *this, {.loopback_host_only = true}),
         started_(watchdog::wall_now()) {
     status_.server = server_.name;
     status_.mode = config::Mode::observe;
     status_.monitor_configured = true;
     status_.snapshot = std::make_shared<const watchdog::Snapshot>();
-    if (config_->metrics.listen) http_.listen(*config_->metrics.listen);
+    if (const auto& metrics = config_->metrics.listen) {
+      http_.listen(*metrics);
+      const auto next = static_cast<std::uint16_t>(metrics->port + 1);
+      if (next != 0) status_http_.listen({"127.0.0.1", next, false});
+    }
   }
 
   int run() {
@@ -171,6 +181,7 @@ class Watch final : private metrics::MetricsSource, private metrics::HttpEvents 
     signals_.cancel();
     keys_.close();
     asio::co_spawn(context_, http_.stop(), asio::detached);
+    asio::co_spawn(context_, status_http_.stop(), asio::detached);
   }
 
   // ------------------------------------------------------------------ showing
@@ -289,6 +300,8 @@ class Watch final : private metrics::MetricsSource, private metrics::HttpEvents 
   metrics::BuildInfo build_{PGLEASH_VERSION, PGLEASH_REVISION};
   metrics::Pages pages_;
   metrics::HttpServer http_;
+  metrics::StatusPages status_pages_;
+  metrics::HttpServer status_http_;
   std::chrono::system_clock::time_point started_;
   std::string complaint_;
   int exit_status_ = exit_good;

@@ -150,6 +150,7 @@ PgleashProcess::PgleashProcess(std::string binary, const MonitoredServer& server
     : binary_(std::move(binary)),
       port_(free_port()),
       pages_port_(free_port()),
+      status_port_(static_cast<std::uint16_t>(pages_port_ + 1)),
       environment_(options.environment) {
   const auto server_port = options.server_port != 0 ? options.server_port : postgres.port();
   toml_ = [this, &server, server_port](const PgleashOptions& written) {
@@ -195,7 +196,8 @@ std::map<std::string, std::string> PgleashProcess::words(
 }
 
 std::string PgleashProcess::page(const std::string& path) const {
-  const auto answer = http_get(pages_port_, path);
+  const bool status = path == "/" || path.starts_with("/api/");
+  const auto answer = http_get(status ? status_port_ : pages_port_, path);
   const auto body = answer.find("\r\n\r\n");
   if (!answer.starts_with("HTTP/1.1 200") || body == std::string::npos) return {};
   return answer.substr(body + 4);

@@ -62,6 +62,7 @@ class PgleashProcess {
 
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
   [[nodiscard]] std::uint16_t pages_port() const noexcept { return pages_port_; }
+  [[nodiscard]] std::uint16_t status_port() const noexcept { return status_port_; }
   [[nodiscard]] pid_t pid() const noexcept { return process_->pid(); }
   [[nodiscard]] Process& process() noexcept { return *process_; }
   [[nodiscard]] std::string config_file() const { return directory_ / "pgleash.toml"; }
@@ -75,7 +76,8 @@ class PgleashProcess {
     return LibpqClient{words(std::move(more))};
   }
 
-  /// Body of a page; empty when it cannot be had, or its status is not 200.
+  /// Body of a page, of /metrics and its like or of the status page; empty when it cannot be had,
+  /// or its status is not 200.
   [[nodiscard]] std::string page(const std::string& path) const;
   /// Sum of all series of that name which have these labels; 0 when there is none.
   [[nodiscard]] double metric(const std::string& name, const Labels& labels = {}) const;
@@ -98,6 +100,7 @@ class PgleashProcess {
   TempDir directory_;
   std::uint16_t port_;
   std::uint16_t pages_port_;
+  std::uint16_t status_port_;
   std::vector<std::string> environment_;
   std::string earlier_log_;
   std::function<std::string(const PgleashOptions&)> toml_;

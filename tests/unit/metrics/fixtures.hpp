@@ -73,6 +73,9 @@ class FakeSource final : public MetricsSource {
     if (!explanation || explanation->session.view.id != session) return std::nullopt;
     return explanation;
   }
+  [[nodiscard]] std::vector<const watchdog::RecentActions*> recent_actions() const override {
+    return {&actions};
+  }
   [[nodiscard]] std::optional<JournalFacts> journal() const override { return journal_facts; }
   [[nodiscard]] std::map<std::string, proxy::QuotaUse> quotas() const override {
     return quota_use;
@@ -94,7 +97,12 @@ class FakeSource final : public MetricsSource {
   std::shared_ptr<config::Config> settings;
   std::optional<watchdog::SessionExplanation> explanation;
   std::optional<JournalFacts> journal_facts;
+<<<<<<< HEAD
   std::map<std::string, proxy::QuotaUse> quota_use;
+=======
+  watchdog::RecentActions actions;
+  std::map<std::string, proxy::QuotaKeeper::Use> quota_use;
+>>>>>>> 8e54b5f (metrics, app: a status page, apart from the metrics)
 
  private:
   std::map<std::string, std::vector<proxy::ServerCounters>> server_counters_;

@@ -514,5 +514,57 @@ TEST(HttpServerListen, ListensOnANameOnEveryAddressItHas) {
   }
 }
 
+TEST_F(HttpServerTest, AnswersOnlyRequestsForALoopbackHostWhereItShould) {
+  serve({.loopback_host_only = true});
+  const auto status_of = [&](const std::string& request) {
+    Client client{port_};
+    client.send(request);
+    return client.reply().substr(9, 3);
+  };
+  for (const auto* host : {"127.0.0.1", "localhost:9733", "[::1]:1"})
+    EXPECT_EQ(status_of(std::string{"GET /page HTTP/1.1\r\nHost: "} + host + "\r\n\r\n"), "200")
+        << host;
+  for (const auto* host : {"evil.example", "127.0.0.1.evil.example", "127.0.0.1@evil.example", ""})
+    EXPECT_EQ(status_of(std::string{"GET /page HTTP/1.1\r\nHost: "} + host + "\r\n\r\n"), "403")
+        << host;
+  EXPECT_EQ(status_of("GET /page HTTP/1.0\r\n\r\n"), "403");
+  EXPECT_EQ(status_of("GET /page HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"),
+            "403");
+  EXPECT_EQ(status_of("GET http://evil.example/page HTTP/1.1\r\nHost: localhost\r\n\r\n"), "403");
+}
+
+TEST_F(HttpServerTest, AMegabyteOfHeaderIsRefusedAfterTheFirstKilobytes) {
+  serve({.loopback_host_only = true});
+  Client client{port_};
+  client.send("GET /page HTTP/1.1\r\nHost: localhost\r\nX: " + std::string(8 * 1024, 'a'));
+  EXPECT_THAT(client.reply(), StartsWith("HTTP/1.1 431"));
+  Client greedy{port_};
+  (void)greedy.send("GET /page HTTP/1.1\r\nHost: localhost\r\nX: " + std::string(1U << 20, 'a'));
+  EXPECT_TRUE(wait_until([&] { return connections() <= 1; }))
+      << "it is not listened to until it tires";
+}
+
+TEST_F(HttpServerTest, WhoSendsAByteNowAndThenIsCutOffAtTheDeadline) {
+  serve({.loopback_host_only = true, .request_deadline = 300ms});
+  Client slow{port_};
+  const auto began = std::chrono::steady_clock::now();
+  std::string_view request = "GET /page HTTP/1.1\r\nHost: localhost\r\nX: aaaaaaaaaaaaaaaaaaaaaaaa";
+  EXPECT_TRUE(wait_until([&] {
+    if (!request.empty()) {
+      (void)slow.send(request.substr(0, 1));
+      request.remove_prefix(1);
+    }
+    return slow.closed_within(20ms);
+  }));
+  EXPECT_GE(std::chrono::steady_clock::now() - began, 300ms);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 5s) << "each byte must not buy more time";
+}
+
+TEST_F(HttpServerTest, NothingMayBeLoadedOrRunByWhatIsNoPage) {
+  serve();
+  EXPECT_THAT(Client{port_}.get("/page"),
+              HasSubstr("Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"));
+}
+
 }  // namespace
 }  // namespace pgleash::metrics
