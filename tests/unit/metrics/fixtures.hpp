@@ -97,12 +97,8 @@ class FakeSource final : public MetricsSource {
   std::shared_ptr<config::Config> settings;
   std::optional<watchdog::SessionExplanation> explanation;
   std::optional<JournalFacts> journal_facts;
-<<<<<<< HEAD
-  std::map<std::string, proxy::QuotaUse> quota_use;
-=======
   watchdog::RecentActions actions;
-  std::map<std::string, proxy::QuotaKeeper::Use> quota_use;
->>>>>>> 8e54b5f (metrics, app: a status page, apart from the metrics)
+  std::map<std::string, proxy::QuotaUse> quota_use;
 
  private:
   std::map<std::string, std::vector<proxy::ServerCounters>> server_counters_;
