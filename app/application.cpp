@@ -31,6 +31,8 @@ namespace {
 constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
 /// Descriptors beside the sessions': listeners, monitor, pages, logs, cancel requests.
 constexpr rlim_t other_descriptors = 256;
+/// What the end of pgleash waits for webhooks: little, the grace period is for sessions.
+constexpr Duration webhook_patience = 2s;
 
 bool is_remote(const config::Address& address) {
   return !address.is_unix && address.host != "localhost" && address.host != "::1" &&
@@ -54,6 +56,10 @@ watchdog::VerdictIds fresh_ids() {
   return watchdog::VerdictIds{(std::uint64_t{random()} << 32U) | random()};
 }
 
+std::string agent() {
+  return "pgleash/" PGLEASH_VERSION;
+}
+
 std::unique_ptr<watchdog::RuleEngine> compiled(const config::Config& config,
                                                std::vector<config::Diagnostic>& faults) {
   return watchdog::RuleEngine::compile(config.rules, config.protect, faults, fresh_ids(),
@@ -70,6 +76,7 @@ Application::Application(config::Config config, std::string file)
       started_(proxy::wall_now()),
       log_(config_->process.log_format),
       events_(log_),
+      webhooks_(context_, events_),
       signals_(context_, SIGTERM, SIGINT, SIGHUP),
       wake_(context_),
       console_(context_, *this),
@@ -98,6 +105,11 @@ Application::Application(config::Config config, std::string file)
     audit_ = watchdog::AuditLog::open(config_->audit, problem);
     if (!audit_) throw std::runtime_error("audit log: " + problem);
   }
+  std::vector<config::Diagnostic> secret_faults;
+  auto webhooks = notify::Webhooks::prepare(*config_, agent(), secret_faults);
+  if (!webhooks) throw std::runtime_error(in_one_line(secret_faults.front()));
+  webhooks_.take(std::move(*webhooks));
+  events_.tell(webhooks_);
   if (config_->metrics.listen) http_.listen(*config_->metrics.listen);
   serve_status_page();
   for (const config::Server& server : started_with_->servers) {
@@ -251,12 +263,15 @@ std::string Application::take_changes() {
 
   auto tls = proxy::make_tls(*read.config, {}, read.faults);
   if (!tls) return refuse_reload(read.faults);
+  auto webhooks = notify::Webhooks::prepare(*read.config, agent(), read.faults);
+  if (!webhooks) return refuse_reload(read.faults);
 
   config_ = std::make_shared<const config::Config>(std::move(*read.config));
   for (std::size_t i = 0; i < watchdogs_.size(); ++i)
     watchdogs_[i]->reload(config_, std::move(engines[i].now), std::move(engines[i].before));
   proxy_.reload(*config_);
   proxy_.reload(std::move(*tls));
+  webhooks_.take(std::move(*webhooks));
   watch_certificates();
   if (audit_) audit_->set_statement_text(config_->audit.statement_text);
   ++reloads_.successes;
@@ -410,6 +425,7 @@ watchdog::Task<void> Application::wind_down(bool patient) {
   for (const auto& watch : certificate_watches_) watch->stop();
   for (const auto& watchdog : watchdogs_) co_await watchdog->stop();
   co_await status_http_.stop();
+  co_await webhooks_.stop(webhook_patience);
   co_await http_.stop();
   proxy_.finish();
   signals_.cancel();
@@ -475,6 +491,16 @@ std::optional<watchdog::SessionExplanation> Application::explain(proxy::SessionI
 
 std::map<std::string, proxy::QuotaUse> Application::quotas() const {
   return proxy_.quotas();
+}
+
+std::vector<metrics::NotificationFacts> Application::notifications() const {
+  std::vector<metrics::NotificationFacts> all;
+  for (const auto& one : webhooks_.facts())
+    all.push_back({one.name,
+                   {one.counts.delivered, one.counts.retried, one.counts.rejected,
+                    one.counts.given_up, one.counts.dropped},
+                   one.queued});
+  return all;
 }
 
 std::optional<metrics::JournalFacts> Application::journal() const {

@@ -4,6 +4,7 @@
 #include "app/console/console.hpp"
 #include "app/event_log.hpp"
 #include "app/log.hpp"
+#include "app/notify/webhooks.hpp"
 #include "app/service_manager.hpp"
 #include "config/config.hpp"
 #include "metrics/http_server.hpp"
@@ -81,6 +82,7 @@ class Application final : private metrics::MetricsSource, private console::Host 
   std::map<std::string, proxy::QuotaUse> quotas() const override;
   std::optional<metrics::JournalFacts> journal() const override;
   std::vector<const watchdog::RecentActions*> recent_actions() const override;
+  std::vector<metrics::NotificationFacts> notifications() const override;
   std::optional<watchdog::SessionExplanation> explain(proxy::SessionId session) const override;
 
   std::string file_;
@@ -95,6 +97,7 @@ class Application final : private metrics::MetricsSource, private console::Host 
   std::unique_ptr<watchdog::AuditLog>
       audit_;  ///< outlives the io_context, whose tasks may wait on it
   boost::asio::io_context context_{1};
+  notify::Webhooks webhooks_;
   boost::asio::signal_set signals_;
   boost::asio::steady_timer wake_;  ///< cancelled by each signal
   console::Console console_;        ///< outlives the proxy, which leads guests to it

@@ -219,7 +219,7 @@ void EventLog::judged(std::string_view /*server*/, const watchdog::Verdict& verd
   log_.write(Level::warning, "verdict.issued", fields);
 }
 
-void EventLog::finished(std::string_view /*server*/, const watchdog::Verdict& verdict,
+void EventLog::finished(std::string_view server, const watchdog::Verdict& verdict,
                         const watchdog::TerminationRecord& record) {
   std::vector<Field> fields{{"incident", verdict.id.text},
                             {"rule", verdict.rule},
@@ -235,6 +235,7 @@ void EventLog::finished(std::string_view /*server*/, const watchdog::Verdict& ve
                    record.outcome == watchdog::Outcome::unverified ||
                    record.outcome == watchdog::Outcome::error;
   log_.write(bad ? Level::error : Level::info, "termination.finished", fields);
+  if (webhooks_ != nullptr) webhooks_->finished(server, verdict, record);
 }
 
 void EventLog::fuse_tripped(std::string_view server, const watchdog::OpenFuse& fuse) {
@@ -247,6 +248,7 @@ void EventLog::fuse_tripped(std::string_view server, const watchdog::OpenFuse& f
     fields.emplace_back("application", fuse.application);
   if (!fuse.closes) fields.emplace_back("closes", "by hand: pause and resume");
   log_.write(Level::error, "fuse.tripped", fields);
+  if (webhooks_ != nullptr) webhooks_->fuse_tripped(server, fuse);
 }
 
 void EventLog::failover(std::string_view server, std::string_view what) {
@@ -292,12 +294,27 @@ void EventLog::backend_lost(std::string_view /*server*/, const watchdog::Session
 
 void EventLog::leak_detected(std::string_view server, const watchdog::LeakReport& report) {
   log_.write(Level::warning, "leak.detected", about(server, report));
+  if (webhooks_ != nullptr) webhooks_->leak(server, "detected", report);
 }
 
 void EventLog::leak_cleared(std::string_view server, const watchdog::LeakReport& report) {
   auto fields = about(server, report);
   fields.emplace_back("stood_seconds", seconds(report.stands));
   log_.write(Level::info, "leak.cleared", fields);
+  if (webhooks_ != nullptr) webhooks_->leak(server, "cleared", report);
+}
+
+void EventLog::webhook_fails(std::string_view name, std::string_view why) {
+  log_.write(Level::error, "webhook.fails", {{"webhook", name}, {"why", why}});
+}
+
+void EventLog::webhook_works(std::string_view name, Duration failed_for, std::uint64_t lost) {
+  log_.write(lost == 0 ? Level::info : Level::warning, "webhook.works",
+             {{"webhook", name}, {"failed_for_seconds", seconds(failed_for)}, {"lost", lost}});
+}
+
+void EventLog::webhook_refused(std::string_view name, std::string_view id, std::string_view why) {
+  log_.write(Level::error, "webhook.refused", {{"webhook", name}, {"id", id}, {"why", why}});
 }
 
 void EventLog::accept_failed(std::string_view address, std::string_view why) {

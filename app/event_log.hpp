@@ -1,6 +1,7 @@
 #pragma once
 
 #include "app/log.hpp"
+#include "app/notify/webhooks.hpp"
 #include "metrics/http_server.hpp"
 #include "proxy/events.hpp"
 #include "watchdog/watchdog.hpp"
@@ -8,12 +9,16 @@
 namespace pgleash::app {
 
 /// Writes the events of proxy, watchdog and pages to the log: the only place where their names are
-/// spelled.
+/// spelled. What webhooks are for goes to them too.
 class EventLog final : public proxy::ProxyEvents,
+                       public notify::WebhookEvents,
                        public watchdog::WatchdogEvents,
                        public metrics::HttpEvents {
  public:
   explicit EventLog(Log& log) : log_(log) {}
+
+  /// Before the first watchdog starts. Outlives the watchdogs.
+  void tell(notify::Webhooks& webhooks) noexcept { webhooks_ = &webhooks; }
 
   void listening(std::string_view listener, std::string_view address) override;
   void accept_paused(std::string_view listener, std::string_view why) override;
@@ -43,12 +48,17 @@ class EventLog final : public proxy::ProxyEvents,
   void leak_detected(std::string_view server, const watchdog::LeakReport& report) override;
   void leak_cleared(std::string_view server, const watchdog::LeakReport& report) override;
 
+  void webhook_fails(std::string_view name, std::string_view why) override;
+  void webhook_works(std::string_view name, Duration failed_for, std::uint64_t lost) override;
+  void webhook_refused(std::string_view name, std::string_view id, std::string_view why) override;
+
   void accept_failed(std::string_view address, std::string_view why) override;
   void page_failed(std::string_view why) override;
   void failure(std::string_view where, std::string_view what) override;
 
  private:
   Log& log_;
+  notify::Webhooks* webhooks_ = nullptr;
 };
 
 }  // namespace pgleash::app

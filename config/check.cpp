@@ -63,6 +63,11 @@ class Checker {
     check_names("server", config_.servers);
     check_names("rule", config_.rules);
     check_names("quota", config_.quotas);
+    check_names("webhook", config_.webhooks);
+    if (config_.webhooks.size() > Webhook::most)
+      error({item("webhook", Webhook::most)},
+            {"too many webhooks: " + std::to_string(config_.webhooks.size()),
+             std::to_string(Webhook::most) + " at most; let one receiver tell the others"});
     check_servers();
     check_listeners();
     check_addresses();

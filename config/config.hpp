@@ -75,6 +75,7 @@ enum class Notify : std::uint8_t { eager, on_next_use };
 /// Where a session's application name comes from, see Identity.
 enum class IdentitySource : std::uint8_t { application_name, listener, client_map, user_database };
 enum class AuditSink : std::uint8_t { off, file, standard_output };
+enum class WebhookEvent : std::uint8_t { ended, survived, fuse, leak };
 enum class StatementTextPolicy : std::uint8_t { none, fingerprint, full };
 
 /// The word of the configuration file for it, which is also the word of logs, metrics and the audit
@@ -83,6 +84,7 @@ enum class StatementTextPolicy : std::uint8_t { none, fingerprint, full };
 [[nodiscard]] std::string_view name(RuleKind kind) noexcept;
 [[nodiscard]] std::string_view name(Action action) noexcept;
 [[nodiscard]] std::string_view name(Victim victim) noexcept;
+[[nodiscard]] std::string_view name(WebhookEvent event) noexcept;
 
 /// Of a hundred, whole: "20%".
 struct Percent {
@@ -355,6 +357,31 @@ struct Console {
   bool operator==(const Console&) const = default;
 };
 
+/// Where a secret is kept. The value itself is never part of the configuration: config/secret.hpp.
+struct SecretSource {
+  enum class Kind : std::uint8_t { text, env, file };
+  Kind kind = Kind::text;  ///< text: no secret, it stands in the file
+  std::string name;        ///< of the variable, or path; of `text` the text
+  bool operator==(const SecretSource&) const = default;
+};
+
+/// Who is told by an HTTPS request. docs/webhook.md.
+struct Webhook {
+  static constexpr std::size_t shortest_key = 16;  ///< bytes of hmac_key
+  static constexpr std::size_t most = 16;          ///< of them
+
+  std::string name;       ///< unique; the metric label
+  SecretSource url;       ///< config/url.hpp
+  SecretSource hmac_key;  ///< each request is signed with it
+  std::vector<WebhookEvent> events{WebhookEvent::ended, WebhookEvent::survived, WebhookEvent::fuse,
+                                   WebhookEvent::leak};
+  std::string ca_file;         ///< PEM, beside the CAs this machine trusts
+  Duration timeout = 10s;      ///< of one attempt, look-up of the name included
+  std::uint32_t queue = 1000;  ///< what waits; then the oldest is dropped
+  Duration retry_for = 1h;     ///< how old a notice may be when an attempt fails and it is kept
+  bool operator==(const Webhook&) const = default;
+};
+
 struct Config {
   std::uint32_t config_version = 1;
   Process process;
@@ -367,6 +394,7 @@ struct Config {
   Identity identity;
   std::vector<Quota> quotas;
   Audit audit;
+  std::vector<Webhook> webhooks;
   Console console;
   Metrics metrics;
   bool operator==(const Config&) const = default;

@@ -24,6 +24,9 @@ std::string_view name(Action action) noexcept {
 std::string_view name(Victim victim) noexcept {
   return word_for(victim_words, victim);
 }
+std::string_view name(WebhookEvent event) noexcept {
+  return word_for(webhook_event_words, event);
+}
 
 namespace {
 

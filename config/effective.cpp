@@ -289,6 +289,26 @@ void write(Writer& out, const Quota& quota, std::size_t index) {
   out.key("sqlstate", string(quota.sqlstate));
 }
 
+/// Where it is, never what it is.
+std::string secret(const SecretSource& source) {
+  if (source.kind == SecretSource::Kind::text) return string(source.name);
+  const bool env = source.kind == SecretSource::Kind::env;
+  return std::string("{ ") + (env ? "env" : "file") + " = " + string(source.name) + " }";
+}
+
+void write(Writer& out, const Webhook& webhook, std::size_t index) {
+  out.section("[[webhook]]", item("webhook", index));
+  out.key("name", string(webhook.name));
+  out.key("url", secret(webhook.url));
+  out.key("hmac_key", secret(webhook.hmac_key));
+  out.key("events",
+          list(webhook.events, [](WebhookEvent one) { return word(webhook_event_words, one); }));
+  if (!webhook.ca_file.empty()) out.key("ca_file", string(webhook.ca_file));
+  out.key("timeout", duration(webhook.timeout));
+  out.key("queue", webhook.queue);
+  out.key("retry_for", duration(webhook.retry_for));
+}
+
 void write(Writer& out, const Config& config) {
   out.key("config_version", config.config_version);
   write(out, config.process);
@@ -327,6 +347,7 @@ void write(Writer& out, const Config& config) {
   if (!config.audit.file.empty()) out.key("file", string(config.audit.file));
   out.key("fsync", word(fsync_words, config.audit.fsync_each));
   out.key("statement_text", word(statement_text_words, config.audit.statement_text));
+  for (std::size_t i = 0; i < config.webhooks.size(); ++i) write(out, config.webhooks[i], i);
   const auto quoted = [](const std::string& one) { return string(one); };
   out.section("[console]", "console");
   out.key("database", string(config.console.database));

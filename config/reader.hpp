@@ -45,6 +45,8 @@ struct DurationRange {
 };
 
 enum class WhenEmpty : std::uint8_t { allowed, faulty };
+/// Whether a text that may be a secret may be written into the file itself.
+enum class MayStandHere : std::uint8_t { no, yes };
 enum class PatternMay : std::uint8_t { be_empty, not_be_empty };
 
 /// Reads the keys of one section. Each call names a key and the variable it fills: a key that is
@@ -102,6 +104,10 @@ class Section {
   void readable_file(std::string_view key, std::string& target, std::string_view word = {});
   /// The same for a file that holds a secret: it must be there, and not be everybody's to read.
   void secret_file(std::string_view key, std::string& target);
+  /// { env = "NAME" } or { file = "path" }; `check` is asked about what is there now, which is then
+  /// forgotten.
+  void secret(std::string_view key, SecretSource& target, MayStandHere may,
+              std::optional<Fault> (*check)(std::string_view));
   template <typename T>
   void texts(std::string_view key, std::vector<T>& target, WhenEmpty when_empty, Parse<T> parse) {
     strings(

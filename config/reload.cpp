@@ -11,13 +11,15 @@ namespace pgleash::config {
 namespace {
 
 /// Sections end with a dot; the others are keys, or the order of a list.
-constexpr std::array<std::string_view, 14> taken_at_once{"enforcement.",
+constexpr std::array<std::string_view, 16> taken_at_once{"enforcement.",
                                                          "protect.",
                                                          "rule.",
                                                          "rule",
                                                          "identity.",
                                                          "quota.",
                                                          "quota",
+                                                         "webhook.",
+                                                         "webhook",
                                                          "audit.statement_text",
                                                          "console.viewers",
                                                          "console.operators",
@@ -52,6 +54,7 @@ Values named_values(const Config& config) {
   name_items("server", config.servers, values);
   name_items("rule", config.rules, values);
   name_items("quota", config.quotas, values);
+  name_items("webhook", config.webhooks, values);
   return values;
 }
 
@@ -119,6 +122,7 @@ Config take_over(const Config& running, const Config& fresh) {
   result.rules = fresh.rules;
   result.identity = fresh.identity;
   result.quotas = fresh.quotas;
+  result.webhooks = fresh.webhooks;
   take_tls(result.listeners, fresh.listeners);
   take_tls(result.servers, fresh.servers);
   result.audit.statement_text = fresh.audit.statement_text;

@@ -7,6 +7,7 @@
 #include "config/nearest.hpp"
 #include "config/network.hpp"
 #include "config/reader.hpp"
+#include "config/url.hpp"
 
 #include <limits>
 #include <utility>
@@ -262,6 +263,42 @@ void read(Section& at, Console& console) {
   at.text("socket", console.socket, parse_socket_directory);
 }
 
+Parsed<WebhookEvent> parse_webhook_event(std::string_view text) {
+  std::array<std::string_view, webhook_event_words.size()> words;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    words[i] = webhook_event_words[i].text;
+    if (words[i] == text) return webhook_event_words[i].value;
+  }
+  const auto meant = nearest(text, words);
+  return Fault{"there is no event " + in_quotes(text),
+               meant ? "did you mean \"" + std::string(*meant) + "\"?" : "one of " + listed(words)};
+}
+
+std::optional<Fault> url_fault(std::string_view text) {
+  auto parsed = parse_webhook_url(text);
+  if (auto* fault = std::get_if<Fault>(&parsed)) return std::move(*fault);
+  return std::nullopt;
+}
+
+std::optional<Fault> hmac_key_fault(std::string_view text) {
+  if (text.size() >= Webhook::shortest_key) return std::nullopt;
+  return Fault{"the key is shorter than 16 bytes", "make one: openssl rand -hex 32"};
+}
+
+void read(Section& at, Webhook& webhook) {
+  at.require({{"name", R"("oncall")"},
+              {"url", R"({ env = "PGLEASH_WEBHOOK_URL" })"},
+              {"hmac_key", R"({ file = "secrets/webhook.key" })"}});
+  at.text("name", webhook.name, parse_name);
+  at.secret("url", webhook.url, MayStandHere::yes, url_fault);
+  at.secret("hmac_key", webhook.hmac_key, MayStandHere::no, hmac_key_fault);
+  at.texts("events", webhook.events, WhenEmpty::faulty, parse_webhook_event);
+  at.readable_file("ca_file", webhook.ca_file);
+  at.duration("timeout", webhook.timeout, {.max = 1min});
+  at.number("queue", webhook.queue, 1U, 100'000U);
+  at.duration("retry_for", webhook.retry_for, {.max = 24h});
+}
+
 void read(Section& at, Metrics& metrics) {
   at.text("listen", metrics.listen, parse_http_address);
   at.number("max_applications", metrics.max_applications, 1U, 1000U);
@@ -282,6 +319,7 @@ void read_document(Section& root, Config& config) {
   root.section("identity", config.identity, read_one);
   root.each("quota", config.quotas, read_one);
   root.section("audit", config.audit, read_one);
+  root.each("webhook", config.webhooks, read_one);
   root.section("console", config.console, read_one);
   root.section("metrics", config.metrics, read_one);
   root.finish();

@@ -1,6 +1,7 @@
 #include "config/nearest.hpp"
 #include "config/reader.hpp"
 #include "config/schema.hpp"
+#include "config/secret.hpp"
 
 #include <algorithm>
 
@@ -115,6 +116,50 @@ void Section::read_each(std::string_view key, const std::function<void(Section&,
     Section within{*reading_, &item, item_path, item.place};
     read(within, true);
     within.finish();
+  }
+}
+
+void Section::secret(std::string_view key, SecretSource& target, MayStandHere may,
+                     std::optional<Fault> (*check)(std::string_view)) {
+  const Value* value = given(key);
+  if (value == nullptr) return;
+  const std::string how =
+      "write " + std::string(key) + R"( = { env = "NAME" } or { file = "path" })";
+  SecretSource source;
+  if (value->type == Value::Type::string) {
+    source.name = value->text;
+    // A query is where tokens stand.
+    if (may == MayStandHere::no || value->text.find('?') != std::string::npos) {
+      fail(key, value->place,
+           {'\'' + std::string(key) + "' is a secret, which does not belong into this file", how});
+      return;
+    }
+  } else {
+    const Value* where = value->type == Value::Type::table && value->entries.size() == 1
+                             ? &value->entries.front().value
+                             : nullptr;
+    const std::string_view kind = where == nullptr ? "" : value->entries.front().key;
+    if (where == nullptr || where->type != Value::Type::string || where->text.empty() ||
+        where->text.find('\0') != std::string::npos || (kind != "env" && kind != "file")) {
+      fail(key, value->place, {'\'' + std::string(key) + "' does not say where its value is", how});
+      return;
+    }
+    source.kind = kind == "env" ? SecretSource::Kind::env : SecretSource::Kind::file;
+    source.name = source.kind == SecretSource::Kind::env
+                      ? where->text
+                      : (reading_->folder / where->text).lexically_normal().string();
+  }
+  auto read = read_secret(source);
+  std::optional<Fault> fault;
+  if (auto* unread = std::get_if<Fault>(&read)) {
+    fault = std::move(*unread);
+  } else {
+    fault = check(std::get<Secret>(read).text());
+  }
+  if (fault) {
+    fail(key, value->place, std::move(*fault));
+  } else {
+    target = std::move(source);
   }
 }
 

@@ -98,6 +98,10 @@ inline constexpr std::array identity_source_words{
 inline constexpr std::array sink_words{Word<AuditSink>{"off", AuditSink::off},
                                        Word<AuditSink>{"file", AuditSink::file},
                                        Word<AuditSink>{"stdout", AuditSink::standard_output}};
+inline constexpr std::array webhook_event_words{
+    Word<WebhookEvent>{"ended", WebhookEvent::ended},
+    Word<WebhookEvent>{"survived", WebhookEvent::survived},
+    Word<WebhookEvent>{"fuse", WebhookEvent::fuse}, Word<WebhookEvent>{"leak", WebhookEvent::leak}};
 inline constexpr std::array fsync_words{Word<bool>{"each", true}, Word<bool>{"off", false}};
 inline constexpr std::array statement_text_words{
     Word<StatementTextPolicy>{"none", StatementTextPolicy::none},

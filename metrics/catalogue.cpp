@@ -51,6 +51,8 @@ constexpr LabelSpec kind{"kind", words::slot_kinds, {}};
 constexpr LabelSpec no_data{"reason", words::no_data, {}};
 constexpr LabelSpec holder{"holder", words::horizon_holders, {}};
 constexpr LabelSpec sink{"sink", words::audit_sinks, {}};
+constexpr LabelSpec webhook{"sink", {}, "the webhooks of the configuration, 16 at most"};
+constexpr LabelSpec notification_result{"result", words::notification_results, {}};
 constexpr LabelSpec quota{"quota", {}, "the quotas of the configuration"};
 constexpr LabelSpec family{"family", words::bounded_labels, {}};
 
@@ -468,6 +470,19 @@ constexpr std::array<MetricSpec, metric_count> table{{
      {},
      "Lines that could not be written. No audit line, no kill.",
      labels<sink>},
+    {Metric::notifications,
+     "pgleash_notifications_total",
+     Counter,
+     {},
+     "What became of the notices for a webhook; `retried` counts the attempts that failed and are "
+     "to be repeated. given_up, dropped and rejected are lost.",
+     labels<webhook, notification_result>},
+    {Metric::notification_queue,
+     "pgleash_notification_queue_length",
+     Gauge,
+     {},
+     "Notices that wait for their webhook, the one under way included.",
+     labels<webhook>},
     {Metric::journal_up,
      "pgleash_journal_up",
      Gauge,

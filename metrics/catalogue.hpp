@@ -88,6 +88,8 @@ enum class Metric : std::uint8_t {
   monitor_query_duration,
   audit_records,
   audit_write_errors,
+  notifications,
+  notification_queue,
   journal_up,
   journal_unrecorded,
   quota_sessions,

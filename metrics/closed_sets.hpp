@@ -81,6 +81,9 @@ inline constexpr Words<5> slot_kinds{"max", "reserved", "used_proxy", "used_dire
 inline constexpr Words<4> horizon_holders{"session", "standby", "prepared", "slot"};
 inline constexpr Words<2> limit_scopes{"process", "server"};
 inline constexpr Words<2> audit_sinks{"file", "stdout"};
+/// What became of a notice, and `retried` for each attempt that failed and is to be repeated.
+inline constexpr Words<5> notification_results{"delivered", "retried", "rejected", "given_up",
+                                               "dropped"};
 inline constexpr Words<3> bounded_labels{"application", "user", "database"};
 
 /// Only a rule's or a lost client's cancel can come to nothing by our own will; only a client can

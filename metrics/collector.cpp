@@ -142,6 +142,11 @@ void Collector::collect_process(const config::Config& config, Families& out) con
     out.add(Metric::journal_unrecorded, {}, journal->unrecorded);
   }
 
+  for (const NotificationFacts& one : source_.notifications()) {
+    for (std::size_t i = 0; i < one.results.size(); ++i)
+      out.add(Metric::notifications, {one.sink, words::notification_results[i]}, one.results[i]);
+    out.add(Metric::notification_queue, {one.sink}, one.queued);
+  }
   for (const auto& [name, use] : source_.quotas()) {
     out.add(Metric::quota_sessions, {name}, std::uint64_t{use.most});
     if (use.limit > 0) out.add(Metric::quota_sessions_limit, {name}, std::uint64_t{use.limit});

@@ -1,12 +1,14 @@
 #pragma once
 
 #include "config/config.hpp"
+#include "metrics/closed_sets.hpp"
 #include "protocol/types.hpp"
 #include "proxy/counters.hpp"
 #include "watchdog/explain.hpp"
 #include "watchdog/recent_actions.hpp"
 #include "watchdog/status.hpp"
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -48,6 +50,13 @@ struct JournalFacts {
   std::uint64_t unrecorded = 0;
 };
 
+/// Of one webhook.
+struct NotificationFacts {
+  std::string sink;
+  std::array<std::uint64_t, words::notification_results.size()> results{};
+  std::uint64_t queued = 0;
+};
+
 /// Whether new sessions are taken, and what is not as it should be although they are.
 struct Readiness {
   bool accepting = false;
@@ -86,6 +95,7 @@ class MetricsSource {
   }
   /// By name of the quota.
   [[nodiscard]] virtual std::map<std::string, proxy::QuotaUse> quotas() const { return {}; }
+  [[nodiscard]] virtual std::vector<NotificationFacts> notifications() const { return {}; }
   /// Nothing: it is off.
   [[nodiscard]] virtual std::optional<JournalFacts> journal() const { return std::nullopt; }
 };

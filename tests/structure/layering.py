@@ -5,7 +5,7 @@ import re
 import sys
 
 ROOT = pathlib.Path(sys.argv[1])
-FOLDERS = ("protocol", "config", "proxy", "watchdog", "metrics", "app/console", "app")
+FOLDERS = ("protocol", "config", "proxy", "watchdog", "metrics", "app/console", "app/notify", "app")
 # What each folder may include of the others, beside itself.
 MAY = {
     "protocol": (),
@@ -16,6 +16,7 @@ MAY = {
     "metrics": ("protocol/", "config/", "proxy/session_view.hpp", "proxy/kill_order.hpp", "proxy/counters.hpp",
                 "watchdog/"),
     "app/console": ("protocol/", "config/", "proxy/", "watchdog/"),
+    "app/notify": ("protocol/", "config/", "watchdog/"),
     "app": ("protocol/", "config/", "proxy/", "watchdog/", "metrics/"),
 }
 # Third-party headers a folder may see. `headers` for those that must stay out of its .hpp files.
@@ -26,6 +27,7 @@ THIRD = {
     "watchdog": ("boost/", "libpq-fe.h", "fmt/", "re2/", "pg_query.h", "openssl/"),
     "metrics": ("boost/", "prometheus/", "fmt/"),
     "app/console": ("boost/", "fmt/"),
+    "app/notify": ("boost/", "openssl/", "fmt/"),
     "app": ("boost/", "spdlog/", "fmt/", "CLI/", "prometheus/", "libpq-fe.h"),
 }
 ONLY_CPP = {"config": ("toml++/", "re2/", "fmt/"), "proxy": ("re2/",), "app/console": ("re2/",), "app": ("systemd/",)}

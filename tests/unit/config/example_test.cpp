@@ -41,7 +41,7 @@ std::set<std::string> shown_keys(const std::string& text) {
   static const std::regex header{R"(^#?(\[\[?)([a-z_.]+)\]\]?.*)"};
   static const std::regex key{R"(^#?([a-z_]+) = (.*))"};
   static const std::regex inner{R"(([a-z_]+) = )"};
-  static const std::set<std::string> lists{"listener", "server", "rule", "quota"};
+  static const std::set<std::string> lists{"listener", "server", "rule", "quota", "webhook"};
   std::set<std::string> shown;
   std::string section;
   std::istringstream lines{text};
@@ -58,6 +58,7 @@ std::set<std::string> shown_keys(const std::string& text) {
       const std::string path = section + match[1].str();
       shown.insert(path);
       const std::string value = match[2];
+      if (value.starts_with("{ env") || value.starts_with("{ file")) continue;  // of a secret
       const std::string within = value.starts_with("[ {") ? path + "[]." : path + '.';
       const std::string table =
           value.find('{') == std::string::npos
@@ -136,6 +137,9 @@ TEST(Example, LoadsWithAllItsExamplesSwitchedOn) {
   std::filesystem::create_directories(folder / "secrets");
   std::ofstream(folder / "secrets/monitor.pw") << "for the test\n";
   ASSERT_EQ(chmod((folder / "secrets/monitor.pw").c_str(), 0640), 0);
+  std::ofstream(folder / "secrets/webhook.key") << "a key of this test's own\n";
+  ASSERT_EQ(chmod((folder / "secrets/webhook.key").c_str(), 0640), 0);
+  ASSERT_EQ(::setenv("PGLEASH_WEBHOOK_URL", "https://hooks.internal/pgleash?token=x", 1), 0);
   std::filesystem::create_directories(folder / "tls");
   for (const char* name :
        {"server.crt", "server.key", "ca.crt", "revoked.crl", "pgleash.crt", "pgleash.key"}) {

@@ -425,7 +425,7 @@ TEST(AllFaults, OfOneFileAreReportedInFileOrder) {
       "kind = \"statement\"\n"
       "limit = \"1m\"\n"
       "warn = \"2m\"\n"
-      "[webhook]\n"
+      "[hooks]\n"
       "[[server]]\n"
       "name = \"s\"\n"
       "host = \"db\"\n");

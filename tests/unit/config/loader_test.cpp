@@ -86,6 +86,16 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(config.quotas, (std::vector<Quota>{{"per-user", QuotaKey::user, 50U, 7U, "57P03"}}));
   EXPECT_EQ(config.audit, (Audit{AuditSink::file, "/var/log/pgleash/audit.jsonl", false,
                                  StatementTextPolicy::none}));
+  EXPECT_EQ(
+      config.webhooks,
+      (std::vector<Webhook>{{"oncall",
+                             {SecretSource::Kind::text, "https://hooks.internal:8443/pgleash"},
+                             {SecretSource::Kind::env, "PGLEASH_TEST_HMAC_KEY"},
+                             {WebhookEvent::leak, WebhookEvent::fuse},
+                             {},
+                             3s,
+                             7,
+                             2h}}));
   EXPECT_EQ(config.console,
             (Console{"leash", {"grafana", "o'neill"}, {"alice"}, {"dba"}, "/run/pgleash"}));
   EXPECT_EQ(config.metrics, (Metrics{std::nullopt, 7}));

@@ -34,6 +34,9 @@ class Folder {
   std::filesystem::path path_;
 };
 
+/// What `everything` refers to: a secret is read while a file is checked.
+inline const bool has_test_key = ::setenv("PGLEASH_TEST_HMAC_KEY", "0123456789abcdef", 1) == 0;
+
 /// A configuration in which no key has its default.
 inline constexpr const char* everything = R"([process]
 name = "pod-7.example"
@@ -180,6 +183,15 @@ sqlstate = "57P03"
 file = "/var/log/pgleash/audit.jsonl"
 fsync = "off"
 statement_text = "none"
+
+[[webhook]]
+name = "oncall"
+url = "https://hooks.internal:8443/pgleash"
+hmac_key = { env = "PGLEASH_TEST_HMAC_KEY" }
+events = ["leak", "fuse"]
+timeout = "3s"
+queue = 7
+retry_for = "2h"
 
 [console]
 database = "leash"

@@ -34,6 +34,18 @@ TEST(Collector, ShowsTheJournalUnlessItIsOff) {
                                     Contains(Pair("pgleash_journal_unrecorded_total", 3))));
 }
 
+TEST(Collector, ShowsWhatBecameOfEachWebhooksNotices) {
+  FakeSource source;
+  source.notification_facts = {{"oncall", {3, 2, 0, 1, 0}, 7}};
+  const auto found = scrape(source);
+  EXPECT_THAT(
+      found,
+      AllOf(Contains(Pair(R"(pgleash_notifications_total{sink="oncall",result="delivered"})", 3)),
+            Contains(Pair(R"(pgleash_notifications_total{sink="oncall",result="given_up"})", 1)),
+            Contains(Pair(R"(pgleash_notifications_total{sink="oncall",result="dropped"})", 0)),
+            Contains(Pair(R"(pgleash_notification_queue_length{sink="oncall"})", 7))));
+}
+
 TEST(Collector, ShowsHowFullEachQuotaIs) {
   FakeSource source;
   source.quota_use = {{"per-application", {3, 48, 50}}, {"rate", {1, 7, 0}}};

@@ -80,6 +80,9 @@ class FakeSource final : public MetricsSource {
   [[nodiscard]] std::map<std::string, proxy::QuotaUse> quotas() const override {
     return quota_use;
   }
+  [[nodiscard]] std::vector<NotificationFacts> notifications() const override {
+    return notification_facts;
+  }
 
   void set(watchdog::WatchdogStatus status);
   [[nodiscard]] proxy::ServerCounters& server(const std::string& name, std::size_t worker) {
@@ -99,6 +102,7 @@ class FakeSource final : public MetricsSource {
   std::optional<JournalFacts> journal_facts;
   watchdog::RecentActions actions;
   std::map<std::string, proxy::QuotaUse> quota_use;
+  std::vector<NotificationFacts> notification_facts;
 
  private:
   std::map<std::string, std::vector<proxy::ServerCounters>> server_counters_;
