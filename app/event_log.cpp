@@ -19,6 +19,7 @@ void add_who(std::vector<Field>& fields, const proxy::SessionIdentity& who) {
   fields.emplace_back("application", who.application);
   fields.emplace_back("client_addr", who.client.address);
   fields.emplace_back("client_port", who.client.port);
+  if (!who.via.empty()) fields.emplace_back("via", who.via);
   if (who.tls != nullptr) {
     if (!who.tls->client_version.empty()) {
       fields.emplace_back("tls", who.tls->client_version);

@@ -72,6 +72,7 @@ class Checker {
     check_listeners();
     check_addresses();
     check_tls();
+    check_proxy_protocol();
     for (std::size_t i = 0; i < config_.rules.size(); ++i)
       check_rule(config_.rules[i], item("rule", i));
     check_quotas();
@@ -194,6 +195,28 @@ class Checker {
             {"listener " + in_quotes(listener.name) + " leads to an unknown server " +
                  in_quotes(listener.server),
              meant ? "did you mean " + in_quotes(*meant) + '?' : "there is " + listed(servers)});
+    }
+  }
+
+  void check_proxy_protocol() {
+    for (std::size_t i = 0; i < config_.listeners.size(); ++i) {
+      const Listener& listener = config_.listeners[i];
+      const std::string path = item("listener", i);
+      const bool required = listener.proxy_protocol == ProxyProtocol::require;
+      if (required && listener.proxy_trusted.empty())
+        error({path + ".proxy_protocol", path + ".proxy_trusted"},
+              {"nobody may connect to listener " + in_quotes(listener.name) +
+                   ": no balancer's PROXY protocol header is believed",
+               "write proxy_trusted = [\"10.20.0.5/32\"] with the balancers' addresses"});
+      if (!required && !listener.proxy_trusted.empty())
+        warning({path + ".proxy_trusted", path + ".proxy_protocol"},
+                {"listener " + in_quotes(listener.name) + " expects no PROXY protocol header",
+                 "write proxy_protocol = \"require\", or leave this key out"});
+      for (const Network& network : listener.proxy_trusted)
+        if (required && network.prefix == 0)
+          warning({path + ".proxy_trusted", path + ".proxy_protocol"},
+                  {"anybody may name any client address on listener " + in_quotes(listener.name),
+                   "list the balancers' addresses, not " + in_quotes(network.text)});
     }
   }
 

@@ -26,6 +26,8 @@ enum class Mode : std::uint8_t { observe, enforce };
 enum class RequireChallenge : std::uint8_t { remote, always, never };
 /// Whether a listener speaks TLS with its clients.
 enum class ListenerTlsMode : std::uint8_t { off, prefer, require };
+/// Whether a balancer has to say, by a PROXY protocol header, whom it connects for.
+enum class ProxyProtocol : std::uint8_t { off, require };
 enum class ClientCertificate : std::uint8_t { request, require };
 /// libpq's sslmode, for the server leg.
 enum class SslMode : std::uint8_t { disable, allow, prefer, require, verify_ca, verify_full };
@@ -163,6 +165,8 @@ struct Listener {
   std::vector<Network>
       allow;  ///< default 0.0.0.0/0 and ::/0; Unix-socket clients are always allowed
   RequireChallenge require_challenge = RequireChallenge::remote;
+  ProxyProtocol proxy_protocol = ProxyProtocol::off;
+  std::vector<Network> proxy_trusted;  ///< whose headers count; nobody else connects
   ListenerTls tls;
   std::string application;  ///< name for sessions that bring none; empty: off
   ClientKind client_kind = ClientKind::application;

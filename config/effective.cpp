@@ -179,6 +179,8 @@ void write(Writer& out, const Listener& listener, std::size_t index) {
   out.key("server", string(listener.server));
   out.key("allow", networks(listener.allow));
   out.key("require_challenge", word(challenge_words, listener.require_challenge));
+  out.key("proxy_protocol", word(proxy_protocol_words, listener.proxy_protocol));
+  out.key("proxy_trusted", networks(listener.proxy_trusted));
   write(out, listener.tls);
   out.key("application", listener.application.empty() ? "\"off\"" : string(listener.application));
   out.key("client_kind", word(client_kind_words, listener.client_kind));

@@ -69,6 +69,8 @@ void read(Section& at, Listener& listener) {
   at.text("server", listener.server, parse_name);
   at.texts("allow", listener.allow, WhenEmpty::faulty, parse_network);
   at.word("require_challenge", listener.require_challenge, challenge_words);
+  at.word("proxy_protocol", listener.proxy_protocol, proxy_protocol_words);
+  at.texts("proxy_trusted", listener.proxy_trusted, WhenEmpty::allowed, parse_network);
   read_tls(at, listener.tls);
   at.text("application", listener.application, parse_application);
   at.word("client_kind", listener.client_kind, client_kind_words);

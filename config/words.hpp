@@ -29,6 +29,9 @@ inline constexpr std::array listener_tls_words{
     Word<ListenerTlsMode>{"off", ListenerTlsMode::off},
     Word<ListenerTlsMode>{"prefer", ListenerTlsMode::prefer},
     Word<ListenerTlsMode>{"require", ListenerTlsMode::require}};
+inline constexpr std::array proxy_protocol_words{
+    Word<ProxyProtocol>{"off", ProxyProtocol::off},
+    Word<ProxyProtocol>{"require", ProxyProtocol::require}};
 inline constexpr std::array client_cert_words{
     Word<ClientCertificate>{"request", ClientCertificate::request},
     Word<ClientCertificate>{"require", ClientCertificate::require}};

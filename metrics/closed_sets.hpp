@@ -22,9 +22,10 @@ template <class Enum>
 inline constexpr auto size_of = static_cast<std::size_t>(Enum::count_);
 
 inline constexpr Words<size_of<proxy::AcceptResult>> accept_results{
-    "accepted",       "not_allowed", "no_challenge",  "protocol_error", "tls_error",
-    "login_timeout",  "login_limit", "session_limit", "quota",          "server_unreachable",
-    "server_refused", "client_gone", "draining",      "cancel_request", "console"};
+    "accepted",      "not_allowed", "no_challenge",       "protocol_error",
+    "proxy_header",  "tls_error",   "login_timeout",      "login_limit",
+    "session_limit", "quota",       "server_unreachable", "server_refused",
+    "client_gone",   "draining",    "cancel_request",     "console"};
 inline constexpr Words<size_of<proxy::EndCause>> end_causes{
     "client_terminate", "client_abort", "client_timeout", "server_close",
     "server_error",     "rule",         "admin",          "drain",

@@ -18,6 +18,7 @@ enum class AcceptResult : std::uint8_t {
   not_allowed,
   no_challenge,
   protocol_error,
+  proxy_header,
   tls_error,
   login_timeout,
   login_limit,

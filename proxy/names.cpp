@@ -15,6 +15,8 @@ std::string_view name(AcceptResult result) noexcept {
       return "no_challenge";
     case AcceptResult::protocol_error:
       return "protocol_error";
+    case AcceptResult::proxy_header:
+      return "proxy_header";
     case AcceptResult::tls_error:
       return "tls_error";
     case AcceptResult::login_timeout:

@@ -46,6 +46,7 @@ struct SessionIdentity {
   std::string listener;
   std::string server;
   Endpoint client;
+  std::string via;  ///< "10.20.0.5:40312", the balancer that named the client; empty: none did
   std::string user;
   std::string database;
   std::string application_name;  ///< as the server reports it (ParameterStatus), else as the
@@ -55,7 +56,7 @@ struct SessionIdentity {
   std::optional<protocol::BackendPid> pid;  ///< from BackendKeyData
   bool cancel_key = false;
   bool replication = false;
-  bool client_is_local = false;         ///< Unix socket or loopback
+  bool client_is_local = false;         ///< Unix socket or loopback; see origin_of()
   bool pooler = false;                  ///< its client is one: see client_kind of [[listener]]
   std::shared_ptr<const TlsFacts> tls;  ///< null: both legs are plain
   std::int32_t journal_slot = -1;       ///< in the journal; -1: not recorded

@@ -155,6 +155,12 @@ std::string unix_socket_path(const config::Address& address) {
   return address.host + "/.s.PGSQL." + std::to_string(address.port);
 }
 
+std::string to_text(const Endpoint& endpoint) {
+  const bool v6 = endpoint.address.find(':') != std::string::npos;
+  return (v6 ? "[" + endpoint.address + "]" : endpoint.address) + ":" +
+         std::to_string(endpoint.port);
+}
+
 std::string to_text(const config::Address& address) {
   if (address.is_unix) return unix_socket_path(address);
   const bool v6 = address.host.find(':') != std::string::npos;

@@ -68,6 +68,8 @@ void close_with_reset(Fd& fd) noexcept;
 
 /// "10.1.2.3:5432", "[::1]:5432", or the path of the Unix socket.
 [[nodiscard]] std::string to_text(const config::Address& address);
+/// The same of a TCP endpoint.
+[[nodiscard]] std::string to_text(const Endpoint& endpoint);
 [[nodiscard]] std::string unix_socket_path(const config::Address& address);
 
 using StreamProtocol = boost::asio::generic::stream_protocol;

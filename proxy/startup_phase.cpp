@@ -3,6 +3,7 @@
 #include "protocol/encode.hpp"
 #include "protocol/messages.hpp"
 #include "proxy/clock.hpp"
+#include "proxy/proxy_header.hpp"
 #include "proxy/tls_handshake.hpp"
 
 #include <boost/asio/as_tuple.hpp>
@@ -54,6 +55,7 @@ struct StartupPhase::Starting {
         listener(accepted.listener),
         client(to_endpoint(accepted.peer)),
         peer(accepted.peer),
+        origin{accepted.peer, is_local(accepted.peer)},
         accepted_at(accepted.at),
         deadline(accepted.at + phase.settings_.listeners[accepted.listener].login_timeout) {
     socket.assign(StreamProtocol{accepted.peer.ss_family, 0}, accepted.fd.release());
@@ -76,8 +78,10 @@ struct StartupPhase::Starting {
   std::optional<LoopShare::Flow> flow;  ///< while it waits for us rather than we for the client
   Socket socket;
   std::size_t listener;
-  Endpoint client;
-  sockaddr_storage peer;
+  Endpoint client;        ///< of the origin
+  sockaddr_storage peer;  ///< of the socket
+  Origin origin;          ///< the peer's, unless a balancer names another
+  std::string via;        ///< that balancer
   Instant accepted_at;
   Instant deadline;
   std::unique_ptr<TlsStream> tls;                            ///< null: in clear
@@ -120,7 +124,8 @@ StartupPhase::StartupPhase(asio::io_context& context, const ProxySettings& setti
       live_(live),
       links_(links),
       share_(share),
-      max_logins_(std::max<std::size_t>(1, settings.process.max_logins / std::max(1U, workers))) {}
+      max_logins_(std::max<std::size_t>(1, settings.process.max_logins / std::max(1U, workers))),
+      header_floods_(settings.listeners.size()) {}
 
 void StartupPhase::begin(Accepted accepted) {
   if (stopped_) return;
@@ -160,6 +165,8 @@ bool StartupPhase::make_room() {
 
 void StartupPhase::count(const Starting& self, AcceptResult result, std::string_view why) {
   listeners_[self.listener].connections[static_cast<std::size_t>(result)].add();
+  if (result == AcceptResult::proxy_header && !header_floods_[self.listener].tell(monotonic_now()))
+    return;
   if (!why.empty())
     events_.refused(settings_.listeners[self.listener].name, self.client, result, why);
 }
@@ -168,23 +175,24 @@ asio::awaitable<void> StartupPhase::run(Accepted accepted) {
   const config::Listener& listener = settings_.listeners[accepted.listener];
   set_leg_options(accepted.fd.get(), listener.keepalive);
   Starting self{*this, accepted};
-  if (!is_allowed(self.peer, listener.allow)) {
-    // Those that may not come must not take the places of those that may.
-    if (starting_.size() > max_logins_ / 2 + 1) {
-      count(self, AcceptResult::not_allowed, "not allowed on this listener");
-      co_return;
-    }
+  // A Unix socket's clients are on this host: nobody speaks for them.
+  const bool proxied =
+      listener.proxy_protocol == config::ProxyProtocol::require && self.peer.ss_family != AF_UNIX;
+  if (proxied) {
+    const bool named = co_await receive_proxy_header(self);
+    if (!named) co_return;
+  }
+  if (!is_allowed(self.origin.address, listener.allow)) {
     ErrorNotice notice{
         "28000",
         "connection refused: address " + self.client.address + " is not allowed on this listener",
         "", "add its network to the listener's \"allow\""};
-    co_await refuse(self, AcceptResult::not_allowed, std::move(notice));
+    co_await turn_away(self, AcceptResult::not_allowed, std::move(notice));
     co_return;
   }
-  if (!make_room()) {
-    ErrorNotice notice{"53300", "too many logins are under way", "", "try again later"};
-    co_await refuse(self, AcceptResult::login_limit, std::move(notice));
-    co_return;
+  if (!proxied) {
+    const bool placed = co_await take_place(self);
+    if (!placed) co_return;
   }
   // As PostgreSQL: there is no TLS on a Unix socket.
   if (self.peer.ss_family != AF_UNIX) self.listener_tls = settings_.listener_tls(self.listener);
@@ -195,6 +203,72 @@ asio::awaitable<void> StartupPhase::run(Accepted accepted) {
   auto packet = co_await receive(self);
   if (!packet) co_return;
   co_await open_session(self, std::move(*packet));
+}
+
+asio::awaitable<void> StartupPhase::turn_away(Starting& self, AcceptResult result,
+                                              ErrorNotice notice) {
+  if (starting_.size() > max_logins_ / 2 + 1) {
+    count(self, result, notice.message);
+    co_return;
+  }
+  co_await refuse(self, result, std::move(notice));
+}
+
+asio::awaitable<bool> StartupPhase::take_place(Starting& self) {
+  if (make_room()) co_return true;
+  ErrorNotice notice{"53300", "too many logins are under way", "", "try again later"};
+  co_await refuse(self, AcceptResult::login_limit, std::move(notice));
+  co_return false;
+}
+
+asio::awaitable<bool> StartupPhase::receive_proxy_header(Starting& self) {
+  if (!is_allowed(self.peer, settings_.listeners[self.listener].proxy_trusted)) {
+    ErrorNotice notice{"28000",
+                       "connection refused: this listener takes connections through its balancers "
+                       "only, and " +
+                           self.client.address + " is none of them",
+                       "",
+                       "connect to the balancer, or add it to the listener's \"proxy_trusted\""};
+    co_await turn_away(self, AcceptResult::proxy_header, std::move(notice));
+    co_return false;
+  }
+  const bool placed = co_await take_place(self);
+  if (!placed) co_return false;
+
+  std::string header;
+  for (;;) {
+    const auto missing = proxy_header_missing(std::as_bytes(std::span{header}));
+    if (!missing) {
+      ErrorNotice notice{missing.error().sqlstate, missing.error().message, "",
+                         "the balancer has to send one to this listener (HAProxy: send-proxy-v2)"};
+      co_await refuse(self, AcceptResult::proxy_header, std::move(notice));
+      co_return false;
+    }
+    if (*missing == 0) break;
+    const std::size_t had = header.size();
+    header.resize(had + *missing);
+    const ReadSome read =
+        co_await read_exactly(self.socket, nullptr, std::span{header}.subspan(had));
+    if (!read.error) continue;
+    if (self.gave_up) {
+      count(self, *self.gave_up, "no whole PROXY protocol header");
+    } else if (had + read.size == 0) {
+      count(self, AcceptResult::client_gone, {});  // a balancer's probe
+    } else {
+      count(self, AcceptResult::proxy_header, "the PROXY protocol header is cut short");
+    }
+    co_return false;
+  }
+  const auto parsed = parse_proxy_header(std::as_bytes(std::span{header}));
+  if (!parsed) {
+    ErrorNotice notice{parsed.error().sqlstate, parsed.error().message, "", ""};
+    co_await refuse(self, AcceptResult::proxy_header, std::move(notice));
+    co_return false;
+  }
+  self.via = to_text(self.client);
+  self.origin = origin_of(*parsed, self.peer);
+  self.client = to_endpoint(self.origin.address);
+  co_return true;
 }
 
 asio::awaitable<bool> StartupPhase::begin_direct_tls(Starting& self) {
@@ -347,6 +421,7 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
   session.who.listener = listener.name;
   session.who.server = server.name;
   session.who.client = self.client;
+  session.who.via = std::move(self.via);
   session.who.application =
       settings_.names()->resolve({packet.application_name, listener.application,
                                   self.client.address, packet.user, packet.database});
@@ -354,7 +429,7 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
   session.who.user = std::move(packet.user);
   session.who.database = std::move(packet.database);
   session.who.application_name = std::move(packet.application_name);
-  session.who.client_is_local = is_local(self.peer);
+  session.who.client_is_local = self.origin.local;
   session.who.pooler = listener.client_kind == config::ClientKind::pooler;
   session.who.connected = self.accepted_at;
   session.who.connected_at = wall_now();

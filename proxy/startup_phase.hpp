@@ -3,6 +3,7 @@
 #include "protocol/startup.hpp"
 #include "proxy/cancel_sender.hpp"
 #include "proxy/events.hpp"
+#include "proxy/flood_gate.hpp"
 #include "proxy/loop_share.hpp"
 #include "proxy/session_table.hpp"
 #include "proxy/settings.hpp"
@@ -43,13 +44,13 @@ class ProxyLinks {
   [[nodiscard]] virtual std::uint32_t total_live() const noexcept = 0;
 };
 
-/// From the accepted socket to a relayed session, or to a refusal: SSLRequest or a TLS
-/// handshake outright, GSSENCRequest, CancelRequest, startup packet, server leg. Reads exact byte
-/// counts, so nothing that belongs to a later phase is ever taken early. A client that says nothing
-/// costs a descriptor until login_timeout; when max_logins are under way the oldest one that has
-/// not sent its startup packet makes room, so that half-sent packets keep nobody out. Worker's
-/// thread. Source: "Frontend/Backend Protocol", Message Flow: Start-up, SSL Session Encryption,
-/// GSSAPI Session Encryption.
+/// From the accepted socket to a relayed session, or to a refusal: PROXY protocol header,
+/// SSLRequest or a TLS handshake outright, GSSENCRequest, CancelRequest, startup packet, server
+/// leg. Reads exact byte counts, so nothing that belongs to a later phase is ever taken early. A
+/// client that says nothing costs a descriptor until login_timeout; when max_logins are under way
+/// the oldest one that has not sent its startup packet makes room, so that half-sent packets keep
+/// nobody out. Worker's thread. Source: "Frontend/Backend Protocol", Message Flow: Start-up, SSL
+/// Session Encryption, GSSAPI Session Encryption.
 class StartupPhase {
  public:
   StartupPhase(boost::asio::io_context& context, const ProxySettings& settings,
@@ -72,6 +73,8 @@ class StartupPhase {
 
   boost::asio::awaitable<void> run(Accepted accepted);
   boost::asio::awaitable<std::optional<protocol::StartupPacket>> receive(Starting& self);
+  /// Whom the balancer that connects speaks for, read before anything else. False: refused.
+  boost::asio::awaitable<bool> receive_proxy_header(Starting& self);
   /// A client that begins with TLS instead of asking for it; ALPN is a must then. False: refused.
   boost::asio::awaitable<bool> begin_direct_tls(Starting& self);
   /// The handshake with the client. False: it failed, and was counted.
@@ -91,6 +94,10 @@ class StartupPhase {
   boost::asio::awaitable<void> say_and_close(Starting& self, std::string bytes);
   /// Counts, and logs when there is a reason to tell.
   void count(const Starting& self, AcceptResult result, std::string_view why);
+  /// Refuses who may not come, within bounds: such must not take the places of those who may.
+  boost::asio::awaitable<void> turn_away(Starting& self, AcceptResult result, ErrorNotice notice);
+  /// A place among the logins under way. False: there is none, and that was said.
+  boost::asio::awaitable<bool> take_place(Starting& self);
   bool make_room();
 
   boost::asio::io_context& context_;
@@ -104,7 +111,8 @@ class StartupPhase {
   ProxyLinks& links_;
   LoopShare& share_;
   std::size_t max_logins_;
-  std::list<Starting*> starting_;  ///< oldest first
+  std::vector<FloodGate> header_floods_;  ///< of each listener
+  std::list<Starting*> starting_;         ///< oldest first
   bool draining_ = false;
   bool stopped_ = false;
 };

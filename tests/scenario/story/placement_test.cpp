@@ -3,7 +3,9 @@
 
 #include <atomic>
 #include <fstream>
+#include <netinet/in.h>
 #include <sstream>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
@@ -73,7 +75,9 @@ ignore_startup_parameters = options,extra_float_digits
 
 class HaProxy : public Peer {
  public:
-  HaProxy(const std::vector<std::uint16_t>& servers, const std::string& balance) {
+  /// `more`: words for each server.
+  HaProxy(const std::vector<std::uint16_t>& servers, const std::string& balance,
+          const std::string& more = {}) {
     auto text = fmt::format(R"(defaults
   mode tcp
   timeout connect 5s
@@ -85,7 +89,7 @@ listen postgres
 )",
                             port(), balance);
     for (std::size_t i = 0; i < servers.size(); ++i)
-      text += fmt::format("  server s{} 127.0.0.1:{}\n", i, servers[i]);
+      text += fmt::format("  server s{} 127.0.0.1:{} {}\n", i, servers[i], more);
     start({"haproxy", "-db", "-f", write("haproxy.cfg", text)});
   }
 };
@@ -387,6 +391,43 @@ TEST_F(Placement, AServerThatRestartsUnderLoadTakesAllVerdictsWithIt) {
   EXPECT_THAT(pgleash().outcomes("survived"), IsEmpty());
   EXPECT_TRUE(wait_until([&] { return pgleash().metric("pgleash_monitor_up") == 1; }, soon));
   EXPECT_EQ(login().exec("SELECT 'served'"), "served");
+}
+
+TEST_F(Placement, InFrontOfUsABalancerNamesTheClient) {
+  if (!installed("haproxy")) GTEST_SKIP() << "NO HAPROXY HERE: scripts/install-deps test";
+  for (const std::string version : {"send-proxy", "send-proxy-v2"}) {
+    SCOPED_TRACE(version);
+    pgleash({.listener = "proxy_protocol = \"require\"\nproxy_trusted = [\"127.0.0.1/32\"]"});
+    const HaProxy balancer{{pgleash().port()}, "source", version};
+    Application client{pgleash().words(
+        {{"port", std::to_string(balancer.port())}, {"application_name", "behind"}})};
+    EXPECT_EQ(client.exec("SELECT 'served'"), "served");
+    sockaddr_in own{};
+    socklen_t size = sizeof own;
+    ASSERT_EQ(::getsockname(client.socket(), reinterpret_cast<sockaddr*>(&own), &size), 0);
+    boost::json::array seen;
+    EXPECT_TRUE(wait_until(
+        [&] {
+          const std::string page = pgleash().page("/api/sessions");
+          seen = page.empty() ? boost::json::array{}
+                              : boost::json::parse(page).at(0).at("sessions").as_array();
+          return seen.size() == 1;
+        },
+        soon));
+    ASSERT_THAT(seen, SizeIs(1));
+    EXPECT_EQ(seen[0].at("client_addr").as_string(), "127.0.0.1");
+    EXPECT_EQ(seen[0].at("client_port").to_number<int>(), ntohs(own.sin_port))
+        << "the client's own, not the balancer's";
+    // Whoever goes round the balancer, without a header, does not come in.
+    const auto words =
+        fmt::format("host=127.0.0.1 port={} user=app password=app dbname=orders sslmode=disable",
+                    pgleash().port());
+    const std::unique_ptr<PGconn, decltype(&PQfinish)> round{PQconnectdb(words.c_str()), &PQfinish};
+    EXPECT_EQ(PQstatus(round.get()), CONNECTION_BAD);
+    EXPECT_THAT(PQerrorMessage(round.get()), HasSubstr("PROXY"));
+    EXPECT_GE(pgleash().metric("pgleash_client_connections_total", {{"result", "proxy_header"}}),
+              1);
+  }
 }
 
 }  // namespace

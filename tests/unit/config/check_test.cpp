@@ -127,5 +127,24 @@ TEST(Check, LetsOnlyThoseBeToldOnTheirNextUseWhoWaitForNothing) {
   }
 }
 
+TEST(Check, WantsToKnowWhoseProxyHeadersCount) {
+  const auto said = [](const std::string& keys) {
+    const LoadResult loaded =
+        load_text("[[server]]\nname = \"s\"\nhost = \"db\"\n[[listener]]\n" + keys, "f");
+    std::string text;
+    for (const Diagnostic& one : loaded.diagnostics)
+      text += (one.severity == Severity::error ? "error: " : "warning: ") + one.message + "\n";
+    return text;
+  };
+  using ::testing::HasSubstr;
+  EXPECT_THAT(said("proxy_protocol = \"require\"\n"), HasSubstr("error: nobody may connect"));
+  EXPECT_THAT(said("proxy_trusted = [\"10.20.0.0/16\"]\n"),
+              HasSubstr("warning: listener \"main\" expects no PROXY protocol header"));
+  EXPECT_THAT(said("proxy_protocol = \"require\"\nproxy_trusted = [\"0.0.0.0/0\"]\n"),
+              HasSubstr("warning: anybody may name any client address"));
+  EXPECT_EQ(said("proxy_protocol = \"require\"\nproxy_trusted = [\"10.20.0.5/32\"]\n"), "");
+  EXPECT_EQ(said("proxy_protocol = \"off\"\nproxy_trusted = []\n"), "");
+}
+
 }  // namespace
 }  // namespace pgleash::config

@@ -33,6 +33,9 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(web.server, "b");
   EXPECT_THAT(web.allow, SizeIs(2));
   EXPECT_EQ(web.require_challenge, RequireChallenge::always);
+  EXPECT_EQ(web.proxy_protocol, ProxyProtocol::require);
+  ASSERT_EQ(web.proxy_trusted.size(), 2U);
+  EXPECT_EQ(web.proxy_trusted[0].text, "10.20.0.0/16");
   EXPECT_EQ(web.application, "legacy \"app\"");
   EXPECT_EQ(web.login_timeout, 3s);
   EXPECT_EQ(web.client_kind, ClientKind::pooler);
