@@ -1,6 +1,8 @@
 #include "tests/scenario/story/story.hpp"
 #include "tests/support/free_port.hpp"
 
+#include <boost/json/parse.hpp>
+
 #include <atomic>
 #include <fstream>
 #include <netinet/in.h>

@@ -155,6 +155,9 @@ TEST(Example, LoadsWithAllItsExamplesSwitchedOn) {
   text.replace(text.find(no_sink), no_sink.size(), "#");  // else the named file would not be used
   const std::string no_tls = "tls = \"off\"";             // else the named files would not be used
   text.replace(text.find(no_tls), no_tls.size(), "tls = \"require\"");
+  const std::string no_proxy =
+      "proxy_protocol = \"off\"";  // else nobody would be trusted for a thing
+  text.replace(text.find(no_proxy), no_proxy.size(), "proxy_protocol = \"require\"");
   const LoadResult result = load_text(text, (folder / "pgleash.toml").string());
   std::filesystem::remove_all(folder);
   ASSERT_TRUE(result.config) << all_rendered(result);

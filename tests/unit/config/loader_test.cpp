@@ -74,9 +74,9 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(rule.sqlstate, "25P03");
   EXPECT_EQ(rule.match.applications.front().text, "checkout-\\d+");
   EXPECT_EQ(rule.match.applications.front().position,
-            (SourcePosition{"/etc/pgleash/pgleash.toml", 88, 17}));
+            (SourcePosition{"/etc/pgleash/pgleash.toml", 90, 17}));
   EXPECT_EQ(rule.except.clients.front().text, "10.20.4.17/32");
-  EXPECT_EQ(rule.position.line, 76U);
+  EXPECT_EQ(rule.position.line, 78U);
   EXPECT_EQ(config.rules[1].limit, std::nullopt);
   EXPECT_EQ(config.rules[2].kind, RuleKind::blocking);
   EXPECT_EQ(config.rules[2].blocked_at_least, 5U);
