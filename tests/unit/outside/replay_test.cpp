@@ -121,7 +121,7 @@ TEST(Replay, CountsEqualAListMadeByHand) {
 
 TEST(Replay, AnotherConfigurationFindsOthersInTheSameRecording) {
   const std::string text = recorded();
-  EXPECT_THAT(counts(replayed(text, {rule("tx", config::RuleKind::idle_in_transaction, 15s)})),
+  EXPECT_THAT(counts(replayed(text, {rule("tx", config::RuleKind::idle_in_transaction, 5s)})),
               ElementsAre(Pair("tx psql", 0U), Pair("tx web", 3U)));
   EXPECT_THAT(counts(replayed(text, {rule("tx", config::RuleKind::idle_in_transaction, 300s)})),
               ElementsAre(Pair("tx psql", 0U)));
