@@ -298,6 +298,14 @@ void EventLog::leak_detected(std::string_view server, const watchdog::LeakReport
   if (webhooks_ != nullptr) webhooks_->leak(server, "detected", report);
 }
 
+void EventLog::recording(std::string_view server, std::string_view why) {
+  if (why.empty()) {
+    log_.write(Level::info, "recording.resumed", {{"server", server}});
+  } else {
+    log_.write(Level::warning, "recording.failed", {{"server", server}, {"why", why}});
+  }
+}
+
 void EventLog::leak_cleared(std::string_view server, const watchdog::LeakReport& report) {
   auto fields = about(server, report);
   fields.emplace_back("stood_seconds", seconds(report.stands));

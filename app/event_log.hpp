@@ -47,6 +47,7 @@ class EventLog final : public proxy::ProxyEvents,
 
   void leak_detected(std::string_view server, const watchdog::LeakReport& report) override;
   void leak_cleared(std::string_view server, const watchdog::LeakReport& report) override;
+  void recording(std::string_view server, std::string_view why) override;
 
   void webhook_fails(std::string_view name, std::string_view why) override;
   void webhook_works(std::string_view name, Duration failed_for, std::uint64_t lost) override;

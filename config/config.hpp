@@ -292,6 +292,15 @@ struct Audit {
   bool operator==(const Audit&) const = default;
 };
 
+/// Snapshots of the sessions, for `pgleash replay`.
+struct Recording {
+  std::string file;  ///< empty: off
+  Duration interval = 10s;
+  std::uint64_t max_size = std::uint64_t{64} << 20U;  ///< bytes; then FILE becomes FILE.1
+  unsigned keep = 8;                                  ///< files, the newest among them
+  bool operator==(const Recording&) const = default;
+};
+
 struct Metrics {
   std::optional<Address> listen = Address{"127.0.0.1", 9732, false};
   unsigned max_applications = 50;
@@ -400,6 +409,7 @@ struct Config {
   Audit audit;
   std::vector<Webhook> webhooks;
   Console console;
+  Recording recording;
   Metrics metrics;
   bool operator==(const Config&) const = default;
 };

@@ -357,6 +357,11 @@ void write(Writer& out, const Config& config) {
   out.key("operators", list(config.console.operators, quoted));
   out.key("admins", list(config.console.admins, quoted));
   out.key("socket", string(config.console.socket.empty() ? "off" : config.console.socket));
+  out.section("[recording]", "recording");
+  if (!config.recording.file.empty()) out.key("file", string(config.recording.file));
+  out.key("interval", duration(config.recording.interval));
+  out.key("max_size", string(format_measure(MeasureUnit::bytes, config.recording.max_size)));
+  out.key("keep", config.recording.keep);
   out.section("[metrics]", "metrics");
   out.key("listen",
           config.metrics.listen ? string(format_address(*config.metrics.listen)) : string("off"));

@@ -3,6 +3,7 @@
 #include "config/address.hpp"
 #include "config/defaults.hpp"
 #include "config/duration_text.hpp"
+#include "config/measure.hpp"
 #include "config/names.hpp"
 #include "config/nearest.hpp"
 #include "config/network.hpp"
@@ -301,6 +302,23 @@ void read(Section& at, Webhook& webhook) {
   at.duration("retry_for", webhook.retry_for, {.max = 24h});
 }
 
+Parsed<std::uint64_t> parse_recording_size(std::string_view text) {
+  constexpr std::uint64_t least = std::uint64_t{64} << 10U;
+  auto parsed = parse_measure(MeasureUnit::bytes, text);
+  const auto* size = std::get_if<std::uint64_t>(&parsed);
+  if (size != nullptr && *size < least)
+    return Fault{in_quotes(text) + " is too little for a recording",
+                 "write 64KiB or more: \"64MiB\""};
+  return parsed;
+}
+
+void read(Section& at, Recording& recording) {
+  at.file("file", recording.file);
+  at.duration("interval", recording.interval);
+  at.text("max_size", recording.max_size, parse_recording_size);
+  at.number("keep", recording.keep, 1U, 999U);
+}
+
 void read(Section& at, Metrics& metrics) {
   at.text("listen", metrics.listen, parse_http_address);
   at.number("max_applications", metrics.max_applications, 1U, 1000U);
@@ -323,6 +341,7 @@ void read_document(Section& root, Config& config) {
   root.section("audit", config.audit, read_one);
   root.each("webhook", config.webhooks, read_one);
   root.section("console", config.console, read_one);
+  root.section("recording", config.recording, read_one);
   root.section("metrics", config.metrics, read_one);
   root.finish();
 }

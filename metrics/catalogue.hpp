@@ -90,6 +90,8 @@ enum class Metric : std::uint8_t {
   audit_write_errors,
   notifications,
   notification_queue,
+  recording_frames,
+  recording_lost,
   journal_up,
   journal_unrecorded,
   quota_sessions,

@@ -130,6 +130,10 @@ void add_slots(const WatchdogStatus& status, Families& out) {
     out.add(Metric::sessions_limit, {status.server, words::limit_scopes[1]},
             std::uint64_t{snapshot.max_connections - reserved});
   }
+  if (status.recording) {
+    out.add(Metric::recording_frames, {status.server}, status.recording->frames);
+    out.add(Metric::recording_lost, {status.server}, status.recording->lost);
+  }
   slot(2, snapshot.outside ? 0 : snapshot.sessions.size());
   if (!snapshot.monitor_up) {
     return;  // what an old sample says of others may be long over

@@ -29,6 +29,11 @@ struct ActionHistogram {
   double sum_seconds = 0;
 };
 
+struct RecordingTotals {
+  std::uint64_t frames = 0;
+  std::uint64_t lost = 0;
+};
+
 /// What the watchdog of one server has done and knows, as the metrics and pages show it. A value,
 /// made on the control thread after each judging; readers hold a shared pointer to an older one
 /// without harm.
@@ -62,6 +67,7 @@ struct WatchdogStatus {
   std::map<std::string, FalsePositiveLedger::Row, std::less<>> recovered;
   std::uint32_t orphans = 0;        ///< backends of ours without a session; monitor up only
   std::uint32_t lost_sessions = 0;  ///< sessions without a backend; monitor up only
+  std::optional<RecordingTotals> recording;  ///< absent: off
   std::uint64_t audit_records_total = 0;
   std::uint64_t audit_write_errors_total = 0;
 };

@@ -8,6 +8,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <random>
 #include <utility>
@@ -91,6 +92,16 @@ void add_status(std::vector<RuleStatus>& rules, const std::vector<RuleStatus>& m
   }
 }
 
+/// "sessions.jsonl"; of several servers "sessions-NAME.jsonl".
+std::string recording_file(const std::string& file, std::size_t servers, const std::string& name) {
+  if (servers == 1) return file;
+  const auto slash = file.rfind('/');
+  const auto dot = file.rfind('.');
+  const bool has_end = dot != std::string::npos && (slash == std::string::npos || dot > slash + 1);
+  const auto at = has_end ? dot : file.size();
+  return file.substr(0, at) + '-' + name + file.substr(at);
+}
+
 template <class Histogram>
 void observe(Histogram& histogram, Duration took) {
   const double seconds = std::chrono::duration<double>(took).count();
@@ -128,6 +139,15 @@ Watchdog::Watchdog(asio::io_context& context, std::shared_ptr<const config::Conf
       timer_(context),
       idle_(context),
       hand_ids_(fresh_ids()) {
+  const config::Recording& recording = config_->recording;
+  if (!recording.file.empty()) {
+    const RecordingFiles files{recording_file(recording.file, config_->servers.size(), server.name),
+                               recording.max_size, recording.keep};
+    const auto unix_ms =
+        std::chrono::duration_cast<std::chrono::milliseconds>(wall_now().time_since_epoch());
+    recorder_ = std::make_unique<Recorder>(
+        files, RecordingHeader{server.name, "run", {}, unix_ms.count(), recording.interval}, now());
+  }
   totals_.server = server.name;
   totals_.mode = config_->enforcement.mode;
   totals_.monitor_configured = server.monitor.enabled;
@@ -135,7 +155,8 @@ Watchdog::Watchdog(asio::io_context& context, std::shared_ptr<const config::Conf
   if (server.monitor.enabled) {
     sampler_ = std::make_unique<ActivitySampler>(
         context.get_executor(), server,
-        [this](Duration took) { observe(totals_.monitor_query_duration, took); });
+        [this](Duration took) { observe(totals_.monitor_query_duration, took); },
+        SamplerOptions{.last_statements = recorder_ != nullptr});
     sampler_->also_ours([this] { return kill_connection_.pid(); });
     sampler_->also_ours([this] { return lister_.pid(); });
     sampler_->also_ask(costs_.sampler());
@@ -250,12 +271,25 @@ Task<void> Watchdog::tick() {
   judge_others(direct, evaluation.verdicts);
   watch_leaks(*snapshot, evaluation.verdicts);
   if (sampler_)
-    sampler_->want_advisory(engine_->needs().advisory_locks || leaks_.wants_advisory_locks());
+    sampler_->want_advisory(engine_->needs().advisory_locks || leaks_.wants_advisory_locks() ||
+                            recorder_ != nullptr);  // other rules will ask the recording
   for (const OpenFuse& fuse : brake_.weigh(evaluation.verdicts, all))
     events_.fuse_tripped(server_.name, fuse);
   for (Verdict& verdict : evaluation.verdicts) decide(std::move(verdict), at);
   costs_.read_processes(*snapshot);
+  if (recorder_) record(*snapshot);
   publish(std::move(snapshot));
+}
+
+void Watchdog::record(const Snapshot& snapshot) {
+  if (snapshot.now - recorded_ < config_->recording.interval) return;
+  recorded_ = snapshot.now;
+  recorder_->record(snapshot);
+  totals_.recording = RecordingTotals{recorder_->frames(), recorder_->lost()};
+  std::string problem = recorder_->problem();
+  if (problem == recording_problem_) return;
+  recording_problem_ = std::move(problem);
+  events_.recording(server_.name, recording_problem_);
 }
 
 /// Beside the judging: who waits for a text delays no verdict.

@@ -15,6 +15,7 @@
 #include "watchdog/leak_watch.hpp"
 #include "watchdog/orphans.hpp"
 #include "watchdog/recent_actions.hpp"
+#include "watchdog/recorder.hpp"
 #include "watchdog/rule_engine.hpp"
 #include "watchdog/running_statements.hpp"
 #include "watchdog/status.hpp"
@@ -62,6 +63,8 @@ class WatchdogEvents {
   virtual void backend_lost(std::string_view server, const SessionEntry& session) = 0;
   virtual void leak_detected(std::string_view server, const LeakReport& report) = 0;
   virtual void leak_cleared(std::string_view server, const LeakReport& report) = 0;
+  /// The recording cannot be written; `why` empty: it can again.
+  virtual void recording(std::string_view server, std::string_view why) = 0;
   virtual void failure(std::string_view where, std::string_view what) = 0;
 };
 
@@ -149,6 +152,7 @@ class Watchdog {
   Task<void> watch_survivor(Verdict verdict, config::Mode mode, Instant since);
   void count(const Verdict& verdict, config::Mode mode, Outcome outcome, Duration took);
   void publish(std::shared_ptr<const Snapshot> snapshot);
+  void record(const Snapshot& snapshot);
   void note_monitor();
   void note_costs();
   void spawn(Task<void> task, const char* what);
@@ -175,6 +179,9 @@ class Watchdog {
   RunningStatements statements_;
   std::unique_ptr<ActivitySampler> sampler_;  ///< null: monitor = "none"
   std::unique_ptr<AdviceWatch> advice_;       ///< null: monitor = "none"
+  std::unique_ptr<Recorder> recorder_;        ///< null: off
+  Instant recorded_{};                        ///< the last frame's
+  std::string recording_problem_;             ///< as it was said last
   CostCollector costs_;
   KillConnection kill_connection_;
   ActivityLister lister_;

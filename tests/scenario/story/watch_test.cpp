@@ -291,5 +291,35 @@ TEST_F(Watching, WhatWasRecordedIsJudgedLaterByOtherRules) {
   EXPECT_THAT(torn.err, HasSubstr(file + ":"));
 }
 
+/// What passes through pgleash is recorded too, with the states that it follows to the byte.
+class Recordings : public Story {};
+
+TEST_F(Recordings, OfTheProxyAreJudgedLaterByOtherRules) {
+  TempDir folder;
+  const std::string file = folder / "sessions.jsonl";
+  pgleash({.rules = rule("never", "idle_in_transaction", "1h", "observe") +
+                    fmt::format("[recording]\nfile = \"{}\"\ninterval = \"100ms\"\n", file)});
+  Application session = login({{"application_name", "checkout"}});
+  session.exec("BEGIN");
+  session.exec("SELECT 'top secret'");
+  ASSERT_TRUE(
+      wait_until([&] { return pgleash().metric("pgleash_recording_frames_total") > 30; }, 30s));
+  EXPECT_EQ(pgleash().metric("pgleash_recording_lost_total"), 0);
+  EXPECT_EQ(pgleash().terminate(), 0);
+  std::ifstream stream{file};
+  const std::string text{std::istreambuf_iterator<char>{stream}, {}};
+  EXPECT_THAT(text, AllOf(HasSubstr("checkout"), Not(HasSubstr("top secret"))));
+
+  const std::string rules = folder / "rules.toml";
+  std::ofstream{rules} << rule("tx", "idle_in_transaction", "1s", "terminate");
+  const Finished replay =
+      run({.argv = {PGLEASH_BINARY, "replay", file, "--config", rules, "--json"}});
+  EXPECT_EQ(replay.status, 0) << replay.err;
+  const auto found = boost::json::parse(replay.out).as_object().at("would_act").as_array();
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found[0].as_object().at("application").as_string(), "checkout");
+  EXPECT_EQ(found[0].as_object().at("would_act").to_number<int>(), 1);
+}
+
 }  // namespace
 }  // namespace pgleash::test

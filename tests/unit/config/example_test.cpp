@@ -99,6 +99,7 @@ TEST(Example, ShowsTheDefaultsOfTheHeader) {
   EXPECT_TRUE(config.protect == Protect{});
   EXPECT_TRUE(config.audit == Audit{});
   EXPECT_TRUE(config.console == Console{});
+  EXPECT_TRUE(config.recording == Recording{});
   EXPECT_TRUE(config.metrics == Metrics{});
   EXPECT_TRUE(config.servers.front().monitor == Monitor{});
   EXPECT_TRUE(config.servers.front().keepalive == Server{}.keepalive);

@@ -94,6 +94,8 @@ INSTANTIATE_TEST_SUITE_P(
                "did you mean \"listener\"?"},
         Faulty{"[identity]\nclient_map = [ { as = \"x\" } ]\n", 2, 16, "has no 'clients'",
                "10.20.4.0/24"},
+        Faulty{"[recording]\nmax_size = \"1KiB\"\n", 2, 12, "too little", "64KiB"},
+        Faulty{"[recording]\nkeep = 0\n", 2, 8, "", ""},
         Faulty{"[identity]\nfold = [ { match = 'a(', as = \"x\" } ]\n", 2, 21, "missing", ""},
         Faulty{"[[pool]]\nname = \"q\"\n", 1, 3, "unknown section [[pool]]", "known here"},
         Faulty{"[[quota]]\nname = \"q\"\nkey = \"user\"\n", 1, 1, "limits nothing",

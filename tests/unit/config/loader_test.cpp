@@ -87,6 +87,8 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(config.rules[3].victims, GroupVictims::oldest);
   EXPECT_EQ(config.rules[1].notify, Notify::eager);
   EXPECT_EQ(config.quotas, (std::vector<Quota>{{"per-user", QuotaKey::user, 50U, 7U, "57P03"}}));
+  EXPECT_EQ(config.recording,
+            (Recording{"/var/lib/pgleash/sessions.jsonl", 1min, std::uint64_t{1} << 30U, 3}));
   EXPECT_EQ(config.audit, (Audit{AuditSink::file, "/var/log/pgleash/audit.jsonl", false,
                                  StatementTextPolicy::none}));
   EXPECT_EQ(

@@ -202,6 +202,12 @@ operators = ["alice"]
 admins = ["dba"]
 socket = "/run/pgleash"
 
+[recording]
+file = "/var/lib/pgleash/sessions.jsonl"
+interval = "1m"
+max_size = "1GiB"
+keep = 3
+
 [metrics]
 listen = "off"
 max_applications = 7

@@ -343,6 +343,29 @@ TEST_F(SnapshotCollectableTest, TheAuditLogThatAllServersShareIsCountedOnce) {
   EXPECT_THAT(series, Contains(Pair(R"(pgleash_audit_write_errors_total{sink="file"})", 1)));
 }
 
+TEST_F(SnapshotCollectableTest, ARecordingIsCountedByServerAndAbsentWhereThereIsNone) {
+  auto recorded = status({.server = "orders"});
+  recorded.recording = watchdog::RecordingTotals{12, 3};
+  const Series series = collect({recorded, status({.server = "stock"})});
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_recording_frames_total{server="orders"})", 12)));
+  EXPECT_THAT(series, Contains(Pair(R"(pgleash_recording_lost_total{server="orders"})", 3)));
+  EXPECT_EQ(count_series(series, "pgleash_recording_"), 2U);
+}
+
+TEST_F(SnapshotCollectableTest, SessionsSeenFromOutsideComeThroughNobody) {
+  auto outside = status({.server = "orders", .sessions = {session({})}});
+  auto snapshot = std::make_shared<watchdog::Snapshot>(*outside.snapshot);
+  snapshot->outside = true;
+  outside.snapshot = snapshot;
+  const Series series = collect({outside});
+  EXPECT_THAT(
+      series,
+      Contains(Pair(R"(pgleash_server_connection_slots{server="orders",kind="used_proxy"})", 0)));
+  EXPECT_THAT(
+      series,
+      Contains(Pair(R"(pgleash_server_connection_slots{server="orders",kind="used_direct"})", 1)));
+}
+
 TEST_F(SnapshotCollectableTest, WithoutAuditLogThereAreNoAuditSeries) {
   config_.audit.sink = config::AuditSink::off;
   EXPECT_EQ(count_series(collect({status({})}), "pgleash_audit_"), 0U);
