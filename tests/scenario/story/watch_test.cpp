@@ -312,8 +312,9 @@ TEST_F(Recordings, OfTheProxyAreJudgedLaterByOtherRules) {
 
   const std::string rules = folder / "rules.toml";
   std::ofstream{rules} << rule("tx", "idle_in_transaction", "1s", "terminate");
-  const Finished replay =
-      run({.argv = {PGLEASH_BINARY, "replay", file, "--config", rules, "--json"}});
+  Command command;
+  command.argv = {PGLEASH_BINARY, "replay", file, "--config", rules, "--json"};
+  const Finished replay = run(std::move(command));
   EXPECT_EQ(replay.status, 0) << replay.err;
   const auto found = boost::json::parse(replay.out).as_object().at("would_act").as_array();
   ASSERT_EQ(found.size(), 1U);
