@@ -69,12 +69,8 @@ bool QuotaKeeper::configure(std::vector<config::Quota> quotas) {
   const std::lock_guard lock{mutex_};
   const bool first = quotas_.empty() && !quotas.empty();
   quotas_ = std::move(quotas);
+  active_ = !quotas_.empty();
   return first;
-}
-
-bool QuotaKeeper::active() const {
-  const std::lock_guard lock{mutex_};
-  return !quotas_.empty();
 }
 
 QuotaKeeper::Names QuotaKeeper::names_of(const SessionIdentity& who) {

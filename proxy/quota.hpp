@@ -5,6 +5,7 @@
 #include "proxy/session_view.hpp"
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -55,12 +56,13 @@ class QuotaKeeper {
     std::unique_ptr<Place, Free> place_;
   };
 
-  explicit QuotaKeeper(std::vector<config::Quota> quotas) : quotas_(std::move(quotas)) {}
+  explicit QuotaKeeper(std::vector<config::Quota> quotas)
+      : quotas_(std::move(quotas)), active_(!quotas_.empty()) {}
 
   /// Another generation of limits; what was counted stays. True when nobody was counted before and
   /// the sessions that are there must be: see count().
   bool configure(std::vector<config::Quota> quotas);
-  [[nodiscard]] bool active() const;
+  [[nodiscard]] bool active() const noexcept { return active_.load(std::memory_order_relaxed); }
 
   /// A place for a session that wants in, or the first quota that has none. `ticket` is empty
   /// without quotas.
@@ -92,6 +94,7 @@ class QuotaKeeper {
 
   mutable std::mutex mutex_;
   std::vector<config::Quota> quotas_;             ///< guarded by mutex_
+  std::atomic<bool> active_;                      ///< there is a quota
   std::array<Counts, kinds> counts_;              ///< guarded by mutex_
   std::map<std::string, std::uint64_t> refused_;  ///< guarded by mutex_
   Instant swept_{};                               ///< guarded by mutex_

@@ -111,6 +111,7 @@ bool SessionTable::adopt(NewSession fresh, Instant now) {
   session.console = fresh.console;
   session.who = std::make_shared<const SessionIdentity>(std::move(fresh.who));
   session.place = std::move(fresh.place);
+  count_for_quotas(session);  // the first quota may have come since the client asked
   sessions_.emplace(number(id), std::move(owned));
   live_.fetch_add(1, std::memory_order_relaxed);
   ++logins_;
@@ -130,8 +131,13 @@ bool SessionTable::adopt(NewSession fresh, Instant now) {
 
 void SessionTable::count_for_quotas() {
   for (const auto& [id, session] : sessions_)
-    if (!is_over(session->phase) && !session->place.taken())
-      session->place = settings_.quotas.count(*session->who);
+    if (!is_over(session->phase)) count_for_quotas(*session);
+}
+
+/// Nobody is refused: who is in is in. The console is no session of an application.
+void SessionTable::count_for_quotas(Session& session) {
+  if (session.console || session.place.taken() || !settings_.quotas.active()) return;
+  session.place = settings_.quotas.count(*session.who);
 }
 
 void SessionTable::session_up(Session& session, Instant now) {

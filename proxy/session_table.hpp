@@ -92,6 +92,7 @@ class SessionTable final : private RelayHost {
   Relay& relay() noexcept { return relay_; }
 
  private:
+  void count_for_quotas(Session& session);
   class Events;
 
   protocol::Bytes observe(Session& session, Side from, protocol::Bytes bytes, Instant now) override;

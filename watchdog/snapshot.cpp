@@ -15,11 +15,6 @@ bool is_unix(const proxy::Endpoint& leg) noexcept {
   return leg.address.empty();
 }
 
-/// PostgreSQL shows link-local addresses without their zone.
-std::string_view without_zone(std::string_view address) noexcept {
-  return address.substr(0, address.find('%'));
-}
-
 /// The pids that more than one session claims, sorted: a pooler behind us invents them.
 std::vector<protocol::BackendPid> shared_pids(const std::vector<proxy::SessionView>& views) {
   std::vector<protocol::BackendPid> pids;
@@ -44,6 +39,10 @@ void take_advisory(const AdvisoryHolders& holders, Snapshot& snapshot) {
 }
 
 }  // namespace
+
+std::string_view without_zone(std::string_view address) noexcept {
+  return address.substr(0, address.find('%'));
+}
 
 bool same_leg(const proxy::Endpoint& leg, const ActivityRow& row) noexcept {
   return row.client_port == leg.port && row.client_addr == without_zone(leg.address);

@@ -26,6 +26,8 @@ enum class Mapping : std::uint8_t {
 };
 [[nodiscard]] std::string_view name(Mapping mapping) noexcept;
 
+/// PostgreSQL's views show link-local addresses without their zone.
+[[nodiscard]] std::string_view without_zone(std::string_view address) noexcept;
 /// Whether the server shows this backend with the address and port of our leg. Any two Unix sockets
 /// look the same.
 [[nodiscard]] bool same_leg(const proxy::Endpoint& leg, const ActivityRow& row) noexcept;

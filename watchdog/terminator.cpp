@@ -201,7 +201,7 @@ Task<void> Terminator::identify(Verdict& verdict) {
       session.mapping != Mapping::in_band || !who.pid || who.leg.address.empty())
     co_return;
   proxy::Endpoint leg = who.leg;
-  leg.address.resize(std::min(leg.address.find('%'), leg.address.size()));  // no zone in views
+  leg.address.resize(without_zone(leg.address).size());
   session.backend =
       co_await kill_connection_->identify(*who.pid, std::move(leg), now() + identify_time);
   if (session.backend) session.mapping = Mapping::confirmed;
@@ -214,7 +214,7 @@ Task<KillConnection::Answer> Terminator::ask_server(const Verdict& verdict,
   const BackendId backend = *verdict.session.backend;
   if (verdict.target == Target::orphan) {
     proxy::Endpoint leg = verdict.session.view.who->leg;
-    leg.address.resize(std::min(leg.address.find('%'), leg.address.size()));  // no zone in views
+    leg.address.resize(without_zone(leg.address).size());
     co_return co_await kill_connection_->terminate_orphan(backend, *verdict.server_identity,
                                                           std::move(leg), deadline);
   }

@@ -532,10 +532,11 @@ Task<void> Watchdog::terminate_one(Verdict verdict, config::Mode mode) {
 Task<TerminationRecord> Watchdog::terminate(Verdict verdict, config::Mode mode) {
   TerminationRecord record;
   const bool up = sampler_ != nullptr && sampler_->state().up;
-  if (up) co_await terminator_.identify(verdict);
-  const std::optional<BackendId> backend = verdict.session.backend;
-  if (backend) in_hand_.push_back(*backend);
+  std::optional<BackendId> backend;
   try {
+    if (up) co_await terminator_.identify(verdict);
+    backend = verdict.session.backend;
+    if (backend) in_hand_.push_back(*backend);
     record = co_await terminator_.terminate(verdict, mode, up);
   } catch (const std::exception& e) {
     record.why = e.what();  // the outcome stays `error`
