@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <string>
+#include <utility>
 
 namespace pgleash::app {
 namespace {
@@ -270,6 +271,11 @@ void EventLog::journal(std::string_view path, std::size_t inherited, std::string
   } else {
     log_.write(Level::error, "journal.failed", {{"file", path}, {"why", problem}});
   }
+}
+
+void EventLog::engine_fallback(std::string_view why) {
+  if (std::exchange(engine_told_, true)) return;  // each worker finds the same
+  log_.write(Level::warning, "engine.fallback", {{"engine", "epoll"}, {"why", why}});
 }
 
 void EventLog::orphan(std::string_view server, const watchdog::Orphan& orphan) {

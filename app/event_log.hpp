@@ -42,6 +42,7 @@ class EventLog final : public proxy::ProxyEvents,
   void resolved(std::string_view server, const watchdog::Verdict& verdict, Duration after) override;
 
   void journal(std::string_view path, std::size_t inherited, std::string_view problem) override;
+  void engine_fallback(std::string_view why) override;
   void orphan(std::string_view server, const watchdog::Orphan& orphan) override;
   void backend_lost(std::string_view server, const watchdog::SessionEntry& session) override;
 
@@ -60,6 +61,7 @@ class EventLog final : public proxy::ProxyEvents,
  private:
   Log& log_;
   notify::Webhooks* webhooks_ = nullptr;
+  bool engine_told_ = false;  ///< set while the workers are made, on one thread
 };
 
 }  // namespace pgleash::app

@@ -94,9 +94,13 @@ struct Percent {
   bool operator==(const Percent&) const = default;
 };
 
+/// How the relay's small messages are written: each by a system call, or those of a turn by one.
+enum class Engine : std::uint8_t { epoll, io_uring, automatic };
+
 struct Process {
   std::string name;      ///< "hostname" is resolved by the loader
   unsigned workers = 0;  ///< 0: one for every two cores
+  Engine engine = Engine::epoll;
   std::uint32_t max_sessions = 5000;
   std::uint32_t max_logins =
       256;  ///< sessions that have not finished logging in, half-sent startup packets among them

@@ -162,6 +162,7 @@ void write(Writer& out, const Process& process) {
   out.section("[process]", "process");
   out.key("name", string(process.name));
   out.key("workers", process.workers == 0 ? "\"auto\"" : std::to_string(process.workers));
+  out.key("engine", word(engine_words, process.engine));
   out.key("max_sessions", process.max_sessions);
   out.key("max_logins", process.max_logins);
   out.key("drain_delay", duration(process.drain_delay));

@@ -22,6 +22,7 @@ constexpr Duration most_milliseconds_in_int{std::numeric_limits<int>::max()};
 void read(Section& at, Process& process) {
   at.text("name", process.name, parse_instance_name);
   at.number("workers", process.workers, 1U, 1024U, "auto");
+  at.word("engine", process.engine, engine_words);
   at.number("max_sessions", process.max_sessions, 1U, 1'000'000U);
   at.number("max_logins", process.max_logins, 1U, 1'000'000U);
   at.duration("drain_delay", process.drain_delay, {.may_be_off = true});

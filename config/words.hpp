@@ -19,6 +19,9 @@ struct Word {
 inline constexpr std::array log_format_words{Word<LogFormat>{"auto", LogFormat::automatic},
                                              Word<LogFormat>{"text", LogFormat::text},
                                              Word<LogFormat>{"json", LogFormat::json}};
+inline constexpr std::array engine_words{Word<Engine>{"epoll", Engine::epoll},
+                                         Word<Engine>{"io_uring", Engine::io_uring},
+                                         Word<Engine>{"auto", Engine::automatic}};
 inline constexpr std::array mode_words{Word<Mode>{"observe", Mode::observe},
                                        Word<Mode>{"enforce", Mode::enforce}};
 inline constexpr std::array challenge_words{

@@ -42,6 +42,8 @@ class ProxyEvents {
   /// had when `problem` says why. Sessions are relayed all the same.
   virtual void journal(std::string_view /*path*/, std::size_t /*inherited*/,
                        std::string_view /*problem*/) {}
+  /// At the start: io_uring was wanted and cannot be had; epoll does its work.
+  virtual void engine_fallback(std::string_view /*why*/) {}
   virtual void failure(std::string_view where, std::string_view what) = 0;
 };
 

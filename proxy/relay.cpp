@@ -27,14 +27,17 @@ constexpr std::uint64_t bell_tag = 0;
 
 }  // namespace
 
-Relay::Relay(boost::asio::io_context& context, RelayHost& host, LoopShare& share)
+Relay::Relay(boost::asio::io_context& context, RelayHost& host, LoopShare& share,
+             std::unique_ptr<SendBatch> batch)
     : host_(host),
       share_(share),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       bell_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       context_(context),
       watch_(context),
-      scratch_(std::make_unique_for_overwrite<std::byte[]>(scratch_size)) {
+      batch_(std::move(batch)),
+      scratch_(std::make_unique_for_overwrite<std::byte[]>(
+          batch_ == nullptr ? scratch_size : most_waiting_for_batch + scratch_size)) {
   if (!epoll_.open()) throw std::system_error(errno, std::generic_category(), "epoll_create1");
   if (!bell_.open()) throw std::system_error(errno, std::generic_category(), "eventfd");
   also_ring_for(bell_.get());
@@ -119,6 +122,7 @@ Instant Relay::turn(int timeout) {
   const Instant now = monotonic_now();
   handle(count, now);
   run_again(now);
+  send_batch(now);
   serving_ = false;
   return now;
 }
@@ -157,8 +161,9 @@ void Relay::fail(Session& session, Instant now) noexcept {
 }
 
 void Relay::on_event(Session& session, Side side, std::uint32_t events, Instant now) {
+  send_waiting(session, now);
   Leg& leg = session.leg(side);
-  if (!leg.fd.open()) return;
+  if (session.dead || !leg.fd.open()) return;
   if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) leg.hangup = true;
   if ((events & EPOLLERR) != 0) {
     // A reset is final even while the leg may not be read (hold, backpressure): nobody is there any
@@ -191,6 +196,57 @@ bool Relay::may_read(const Session& session, Side from) const noexcept {
   return session.holds == 0 && !session.tracker.queue_full();
 }
 
+bool Relay::may_batch(const Leg& out, protocol::Bytes bytes) const noexcept {
+  return batch_ != nullptr && serving_ && !submitting_ && out.tls == nullptr &&
+         out.pending.empty() && bytes.data() == room() && bytes.size() <= most_batched;
+}
+
+void Relay::add_to_batch(Session& session, Side to, protocol::Bytes bytes, Instant now) {
+  constexpr std::size_t cache_line = 64;
+  batch_->add(session, to, bytes);
+  session.leg(to).in_batch = true;
+  batched_ += (bytes.size() + cache_line - 1) / cache_line * cache_line;
+  if (batch_->full() || batched_ > most_waiting_for_batch - most_batched) send_batch(now);
+}
+
+void Relay::send_waiting(const Session& session, Instant now) {
+  if (session.client.in_batch || session.server.in_batch) send_batch(now);
+}
+
+void Relay::send_batch(Instant now) {
+  if (batch_ == nullptr || batch_->empty()) return;
+  submitting_ = true;
+  const auto sends = batch_->submit();
+  const auto left = [](const SendBatch::Send& send) {
+    const auto sent = static_cast<std::size_t>(std::max(send.result, 0));
+    return protocol::Bytes{send.data, send.size}.subspan(sent);
+  };
+  const auto lost = [](const SendBatch::Send& send) {
+    return send.result < 0 && send.result != -EAGAIN;
+  };
+  // What did not fit is kept before any host hears of a failure: that one may relay more bytes.
+  for (const SendBatch::Send& send : sends) {
+    send.session->leg(send.to).in_batch = false;
+    if (lost(send) || left(send).empty()) continue;
+    try {
+      keep(*send.session, send.to, left(send), now);
+    } catch (const std::exception&) {
+      fail(*send.session, now);
+    }
+  }
+  for (const SendBatch::Send& send : sends) {
+    Session& session = *send.session;
+    if (!lost(send) || session.dead || !session.leg(send.to).fd.open()) continue;
+    try {
+      leg_lost(session, send.to, -send.result, now);
+    } catch (const std::exception&) {
+      fail(session, now);
+    }
+  }
+  batched_ = 0;
+  submitting_ = false;
+}
+
 void Relay::pump(Session& session, Side from, Instant now) {
   read_turn(session, from, now);
   // Answers make room in a full queue of outstanding messages: then a client that was not read may
@@ -203,14 +259,14 @@ ssize_t Relay::receive(Session& session, Side from) {
   Leg& in = session.leg(from);
   // What is thrown away needs no key.
   if (in.tls != nullptr && !in.discard) return receive_sealed(session, from);
-  const ssize_t got = ::recv(in.fd.get(), scratch_.get(), scratch_size, MSG_DONTWAIT);
+  const ssize_t got = ::recv(in.fd.get(), room(), scratch_size, MSG_DONTWAIT);
   if (got > 0 && static_cast<std::size_t>(got) < scratch_size && !in.hangup) in.readable = false;
   return got;
 }
 
 ssize_t Relay::receive_sealed(Session& session, Side from) {
   Leg& in = session.leg(from);
-  const TlsStream::Result got = in.tls->read(scratch_.get(), scratch_size);
+  const TlsStream::Result got = in.tls->read(room(), scratch_size);
   if (got.step == TlsStream::Step::want_read) in.readable = false;
   const int error = got.step == TlsStream::Step::failed ? in.tls->error() : 0;
   // A key update wants an answer, a failure an alert.
@@ -257,6 +313,7 @@ void Relay::send_output(Session& session, Side side) {
 }
 
 void Relay::read_turn(Session& session, Side from, Instant now) {
+  send_waiting(session, now);
   Leg& in = session.leg(from);
   const Side to = other(from);
   for (unsigned turn = 0; turn < reads_per_turn; ++turn) {
@@ -266,9 +323,13 @@ void Relay::read_turn(Session& session, Side from, Instant now) {
     if (got > 0) {
       const auto size = static_cast<std::size_t>(got);
       if (in.discard) continue;
-      const protocol::Bytes onward = host_.observe(session, from, {scratch_.get(), size}, now);
+      const protocol::Bytes onward = host_.observe(session, from, {room(), size}, now);
       Leg& out = session.leg(to);
       if (onward.empty() || out.discard || !out.fd.open()) continue;
+      if (!in.readable && may_batch(out, onward)) {
+        add_to_batch(session, to, onward, now);
+        return;
+      }
       if (!forward(session, to, onward.data(), onward.size(), now)) return;
     } else if (got == 0) {
       in.readable = false;
@@ -345,14 +406,17 @@ bool Relay::forward(Session& session, Side to, const std::byte* data, std::size_
       return false;
     }
   }
-  if (sent == size) return true;
-  const std::size_t rest = size - sent;
-  out.pending.data = std::make_unique_for_overwrite<std::byte[]>(rest);
-  std::memcpy(out.pending.data.get(), data + sent, rest);
-  out.pending.begin = 0;
-  out.pending.end = static_cast<std::uint32_t>(rest);
-  if (to == Side::client) session.stalled_since = now;
+  if (sent < size) keep(session, to, {data + sent, size - sent}, now);
   return true;
+}
+
+void Relay::keep(Session& session, Side to, protocol::Bytes rest, Instant now) {
+  Leg& out = session.leg(to);
+  out.pending.data = std::make_unique_for_overwrite<std::byte[]>(rest.size());
+  std::memcpy(out.pending.data.get(), rest.data(), rest.size());
+  out.pending.begin = 0;
+  out.pending.end = static_cast<std::uint32_t>(rest.size());
+  if (to == Side::client) session.stalled_since = now;
 }
 
 void Relay::flush(Session& session, Side side, Instant now) {
@@ -407,7 +471,7 @@ void Relay::relay_rest(Session& session, Side from, Instant now) {
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return;
     const protocol::Bytes onward =
-        host_.observe(session, from, {scratch_.get(), static_cast<std::size_t>(got)}, now);
+        host_.observe(session, from, {room(), static_cast<std::size_t>(got)}, now);
     if (onward.empty()) return;
     Leg& out = session.leg(to);
     if (out.discard || !out.fd.open()) continue;
@@ -418,6 +482,8 @@ void Relay::relay_rest(Session& session, Side from, Instant now) {
 void Relay::resume(Session& session, Instant now) {
   if (session.holds > 0) --session.holds;
   if (session.holds > 0 || session.dead) return;
+  send_waiting(session, now);
+  if (session.dead) return;
   if (const int error = std::exchange(session.client.lost, 0)) {
     leg_lost(session, Side::client, error, now);
   } else {
@@ -431,8 +497,9 @@ void Relay::kick(Session& session, Side side, Instant now) {
 }
 
 bool Relay::inject(Session& session, Side side, std::string_view bytes, Instant now) {
+  send_waiting(session, now);
   Leg& leg = session.leg(side);
-  if (!leg.fd.open() || leg.shut || !leg.pending.empty()) return false;
+  if (session.dead || !leg.fd.open() || leg.shut || !leg.pending.empty()) return false;
   return forward(session, side, reinterpret_cast<const std::byte*>(bytes.data()), bytes.size(),
                  now);
 }

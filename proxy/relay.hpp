@@ -1,6 +1,7 @@
 #pragma once
 
 #include "proxy/loop_share.hpp"
+#include "proxy/send_batch.hpp"
 #include "proxy/session.hpp"
 
 #include <boost/asio/io_context.hpp>
@@ -42,9 +43,11 @@ class RelayHost {
 /// other side is not read (backpressure is structural). A short read proves a socket empty, so
 /// nothing is read just to see EAGAIN. A leg that speaks TLS has a TlsStream between its socket and
 /// the scratch buffer, and is the same in all else; what waits for it is ciphertext. While bytes
-/// flow it waits in its own set, one system call a wake, as LoopShare allows. No allocation and no
-/// lock per message. All calls on the worker's thread. Sessions are the worker's; the relay never
-/// frees one. Source: epoll(7), "Level-triggered and edge-triggered".
+/// flow it waits in its own set, one system call a wake, as LoopShare allows. With a SendBatch the
+/// small messages of one turn are written together at its end, or before anything else happens to
+/// their session: no host ever sees a session with bytes that were observed and not sent. No
+/// allocation and no lock per message. All calls on the worker's thread. Sessions are the worker's;
+/// the relay never frees one. Source: epoll(7), "Level-triggered and edge-triggered".
 class Relay {
  public:
   static constexpr std::size_t scratch_size = 64 * 1024;
@@ -53,8 +56,12 @@ class Relay {
   /// Answers of TLS itself that may wait for a peer who asks and does not read.
   static constexpr std::size_t most_waiting_output = 4 * scratch_size;
 
-  /// `share` outlives the relay.
-  Relay(boost::asio::io_context& context, RelayHost& host, LoopShare& share);
+  static constexpr std::size_t most_batched = 16 * 1024;  ///< of one leg; more is sent at once
+  static constexpr std::size_t most_waiting_for_batch = 128 * 1024;  ///< of all
+
+  /// `share` outlives the relay. Without a batch each send is a system call of its own.
+  Relay(boost::asio::io_context& context, RelayHost& host, LoopShare& share,
+        std::unique_ptr<SendBatch> batch);
   ~Relay();
   Relay(const Relay&) = delete;
   Relay& operator=(const Relay&) = delete;
@@ -109,6 +116,15 @@ class Relay {
   void leg_lost(Session& session, Side side, int error, Instant now);
   /// Relays what the leg's peer sent before it reset the connection.
   void relay_rest(Session& session, Side from, Instant now);
+  /// What did not fit into the leg's socket waits.
+  void keep(Session& session, Side to, protocol::Bytes rest, Instant now);
+  /// Where the next bytes are received: behind those that wait to be sent together.
+  [[nodiscard]] std::byte* room() const noexcept { return scratch_.get() + batched_; }
+  [[nodiscard]] bool may_batch(const Leg& out, protocol::Bytes bytes) const noexcept;
+  void add_to_batch(Session& session, Side to, protocol::Bytes bytes, Instant now);
+  void send_batch(Instant now);
+  /// Writes what was observed of this session, before anything else is done with it.
+  void send_waiting(const Session& session, Instant now);
   void run_again(Instant now);
   void post_again();
   void fail(Session& session, Instant now) noexcept;
@@ -119,12 +135,15 @@ class Relay {
   Fd bell_;
   boost::asio::io_context& context_;
   boost::asio::posix::stream_descriptor watch_;
+  std::unique_ptr<SendBatch> batch_;  ///< null: none
   std::unique_ptr<std::byte[]> scratch_;
+  std::size_t batched_ = 0;  ///< of the scratch buffer: bytes that wait in the batch
   std::array<epoll_event, events_per_batch> events_{};
   std::vector<Session*> again_;
   std::vector<Session*> again_now_;
   bool again_posted_ = false;
   bool serving_ = false;
+  bool submitting_ = false;
   bool stopped_ = false;
 };
 

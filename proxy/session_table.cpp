@@ -72,6 +72,18 @@ class SessionTable::Events final : public protocol::TrackerEvents {
   Instant now_;
 };
 
+namespace {
+
+std::unique_ptr<SendBatch> batch_for(config::Engine engine, ProxyEvents& events) {
+  if (engine == config::Engine::epoll) return nullptr;
+  std::string why;
+  auto batch = SendBatch::create(why);
+  if (batch == nullptr) events.engine_fallback(why);
+  return batch;
+}
+
+}  // namespace
+
 SessionTable::SessionTable(boost::asio::io_context& context, std::uint16_t worker,
                            const ProxySettings& settings, CancelSender& cancels,
                            ProxyEvents& events, std::vector<ServerCounters>& servers,
@@ -88,7 +100,7 @@ SessionTable::SessionTable(boost::asio::io_context& context, std::uint16_t worke
       deadline_set_(std::move(deadline_set)),
       share_(share),
       texts_(protocol::StatementTexts::default_bytes, settings.marker),
-      relay_(context, *this, share),
+      relay_(context, *this, share, batch_for(settings.process.engine, events)),
       next_id_(static_cast<std::uint64_t>(worker) << worker_shift) {}
 
 SessionTable::~SessionTable() = default;

@@ -1,5 +1,6 @@
 #include "tests/support/pgleash_process.hpp"
 
+#include "tests/support/engine.hpp"
 #include "tests/support/free_port.hpp"
 #include "tests/support/wait_until.hpp"
 
@@ -85,6 +86,7 @@ std::string configuration(const PgleashOptions& options, const MonitoredServer& 
   auto toml = fmt::format(R"([process]
 name = "story"
 workers = 2
+engine = "{}"
 drain_delay = "off"
 drain_timeout = "2s"
 journal = "{}"
@@ -99,7 +101,7 @@ host = "{}"
 port = {}
 {}
 )",
-                          options.journal, options.process, port, options.listener,
+                          engine_word(), options.journal, options.process, port, options.listener,
                           options.server_host, server_port, options.server);
   if (options.monitor) {
     toml += fmt::format(

@@ -2,6 +2,7 @@
 
 #include "config/network.hpp"
 #include "protocol/encode.hpp"
+#include "tests/support/engine.hpp"
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_future.hpp>
@@ -82,6 +83,7 @@ Stage::Stage(const Adjust& adjust)
     : work_(asio::make_work_guard(control_)), thread_([this] { control_.run(); }) {
   config::Config config;
   config.process.workers = 2;
+  config.process.engine = test::engine();
   config::Server server;
   server.name = "scripted";
   server.address = {"127.0.0.1", backend.port(), false};

@@ -213,6 +213,7 @@ INSTANTIATE_TEST_SUITE_P(
         Faulty{"[process]\nname = \"a b\"\n", 2, 8, "cannot be an instance's name", "hostname"},
         Faulty{"[process]\nlog_format = \"jsn\"\n", 2, 14, "cannot be \"jsn\"",
                "did you mean \"json\"?"},
+        Faulty{"[process]\nengine = \"uring\"\n", 2, 10, "cannot be \"uring\"", "io_uring"},
         Faulty{"[process]\nlog_format = \"xml\"\n", 2, 14, "cannot be \"xml\"",
                "one of auto, text or json"},
         Faulty{"[[rule]]\nname = \"Bad Name\"\nkind = \"statement\"\nlimit = \"1h\"\n", 2, 8,

@@ -24,8 +24,8 @@ TEST(Loader, ReadsEveryKey) {
   ASSERT_TRUE(result.config) << render(result.diagnostics.front(), false);
   EXPECT_THAT(result.diagnostics, IsEmpty());
   const Config& config = *result.config;
-  EXPECT_EQ(config.process, (Process{"pod-7.example", 3, 10, 9, 0s, 1min, LogFormat::json, true,
-                                     "/var/lib/pgleash/sessions.journal"}));
+  EXPECT_EQ(config.process, (Process{"pod-7.example", 3, Engine::io_uring, 10, 9, 0s, 1min,
+                                     LogFormat::json, true, "/var/lib/pgleash/sessions.journal"}));
   ASSERT_THAT(config.listeners, SizeIs(2));
   const Listener& web = config.listeners.front();
   EXPECT_THAT(web.listen, ElementsAre(Address{"0.0.0.0", 7000, false}, Address{"::1", 7000, false},
@@ -74,7 +74,7 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(rule.sqlstate, "25P03");
   EXPECT_EQ(rule.match.applications.front().text, "checkout-\\d+");
   EXPECT_EQ(rule.match.applications.front().position,
-            (SourcePosition{"/etc/pgleash/pgleash.toml", 90, 17}));
+            (SourcePosition{"/etc/pgleash/pgleash.toml", 91, 17}));
   EXPECT_EQ(rule.except.clients.front().text, "10.20.4.17/32");
   EXPECT_EQ(rule.position.line, 78U);
   EXPECT_EQ(config.rules[1].limit, std::nullopt);

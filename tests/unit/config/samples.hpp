@@ -41,6 +41,7 @@ inline const bool has_test_key = ::setenv("PGLEASH_TEST_HMAC_KEY", "0123456789ab
 inline constexpr const char* everything = R"([process]
 name = "pod-7.example"
 workers = 3
+engine = "io_uring"
 max_sessions = 10
 max_logins = 9
 drain_delay = "off"
