@@ -1,4 +1,4 @@
-"""pgleash beside PgBouncer and HAProxy: CPU per transaction, and memory per idle session.
+"""pgleash beside PgBouncer and HAProxy: CPU per transaction and per gigabyte, and memory per idle session.
 
 All three stand before the same PostgreSQL and are measured in turns, every other round backwards, so that whatever else
 the machine does hits all of them. What counts is the CPU time of the proxy itself (the kernel's own figure in
@@ -28,6 +28,8 @@ import pgwire  # noqa: E402
 import throwaway  # noqa: E402
 
 DATABASE = "bench"
+OURS = {"epoll": "pgleash", "io_uring": "pgleash, io_uring"}
+PEERS = ["PgBouncer", "HAProxy"]
 
 
 def note(text: str) -> None:
@@ -87,11 +89,19 @@ class Bench:
         path.chmod(0o644)
         return path
 
-    def pgleash(self) -> Proxy:
+    def pgleash(self, engine: str = "epoll", prefix: list[str] | None = None) -> Proxy:
         port = throwaway.free_port()
-        return Proxy("pgleash", port, [self.options.binary, "run", "--server", f"127.0.0.1:{self.server.port}", "--listen",
-                                       f"127.0.0.1:{port}", "--http", "off", "--workers", self.options.workers],
-                     self.directory / "pgleash.log")
+        # The peers speak plain TCP to the server; so does this one.
+        text = (f'[process]\nengine = "{engine}"\nworkers = {self.options.workers}\ndrain_delay = "off"\ndrain_timeout = "1s"\n'
+                f'[[listener]]\nlisten = ["127.0.0.1:{port}"]\n'
+                f'[[server]]\nname = "main"\nhost = "127.0.0.1"\nport = {self.server.port}\ntls = "disable"\nmonitor = "none"\n'
+                '[metrics]\nlisten = "off"\n')
+        name = OURS[engine]
+        return Proxy(name, port, [*(prefix or []), self.options.binary, "run", "--config", str(self.write(f"{engine}.toml", text))],
+                     self.directory / f"{engine}.log")
+
+    def pgleash_together(self) -> Proxy:
+        return self.pgleash("io_uring")
 
     def pgbouncer(self) -> Proxy:
         port = throwaway.free_port()
@@ -113,7 +123,7 @@ class Bench:
                      self.directory / "haproxy.log", self.server.os_user)
 
     def all(self) -> list[Proxy]:
-        proxies = [self.pgleash(), self.pgbouncer(), self.haproxy()]
+        proxies = [self.pgleash(), self.pgleash_together(), self.pgbouncer(), self.haproxy()]
         for proxy in proxies:
             if not throwaway.wait_until(lambda p=proxy: self.answers(p), 10):
                 raise throwaway.Failure(f"{proxy.name} does not answer:\n{proxy.log.read_text()[-1000:]}")
@@ -148,11 +158,33 @@ class Bench:
                 proxy.stop()
         return figures
 
+    def bulk(self) -> dict[str, list[float]]:
+        """CPU milliseconds a gigabyte of COPY … TO STDOUT in rows of 8 kB, one figure a round."""
+        rows = 20_000
+        size = rows * 8001  # text and its newline
+        figures: dict[str, list[float]] = {}
+        proxies = self.all()
+        copy = f"copy (select repeat('x', 8000) from generate_series(1, {rows})) to stdout"
+        try:
+            for round_number in range(self.options.rounds):
+                note(f"bulk, round {round_number + 1} of {self.options.rounds}")
+                for proxy in proxies if round_number % 2 == 0 else reversed(proxies):
+                    before = proxy.cpu_seconds()
+                    done = subprocess.run([str(self.server.programs / "psql"), "-X", "-q", "-p", str(proxy.port), "-c", copy],
+                                          env=self.environment, stdout=subprocess.DEVNULL, check=False)
+                    if done.returncode != 0:
+                        raise throwaway.Failure(f"psql failed through {proxy.name}")
+                    figures.setdefault(proxy.name, []).append((proxy.cpu_seconds() - before) * 1e3 / (size / 1e9))
+        finally:
+            for proxy in proxies:
+                proxy.stop()
+        return figures
+
     def idle_sessions(self) -> dict[str, list[float]]:
         """KiB an idle session, in a fresh process: the slope between two numbers of sessions."""
         few, many = self.options.sessions
         figures: dict[str, list[float]] = {}
-        for make in (self.pgleash, self.pgbouncer, self.haproxy):
+        for make in (self.pgleash, self.pgleash_together, self.pgbouncer, self.haproxy):
             proxy = make()
             throwaway.wait_until(lambda p=proxy: self.answers(p), 10)
             note(f"{many} idle sessions of {proxy.name}")
@@ -173,14 +205,16 @@ class Bench:
 
 
 def table(rows: list[tuple[str, dict[str, list[float]], str]]) -> str:
-    names = ["pgleash", "PgBouncer", "HAProxy"]
-    lines = ["| | pgleash | PgBouncer, session mode | HAProxy, tcp |", "|---|---|---|---|"]
+    names = [*OURS.values(), *PEERS]
+    lines = ["| | pgleash, epoll | pgleash, io_uring | PgBouncer, session mode | HAProxy, tcp |", "|---|---|---|---|---|"]
     for label, figures, unit in rows:
-        cells = [f"{statistics.median(figures[name]):.1f} {unit}" + (f" ({min(figures[name]):.1f} to {max(figures[name]):.1f})"
+        digits = 0 if unit.startswith("ms") else 1
+        cells = [f"{statistics.median(figures[name]):.{digits}f} {unit}" + (f" ({min(figures[name]):.{digits}f} to {max(figures[name]):.{digits}f})"
                  if len(figures[name]) > 1 else "") for name in names]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
-        ratios = [statistics.median(a / b for a, b in zip(figures["pgleash"], figures[name])) for name in names[1:]]
-        lines.append(f"| … pgleash as a multiple of it | | {ratios[0]:.2f} | {ratios[1]:.2f} |")
+        ratios = [" / ".join(f"{statistics.median(a / b for a, b in zip(figures[ours], figures[peer])):.2f}" for peer in PEERS)
+                  for ours in OURS.values()]
+        lines.append(f"| … as a multiple of PgBouncer / HAProxy | {ratios[0]} | {ratios[1]} | | |")
     return "\n".join(lines)
 
 
@@ -211,6 +245,7 @@ def main() -> int:
         try:
             bench.start()
             rows = [(f"CPU per transaction, {clients} clients", bench.transactions(clients), "µs") for clients in options.clients]
+            rows.append(("CPU per gigabyte, COPY out in rows of 8 kB", bench.bulk(), "ms/GB"))
             rows.append(("memory per idle session", bench.idle_sessions(), "KiB"))
         except throwaway.Failure as failure:
             print(f"bench: {failure}", file=sys.stderr)
