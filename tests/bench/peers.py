@@ -92,7 +92,7 @@ class Bench:
     def pgleash(self, engine: str = "epoll", prefix: list[str] | None = None) -> Proxy:
         port = throwaway.free_port()
         # The peers speak plain TCP to the server; so does this one.
-        text = (f'[process]\nengine = "{engine}"\nworkers = {self.options.workers}\ndrain_delay = "off"\ndrain_timeout = "1s"\n'
+        text = (f'[process]\nengine = "{engine}"\nworkers = {self.options.workers}\nmax_sessions = 20000\nmax_logins = 20000\ndrain_delay = "off"\ndrain_timeout = "1s"\n'
                 f'[[listener]]\nlisten = ["127.0.0.1:{port}"]\n'
                 f'[[server]]\nname = "main"\nhost = "127.0.0.1"\nport = {self.server.port}\ntls = "disable"\nmonitor = "none"\n'
                 '[metrics]\nlisten = "off"\n')
@@ -117,7 +117,7 @@ class Bench:
 
     def haproxy(self) -> Proxy:
         port = throwaway.free_port()
-        text = ("global\n  maxconn 5000\n  nbthread 1\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n"
+        text = ("global\n  maxconn 9900\n  nbthread 1\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n"
                 f"listen pg\n  bind 127.0.0.1:{port} backlog 1024\n  server pg 127.0.0.1:{self.server.port}\n")
         return Proxy("HAProxy", port, ["haproxy", "-q", "-db", "-f", str(self.write("haproxy.cfg", text))],
                      self.directory / "haproxy.log", self.server.os_user)
