@@ -7,10 +7,15 @@
 #include "config/schema.hpp"
 
 #include <cerrno>
-#include <fstream>
-#include <iterator>
+#include <chrono>
+#include <fcntl.h>
+#include <filesystem>
+#include <poll.h>
+#include <string>
 #include <system_error>
+#include <unistd.h>
 #include <utility>
+#include <vector>
 
 namespace pgleash::config {
 
@@ -20,6 +25,35 @@ LoadResult unloadable(Diagnostic diagnostic) {
   LoadResult result;
   result.diagnostics.push_back(std::move(diagnostic));
   return result;
+}
+
+/// More than parse_document() takes: what is larger is not read to its end, and refused there.
+constexpr std::size_t most_bytes = 2U << 20U;
+/// A pipe may be one, as in `--config <(…)`, but a reload does not stand still for it.
+constexpr std::chrono::seconds patience{5};
+
+/// Empty, or why not.
+std::string read_to_the_end(int fd, std::string& text) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  std::vector<char> part(64U << 10U);
+  for (;;) {
+    const ssize_t size = ::read(fd, part.data(), part.size());
+    if (size == 0) return {};
+    if (size > 0) {
+      text.append(part.data(), static_cast<std::size_t>(size));
+      if (text.size() > most_bytes) return {};
+      continue;
+    }
+    if (errno == EAGAIN) {
+      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+          deadline - std::chrono::steady_clock::now());
+      if (left.count() <= 0) return "it does not end: waited 5 s for whoever writes it";
+      pollfd wait{fd, POLLIN, 0};
+      (void)::poll(&wait, 1, static_cast<int>(left.count()));
+    } else if (errno != EINTR) {
+      return "cannot read the file to its end: " + std::generic_category().message(errno);
+    }
+  }
 }
 
 }  // namespace
@@ -58,8 +92,8 @@ LoadResult load_file(const std::string& path) {
     return unloadable(
         {Severity::error, {path}, "this is a directory, not a configuration file", {}, {}});
   }
-  std::ifstream file{path, std::ios::binary};
-  if (!file) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+  if (fd < 0) {
     return unloadable({Severity::error,
                        {path},
                        "cannot open: " + std::generic_category().message(errno),
@@ -67,9 +101,10 @@ LoadResult load_file(const std::string& path) {
                        "postgres://host:port",
                        {}});
   }
-  const std::string text{std::istreambuf_iterator<char>{file}, {}};
-  if (file.bad())
-    return unloadable({Severity::error, {path}, "cannot read the file to its end", {}, {}});
+  std::string text;
+  const std::string problem = read_to_the_end(fd, text);
+  ::close(fd);
+  if (!problem.empty()) return unloadable({Severity::error, {path}, problem, {}, {}});
   return load_text(text, path);
 }
 

@@ -138,7 +138,8 @@ void Section::secret(std::string_view key, SecretSource& target, MayStandHere ma
     const Value* where = value->type == Value::Type::table && value->entries.size() == 1
                              ? &value->entries.front().value
                              : nullptr;
-    const std::string_view kind = where == nullptr ? "" : value->entries.front().key;
+    const std::string_view kind =
+        where == nullptr ? std::string_view{} : std::string_view{value->entries.front().key};
     if (where == nullptr || where->type != Value::Type::string || where->text.empty() ||
         where->text.find('\0') != std::string::npos || (kind != "env" && kind != "file")) {
       fail(key, value->place, {'\'' + std::string(key) + "' does not say where its value is", how});

@@ -6,10 +6,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace pgleash::config {
 namespace {
@@ -175,6 +178,23 @@ TEST(Loader, SaysWhyAFileCannotBeRead) {
   EXPECT_THAT(load_file(folder.path("")).diagnostics.front().message, HasSubstr("directory"));
   const LoadResult huge = load_file(folder.write("huge.toml", std::string(2U << 20U, '#')));
   EXPECT_THAT(huge.diagnostics.front().message, HasSubstr("1 MiB"));
+}
+
+/// `--config <(…)` is a pipe; a reload must not stand still for one.
+TEST(Loader, ReadsAPipeAndWaitsForNobodyToOpenIt) {
+  const Folder folder;
+  const std::string pipe = folder.path("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_FALSE(load_file(pipe).config) << "nobody writes into it: an empty file, at once";
+  const int reader = ::open(pipe.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  std::ofstream{pipe} << "[[server]]\nname = \"s\"\nhost = \"db\"\n";
+  const LoadResult read = load_file(pipe);
+  ::close(reader);
+  EXPECT_TRUE(read.config);
+}
+
+TEST(Loader, ReadsNoFileWithoutAnEnd) {
+  EXPECT_THAT(load_file("/dev/zero").diagnostics.front().message, HasSubstr("1 MiB"));
 }
 
 TEST(Loader, TakesAByteOrderMarkAndForeignLineEnds) {
