@@ -130,9 +130,14 @@ Task<HttpConnection::Received> HttpConnection::receive(Parser& parser) {
   const auto between = first_ ? limits_.request_deadline : limits_.idle_deadline;
   stream_.expires_after(buffer_.size() == 0 ? between : limits_.request_deadline);
   std::size_t size = 0;
-  while ((size = header_size(text_of(buffer_))) == 0) {
+  for (;;) {
+    // Looked at first, so that it is refused alike however it was cut.
     if (buffer_.size() > 0 && !begins_like_a_request(text_of(buffer_))) {
       co_return Received::malformed;
+    }
+    size = header_size(text_of(buffer_));
+    if (size > 0) {
+      break;
     }
     if (buffer_.size() == limits_.header_bytes) {
       co_return Received::too_large;

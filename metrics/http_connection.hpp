@@ -1,6 +1,6 @@
 #pragma once
 
-#include "metrics/pages.hpp"
+#include "metrics/reply.hpp"
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>

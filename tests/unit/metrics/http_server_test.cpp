@@ -297,6 +297,7 @@ TEST_F(HttpServerTest, RefusesWhatIsNotHttp) {
        {std::string_view{"\x00\x00\x00\x08\x04\xD2\x16\x2F", 8},      // PostgreSQL's SSLRequest
         std::string_view{"\x16\x03\x01\x02\x00\x01\x00\x01\xFC", 9},  // TLS
         std::string_view{"GET\r\n\r\n"}, std::string_view{"\r\n\r\n"},
+        std::string_view{"get /page HTTP/1.1\r\n\r\n"},  // in one piece or in many
         std::string_view{"GET /page HTTP/9.9\r\n\r\n"},
         std::string_view{"GET /page HTTP/1.1\r\nno colon\r\n\r\n"}}) {
     Client client{port_};
