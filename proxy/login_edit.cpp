@@ -40,7 +40,7 @@ void append_offer(std::string& out, std::string_view body) {
   append_message(out, 'R', kept.size() > sasl.size() + 1 ? std::string_view{kept} : body);
 }
 
-/// Of an ErrorResponse: its primary message, and whether it has a hint already.
+/// Of an ErrorResponse that has its end: its primary message, and whether it has a hint already.
 bool wants_hint(std::string_view body) {
   bool about = false;
   while (!body.empty() && body.front() != '\0') {
@@ -54,7 +54,7 @@ bool wants_hint(std::string_view body) {
               text == "SCRAM channel binding negotiation error";
     body.remove_prefix(end + 1);
   }
-  return about;
+  return about && body.size() == 1;
 }
 
 void append_hinted(std::string& out, std::string_view body) {
