@@ -99,6 +99,7 @@ Application::Application(config::Config config, std::string file)
   signals_.add(SIGUSR2);
   reloads_.last_success = started_;
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);  // LimitFSIZE=: a file that may not grow is a full disk, not the end
   raise_descriptor_limit();
   if (config_->audit.sink != config::AuditSink::off) {
     std::string problem;
@@ -480,6 +481,9 @@ metrics::Readiness Application::readiness() const {
   if (!ready.accepting) ready.why_not = "draining";
   if (const auto journal = proxy_.journal_state(); !journal.problem.empty())
     ready.degraded.push_back("journal: " + journal.problem);
+  if (audit_ && audit_->failing())
+    ready.degraded.push_back(
+        "audit log: the last line could not be written, and nobody is ended without one");
   return ready;
 }
 

@@ -13,6 +13,12 @@
 #include <vector>
 
 namespace pgleash::watchdog {
+namespace {
+
+/// Until what must follow is tried again, when nothing else is to be written.
+constexpr std::chrono::seconds owed_pause{1};
+
+}  // namespace
 
 /// What the caller waits for. Touched on the caller's executor only, but for `abandoned`.
 struct AuditLog::Answer {
@@ -27,6 +33,7 @@ struct AuditLog::Answer {
 struct AuditLog::Job {
   std::optional<AuditRecord> record;  ///< none: reopen
   std::shared_ptr<Answer> answer;
+  bool in_any_case = false;
 
   void reply(bool yes) {
     const auto executor = answer->executor;
@@ -57,6 +64,7 @@ AuditLog::AuditLog(std::unique_ptr<AuditSink> sink) : sink_(std::move(sink)) {
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   thread_ = std::thread{[this] { run(); }};
+  ::pthread_setname_np(thread_.native_handle(), "audit");
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
@@ -73,8 +81,20 @@ Task<bool> AuditLog::write(AuditRecord record) {
   if (!sink_) co_return true;
   const auto executor = co_await boost::asio::this_coro::executor;
   Job job{std::move(record), std::make_shared<Answer>(executor)};
+  co_return co_await write(std::move(job));
+}
+
+Task<bool> AuditLog::write_in_any_case(AuditRecord record) {
+  if (!sink_) co_return true;
+  const auto executor = co_await boost::asio::this_coro::executor;
+  Job job{std::move(record), std::make_shared<Answer>(executor), true};
+  co_return co_await write(std::move(job));
+}
+
+Task<bool> AuditLog::write(Job job) {
   const bool written = co_await ask(std::move(job));
   ++(written ? records_ : errors_);
+  if (!written) failing_.store(true, std::memory_order_relaxed);
   co_return written;
 }
 
@@ -108,11 +128,16 @@ Task<bool> AuditLog::ask(Job job) {
 void AuditLog::run() {
   std::unique_lock lock{mutex_};
   for (;;) {
-    wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-    if (queue_.empty()) return;
+    const auto wanted = [this] { return stopping_ || !queue_.empty(); };
+    if (owed_.empty())
+      wake_.wait(lock, wanted);
+    else
+      wake_.wait_for(lock, owed_pause, wanted);
+    const bool last = stopping_ && queue_.empty();
     auto jobs = std::exchange(queue_, {});
     lock.unlock();
     carry_out(std::move(jobs));
+    if (last) return;
     lock.lock();
   }
 }
@@ -122,7 +147,7 @@ void AuditLog::carry_out(std::deque<Job> jobs) {
   std::deque<Job> batch;
   for (auto& job : jobs) {
     if (job.record) {
-      if (job.answer->abandoned.load(std::memory_order_relaxed))
+      if (!job.in_any_case && job.answer->abandoned.load(std::memory_order_relaxed))
         job.reply(false);
       else
         batch.push_back(std::move(job));
@@ -135,11 +160,21 @@ void AuditLog::carry_out(std::deque<Job> jobs) {
 }
 
 void AuditLog::write_batch(std::deque<Job>& batch) {
-  if (batch.empty()) return;
+  if (batch.empty() && owed_.empty()) return;
   std::vector<const AuditRecord*> records;
+  for (const AuditRecord& record : owed_) records.push_back(&record);
   for (const auto& job : batch) records.push_back(&*job.record);
   const bool written = sink_->append(records);
-  for (auto& job : batch) job.reply(written);
+  if (written) {
+    records_ += owed_.size();
+    owed_.clear();
+    failing_.store(false, std::memory_order_relaxed);
+  }
+  for (auto& job : batch) {
+    if (!written && job.in_any_case && owed_.size() < max_queued)
+      owed_.push_back(std::move(*job.record));
+    job.reply(written);
+  }
   batch.clear();
 }
 

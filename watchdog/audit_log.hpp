@@ -42,11 +42,16 @@ class AuditLog {
   /// True when the record is on the disk. False: it could not be written, or not within the
   /// deadline; no line, no kill.
   Task<bool> write(AuditRecord record);
+  /// The same for what was done already: the line is not given up, but kept until the disk takes
+  /// it, in front of those that come meanwhile. So each intent gets its outcome, if late.
+  Task<bool> write_in_any_case(AuditRecord record);
   /// How much of a statement the lines from now on show. Any thread.
   void set_statement_text(config::StatementTextPolicy policy) noexcept;
   /// After rotation (SIGUSR1). False: the old file stays in use.
   Task<bool> reopen();
 
+  /// The last record could not be written: nobody is ended now.
+  [[nodiscard]] bool failing() const noexcept { return failing_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t records() const noexcept {
     return records_.load(std::memory_order_relaxed);
   }
@@ -60,6 +65,7 @@ class AuditLog {
   struct Job;
 
   explicit AuditLog(std::unique_ptr<AuditSink> sink);
+  Task<bool> write(Job job);
   Task<bool> ask(Job job);
   void run();
   void carry_out(std::deque<Job> jobs);
@@ -68,10 +74,12 @@ class AuditLog {
   std::unique_ptr<AuditSink> sink_;  ///< the thread's; null: off
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<Job> queue_;  ///< guarded by mutex_
-  bool stopping_ = false;  ///< guarded by mutex_
+  std::deque<Job> queue_;         ///< guarded by mutex_
+  std::deque<AuditRecord> owed_;  ///< what must follow, the oldest first; the thread's
+  bool stopping_ = false;         ///< guarded by mutex_
   std::atomic<std::uint64_t> records_ = 0;
   std::atomic<std::uint64_t> errors_ = 0;
+  std::atomic<bool> failing_ = false;
   std::thread thread_;
 };
 

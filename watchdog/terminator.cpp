@@ -125,7 +125,7 @@ Task<TerminationRecord> Terminator::terminate(Verdict verdict, config::Mode mode
     line.outcome = name(record.outcome);
     line.step = proxy::name(record.step);
     line.why = record.why;
-    (void)co_await audit_->write(line);
+    (void)co_await audit_->write_in_any_case(line);
     co_return record;
   }
 
@@ -189,8 +189,9 @@ Task<TerminationRecord> Terminator::terminate(Verdict verdict, config::Mode mode
                                                                    : proxy::name(record.step);
   if (record.told_on_next_use) line.notify = "on_next_use";
   line.why = record.why;
-  // The act is done, and counted: a disk that fails now is seen in the audit log's own counter.
-  (void)co_await audit_->write(line);
+  // The act is done, and counted: a disk that fails now is seen in the audit log's own counter, and
+  // the line follows when it is well again.
+  (void)co_await audit_->write_in_any_case(line);
   co_return record;
 }
 
@@ -250,6 +251,11 @@ Task<bool> Terminator::write(AuditEvent event, Verdict verdict, config::Mode mod
   AuditRecord line = record_of(event, verdict, mode, evidence);
   if (outcome) line.outcome = name(*outcome);
   line.why = std::move(why);
+  // What has been done is told, if late; what was only seen is not worth waiting for.
+  if (event == AuditEvent::resolved) {
+    const bool told = co_await audit_->write_in_any_case(line);
+    co_return told;
+  }
   const bool on_disk = co_await audit_->write(line);
   co_return on_disk;
 }

@@ -192,6 +192,31 @@ TEST_F(AuditLogTest, FullDiskIsAnErrorAndTheNextSuccessFollowsNoGarbage) {
   ::umount2(directory.path().c_str(), MNT_DETACH);
 }
 
+TEST_F(AuditLogTest, WhatWasDoneIsToldOnceThereIsRoomAndInItsOrder) {
+  if (::unshare(CLONE_NEWNS) != 0 ||
+      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      ::mount("tmpfs", directory.path().c_str(), "tmpfs", 0, "size=32k") != 0) {
+    GTEST_SKIP() << "may not mount a small file system here";
+  }
+  const auto log = open();
+  while (write(*log, std::string(500, 'x'))) {
+  }
+  EXPECT_TRUE(log->failing());
+  for (const auto* done : {"done first", "done second"})
+    EXPECT_FALSE(test::run_task(io, log->write_in_any_case(record(done))));
+  EXPECT_EQ(::truncate(path.c_str(), 0), 0);
+  EXPECT_TRUE(test::wait_until([&] { return lines(path).size() == 2; }, 10s))
+      << "without another word of anybody";
+  ASSERT_TRUE(write(*log, "room again"));
+  EXPECT_FALSE(log->failing());
+  EXPECT_TRUE(verify(path).intact) << verify(path).why;
+  const auto written = lines(path);
+  ASSERT_THAT(written, SizeIs(3));
+  EXPECT_THAT(written[0], HasSubstr("done first"));
+  EXPECT_THAT(written[1], HasSubstr("done second"));
+  ::umount2(directory.path().c_str(), MNT_DETACH);
+}
+
 TEST_F(AuditLogTest, RotationGoesOnInTheNewFileAndNamesTheOld) {
   const auto log = open();
   ASSERT_TRUE(write(*log, "one"));
