@@ -192,8 +192,7 @@ void BlockingTree::Builder::walk(std::size_t from) {
     level = std::move(next);
   }
   std::ranges::sort(roots);
-  const auto twice = std::ranges::unique(roots);
-  roots.erase(twice.begin(), twice.end());
+  roots.erase(std::unique(roots.begin(), roots.end()), roots.end());
   for (const std::size_t each : roots) {
     forest.roots[each].blocked.push_back({from, {}});
     forest.roots[each].longest = std::max(forest.roots[each].longest, locks.waits[from].waited);

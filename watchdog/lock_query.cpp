@@ -34,8 +34,7 @@ void add_blockers(std::string_view list, LockWait& wait) {
   }
   // A parallel group is named once for each of its members.
   std::ranges::sort(wait.blockers);
-  const auto twice = std::ranges::unique(wait.blockers);
-  wait.blockers.erase(twice.begin(), twice.end());
+  wait.blockers.erase(std::unique(wait.blockers.begin(), wait.blockers.end()), wait.blockers.end());
 }
 
 std::optional<std::uint64_t> age(const PgRows& rows, int column) {

@@ -86,7 +86,6 @@ std::optional<ProcStat> parse_proc_stat(std::string_view text) noexcept {
   const auto close = text.rfind(')');
   if (open == std::string_view::npos || close == std::string_view::npos || close < open)
     return std::nullopt;
-  ProcStat stat;
   std::string_view before = text.substr(0, open);
   const auto pid = number<std::int32_t>(next_word(before));
   std::string_view rest = text.substr(close + 1);
