@@ -29,6 +29,7 @@ void ReferenceFlow::strip() {
 }
 
 void ReferenceFlow::frontend(char type) {
+  if (terminated) return;
   const bool nothing_open = pending.empty() && !extended_open && !skip;
   switch (type) {
     case 'P':
@@ -65,7 +66,7 @@ void ReferenceFlow::frontend(char type) {
       strip();
       return;
     case 'X':
-      closing = true;
+      terminated = true;
       return;
     default:
       return;
@@ -227,6 +228,13 @@ void ReferenceFlow::ready(char byte) {
 
 SessionState ReferenceFlow::state() const {
   if (closing) return SessionState::closing;
+  const SessionState state = state_of_flow();
+  const bool at_work = state == SessionState::busy || state == SessionState::fastpath ||
+                       state == SessionState::copy_out || state == SessionState::pipeline_open;
+  return terminated && !at_work ? SessionState::closing : state;
+}
+
+SessionState ReferenceFlow::state_of_flow() const {
   if (copy == 'i' && pending.find_first_of("cf") == std::string::npos) {
     return SessionState::copy_in;
   }

@@ -25,7 +25,8 @@ class ReferenceFlow {
   bool flush_last = false;  // the last extended message was followed by Flush
   bool skip = false;
   bool extended_open = false;
-  bool closing = false;
+  bool closing = false;     // the server said FATAL
+  bool terminated = false;  // the client said Terminate: what was asked for before is still done
   bool degraded = false;
   bool clean = false;
   char copy = '-';  // i, o, b
@@ -38,6 +39,7 @@ class ReferenceFlow {
   void ready(char byte);
   void error();
   void completed();
+  [[nodiscard]] SessionState state_of_flow() const;
 };
 
 }  // namespace pgleash::protocol
