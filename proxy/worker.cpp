@@ -4,13 +4,17 @@
 
 #include <boost/asio/post.hpp>
 
+#include <pthread.h>
+#include <string>
+
 namespace pgleash::proxy {
 
 namespace asio = boost::asio;
 
 Worker::Worker(std::uint16_t index, unsigned workers, const ProxySettings& settings,
                ProxyEvents& events, ProxyLinks& links)
-    : events_(events),
+    : index_(index),
+      events_(events),
       work_(asio::make_work_guard(context_)),
       server_counters_(settings.servers.size()),
       listener_counters_(settings.listeners.size()),
@@ -35,6 +39,7 @@ void Worker::start() {
   timer_.start();
   schedule(busy_tick);
   thread_ = std::thread{[this] { run(); }};
+  ::pthread_setname_np(thread_.native_handle(), ("worker-" + std::to_string(index_)).c_str());
 }
 
 void Worker::join() {

@@ -79,6 +79,7 @@ class Worker {
   /// Something got a deadline: the timer may be on its slow beat.
   void quicken();
 
+  std::uint16_t index_;
   ProxyEvents& events_;
   boost::asio::io_context context_{1};
   std::optional<boost::asio::executor_work_guard<boost::asio::io_context::executor_type>> work_;
