@@ -119,6 +119,7 @@ class SessionTable final : private RelayHost {
   void stop_abandoned_query(Session& session, Instant now);
   void server_left(Session& session, bool end_of_file, Instant now);
   bool tell_client(Session& session, const ErrorNotice& notice, Instant now);
+  void tell_of_the_loss(Session& session, int error, Instant now);
   void over(Session& session, EndCause cause, bool server_eof, std::string_view detail,
             Instant now);
   void linger_client(Session& session, Instant now);

@@ -5,6 +5,8 @@
 
 #include <boost/asio/co_spawn.hpp>
 
+#include <cstring>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -63,8 +65,12 @@ void SessionTable::leg_ended(Session& session, Side side, Instant now) {
 
 void SessionTable::leg_failed(Session& session, Side side, int error, Instant now) {
   if (side == Side::server) {
-    if (!is_over(session.phase) && session.cause == EndCause::server_close)
+    // A cause that stands already: the server itself said why, or somebody is ended.
+    if (!is_over(session.phase) && session.cause == EndCause::server_close) {
       session.cause = EndCause::server_error;
+      tell_of_the_loss(session, error, now);
+      if (session.dead) return;  // nor was the client there any more
+    }
     server_left(session, false, now);
     return;
   }
@@ -87,6 +93,16 @@ void SessionTable::leg_failed(Session& session, Side side, int error, Instant no
       bury(session);
       return;
   }
+}
+
+/// Directly, the client's own system would tell it what became of the connection.
+void SessionTable::tell_of_the_loss(Session& session, int error, Instant now) {
+  if (session.console || session.client_lost || session.terminate_seen) return;
+  const ErrorNotice notice{
+      "08006", "pgleash lost the connection to server \"" + session.upstream->name + "\"",
+      std::strerror(error),
+      "Whether a statement that was under way took effect is not known: look before repeating it."};
+  (void)tell_client(session, notice, now);
 }
 
 void SessionTable::client_left(Session& session, bool reset, Instant now) {

@@ -5,6 +5,8 @@
 
 #include <array>
 #include <atomic>
+#include <cerrno>
+#include <cstring>
 #include <dirent.h>
 #include <fstream>
 #include <thread>
@@ -219,6 +221,24 @@ TEST(Relay, PassesOnTheLastWordsOfAServerThatResets) {
     pair.server.close();  // over unread bytes: a reset
     ASSERT_EQ(pair.client.read_to_end(), words) << "session " << i;
   }
+}
+
+TEST(Relay, TellsTheClientThatTheServersConnectionBroke) {
+  Stage stage;
+  Pair idle = stage.login();
+  idle.server.reset();
+  const std::string words = idle.client.read_to_end();
+  EXPECT_EQ(test::error_field(words, 'C'), "08006");
+  EXPECT_EQ(test::error_field(words, 'S'), "FATAL");
+  EXPECT_EQ(test::error_field(words, 'D'), std::strerror(ECONNRESET));
+
+  // In the middle of a message it would be read as a part of that.
+  Pair reading = stage.login();
+  const std::string half = wire::message('D', std::string(100, 'x')).substr(0, 50);
+  reading.down(half);
+  reading.server.reset();
+  EXPECT_EQ(reading.client.read_to_end(), "");
+  EXPECT_TRUE(soon([&] { return stage.events.count("closed server_error") == 2; }));
 }
 
 TEST(Relay, EndsASessionWhoseMessagesCannotBeToldApart) {
