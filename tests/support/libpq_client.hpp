@@ -24,10 +24,12 @@ class LibpqClient {
     connection_.reset(PQconnectdb(text.c_str()));
     if (PQstatus(connection_.get()) != CONNECTION_OK)
       throw std::runtime_error{PQerrorMessage(connection_.get())};
+    pid_ = PQbackendPID(connection_.get());
     PQsetNoticeReceiver(connection_.get(), &LibpqClient::on_notice, words_.get());
   }
 
-  [[nodiscard]] pid_t pid() const { return PQbackendPID(connection_.get()); }
+  /// Also when the session is over, of which libpq says 0.
+  [[nodiscard]] pid_t pid() const { return pid_; }
   [[nodiscard]] PGconn* raw() const { return connection_.get(); }
 
   /// First column of the first row; throws on an error.
@@ -70,6 +72,7 @@ class LibpqClient {
     }
   }
 
+  pid_t pid_ = 0;
   std::unique_ptr<std::string> words_ = std::make_unique<std::string>();
   std::unique_ptr<PGconn, Finish> connection_;
 };

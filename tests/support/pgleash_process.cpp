@@ -105,11 +105,11 @@ port = {}
                           options.server_host, server_port, options.server);
   if (options.monitor) {
     toml += fmt::format(
-        "[server.monitor]\nuser = \"{}\"\npassword_file = \"{}\"\npoll_interval = \"{}\"\n",
+        "[server.monitor]\nuser = \"{}\"\npassword_file = \"{}\"\npoll_interval = \"{}\"\n{}\n",
         options.monitor_user,
         options.password_file.empty() ? server.section().monitor.password_file
                                       : options.password_file,
-        options.poll_interval);
+        options.poll_interval, options.monitor_keys);
   } else {
     toml += "monitor = \"none\"\n";
   }
@@ -127,10 +127,11 @@ file = "audit.jsonl"
 [metrics]
 listen = "127.0.0.1:{}"
 {}
+{}
 )",
                       options.mode, options.hold_after_start, options.hold_after_reload,
                       options.hold_after_failover, options.brakes, options.audit, options.console,
-                      pages, options.rules);
+                      pages, options.rules, options.more);
   return toml;
 }
 

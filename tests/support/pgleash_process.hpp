@@ -37,6 +37,7 @@ struct PgleashOptions {
   std::string monitor_user = "pgleash_monitor";
   std::string password_file = {};  ///< empty: that of pgleash_monitor
   std::string poll_interval = "50ms";
+  std::string monitor_keys = {};  ///< further keys of [server.monitor]
   std::string hold_after_start = "off";
   std::string hold_after_reload = "off";
   std::string hold_after_failover = "off";
@@ -48,6 +49,7 @@ struct PgleashOptions {
   std::vector<std::string> environment = {};  ///< "NAME=value"
   std::uint16_t server_port = 0;              ///< 0: that of the server
   std::string server_host = "127.0.0.1";
+  std::string more = {};  ///< further sections
 };
 
 using Labels = std::map<std::string, std::string>;

@@ -259,9 +259,29 @@ std::vector<Postgres::Row> Postgres::sql(const std::string& text, const std::str
     other = connect(database);
   else if (!connection_ || PQstatus(connection_.get()) != CONNECTION_OK)
     connection_ = connect(database);
+  const auto ask = [&] {
+    return std::unique_ptr<PGresult, decltype(&PQclear)>{
+        PQexec(other ? other.get() : connection_.get(), text.c_str()), &PQclear};
+  };
+  auto result = ask();
+  const bool lost = PQresultStatus(result.get()) == PGRES_FATAL_ERROR &&
+                    PQresultErrorField(result.get(), PG_DIAG_SQLSTATE) == nullptr;
+  if (!other && lost) {
+    // It crashed since the last time, and recovers.
+    if (!wait_until(
+            [&] {
+              try {
+                connection_ = connect(database);
+                return true;
+              } catch (const std::runtime_error&) {
+                return false;
+              }
+            },
+            std::chrono::seconds{30}))
+      fail(text);
+    result = ask();
+  }
   auto* connection = other ? other.get() : connection_.get();
-  const std::unique_ptr<PGresult, decltype(&PQclear)> result{PQexec(connection, text.c_str()),
-                                                             &PQclear};
   const auto status = PQresultStatus(result.get());
   if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK && status != PGRES_EMPTY_QUERY) {
     fail(fmt::format("{}\n{}", text, PQerrorMessage(connection)));

@@ -1,9 +1,9 @@
 #include "tests/scenario/story/story.hpp"
+#include "tests/support/cable.hpp"
 
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
-#include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -254,51 +254,6 @@ TEST_F(OrphanStory, DirectListenersAndHoldersOfAdvisoryLocksStayThoughIdle) {
 
 // ---------------------------------------------------------------- the network
 
-/// A network namespace of this test's own, with a cable to it.
-class Cable {
- public:
-  Cable() {
-    name_ = fmt::format("pgl{}", ::getpid());
-    home_ = ::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-    made_ = ip("netns add " + name_) &&
-            ip(fmt::format("link add {0}h type veth peer name {0}n", name_)) &&
-            ip(fmt::format("link set {0}n netns {0}", name_)) &&
-            ip(fmt::format("addr add 10.213.7.1/30 dev {}h", name_)) &&
-            ip(fmt::format("link set {}h up", name_)) &&
-            ip(fmt::format("-n {0} addr add 10.213.7.2/30 dev {0}n", name_)) &&
-            ip(fmt::format("-n {0} link set {0}n up", name_)) &&
-            ip(fmt::format("-n {0} link set lo up", name_));
-  }
-  ~Cable() {
-    (void)ip("netns del " + name_);
-    (void)ip(fmt::format("link del {}h", name_));
-    ::close(home_);
-  }
-  Cable(const Cable&) = delete;
-  Cable& operator=(const Cable&) = delete;
-
-  [[nodiscard]] bool made() const { return made_; }
-  void cut() { EXPECT_TRUE(ip(fmt::format("link set {}h down", name_))); }
-  void mend() { EXPECT_TRUE(ip(fmt::format("link set {}h up", name_))); }
-  /// What this thread starts meanwhile lives at the other end.
-  template <class Do>
-  void at_the_other_end(Do&& act) {
-    const int there = ::open(("/run/netns/" + name_).c_str(), O_RDONLY | O_CLOEXEC);
-    ASSERT_EQ(::setns(there, CLONE_NEWNET), 0);
-    act();
-    ASSERT_EQ(::setns(home_, CLONE_NEWNET), 0);
-    ::close(there);
-  }
-
- private:
-  static bool ip(const std::string& arguments) {
-    return std::system(("ip " + arguments + " >/dev/null 2>&1").c_str()) == 0;
-  }
-  std::string name_;
-  int home_ = -1;
-  bool made_ = false;
-};
-
 TEST(CutNetwork, LeavesOrphansThatAreCountedAndEndedOnceItIsMended) {
   if (!Postgres::available()) GTEST_SKIP() << "NO POSTGRESQL HERE: set PGLEASH_TEST_PG_BIN";
   Cable cable;
@@ -311,7 +266,7 @@ TEST(CutNetwork, LeavesOrphansThatAreCountedAndEndedOnceItIsMended) {
   ASSERT_TRUE(server);
   Postgres& postgres = **server;
   std::ofstream{postgres.value("SHOW hba_file"), std::ios::app}
-      << "host all all 10.213.7.0/30 scram-sha-256\n";
+      << "host all all " << cable.network() << " scram-sha-256\n";
   postgres.sql("SELECT pg_reload_conf()");
 
   PgleashProcess pgleash{
@@ -321,7 +276,7 @@ TEST(CutNetwork, LeavesOrphansThatAreCountedAndEndedOnceItIsMended) {
       {.server =
            "keepalive = { idle = \"1s\", interval = \"1s\", count = 2 }\nuser_timeout = \"2s\"",
        .poll_interval = "200ms",
-       .server_host = "10.213.7.2"}};
+       .server_host = cable.there()}};
   const auto orphans = [&] { return pgleash.metric("pgleash_orphan_backends"); };
   const auto count = [&](const std::string& kind) {
     return pgleash.metric("pgleash_server_connection_slots", {{"kind", kind}});
