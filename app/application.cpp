@@ -82,6 +82,7 @@ Application::Application(config::Config config, std::string file)
       console_(context_, *this),
       proxy_((refuse_the_servers_own_user(*config_), *config_), events_, ServiceManager::sockets(),
              &console_),
+      secrets_(context_, watchdogs_),
       pages_(*this),
       http_(
           context_,
@@ -163,6 +164,7 @@ void Application::raise_descriptor_limit() {
 // ---------------------------------------------------------------- life
 
 int Application::run() {
+  proxy_.learn_secrets_from(secrets_);
   proxy_.start();
   manager_.ready(service_status());
   manager_.start();

@@ -5,6 +5,7 @@
 #include "app/event_log.hpp"
 #include "app/log.hpp"
 #include "app/notify/webhooks.hpp"
+#include "app/role_secrets.hpp"
 #include "app/service_manager.hpp"
 #include "config/config.hpp"
 #include "metrics/http_server.hpp"
@@ -103,6 +104,7 @@ class Application final : private metrics::MetricsSource, private console::Host 
   console::Console console_;        ///< outlives the proxy, which leads guests to it
   proxy::Proxy proxy_;
   std::vector<std::unique_ptr<watchdog::Watchdog>> watchdogs_;
+  RoleSecrets secrets_;  ///< answers while the watchdogs run: they end before the proxy does
   metrics::Pages pages_;
   metrics::HttpServer http_;
   metrics::StatusPages status_pages_;

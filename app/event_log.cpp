@@ -21,6 +21,7 @@ void add_who(std::vector<Field>& fields, const proxy::SessionIdentity& who) {
   fields.emplace_back("client_addr", who.client.address);
   fields.emplace_back("client_port", who.client.port);
   if (!who.via.empty()) fields.emplace_back("via", who.via);
+  if (who.opaque) fields.emplace_back("opaque", true);
   if (who.tls != nullptr) {
     if (!who.tls->client_version.empty()) {
       fields.emplace_back("tls", who.tls->client_version);

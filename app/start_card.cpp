@@ -32,6 +32,16 @@ std::string rule_line(const config::Rule& rule) {
 
 /// Which way of SCRAM applies between a listener and its server: the modes of docs/tls.md.
 std::string scram_way(const config::Listener& listener, const config::Server& server) {
+  if (listener.tls.mode == config::ListenerTlsMode::opaque)
+    return "mode F (the clients' TLS passes): all pass, end to end. pgleash reads nothing: rules "
+           "judge "
+           "idle, idle_in_transaction, aborted, statement, transaction_age and session_age by "
+           "pg_stat_activity, end by SQL alone, and require_challenge is pg_hba.conf's to keep";
+  if (listener.scram == config::Scram::reoriginate)
+    return "mode E (pgleash verifies members of scram_group and logs in for them): each leg binds "
+           "to "
+           "its own certificate, channel_binding=require included where clients come by TLS; other "
+           "roles are refused";
   const bool client = listener.tls.mode != config::ListenerTlsMode::off;
   const bool never = server.tls.mode == config::SslMode::disable || server.address.is_unix;
   const bool always = server.tls.mode >= config::SslMode::require && !server.address.is_unix;

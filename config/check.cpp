@@ -220,9 +220,32 @@ class Checker {
     }
   }
 
+  [[nodiscard]] const Server* server_of(const Listener& listener) const {
+    const auto found = std::ranges::find(config_.servers, listener.server, &Server::name);
+    if (found != config_.servers.end()) return &*found;
+    return listener.server.empty() && config_.servers.size() == 1 ? &config_.servers.front()
+                                                                  : nullptr;
+  }
+
+  void check_scram(const Listener& listener, const std::string& path) {
+    if (listener.scram == Scram::pass) return;
+    const Server* server = server_of(listener);
+    if (listener.tls.mode == ListenerTlsMode::opaque)
+      error({path + ".scram", path + ".tls"},
+            {"pgleash takes no part in the logins of a listener that passes TLS through",
+             "leave scram out: with tls = \"opaque\" channel binding holds end to end"});
+    if (server != nullptr && !server->monitor.enabled)
+      error({path + ".scram", path + ".server"},
+            {"nobody tells the secrets of roles: server " + in_quotes(server->name) +
+                 " has no monitor",
+             "give it a [server.monitor], and run bootstrap-sql with scram_group"});
+  }
+
   void check_tls() {
-    for (std::size_t i = 0; i < config_.listeners.size(); ++i)
+    for (std::size_t i = 0; i < config_.listeners.size(); ++i) {
       check_listener_tls(config_.listeners[i], item("listener", i));
+      check_scram(config_.listeners[i], item("listener", i));
+    }
     for (std::size_t i = 0; i < config_.servers.size(); ++i)
       check_server_tls(config_.servers[i], item("server", i));
   }
@@ -240,6 +263,7 @@ class Checker {
       }
       return;
     }
+    if (tls.mode == ListenerTlsMode::opaque) return check_opaque(listener, path);
     if (tls.cert_file.empty() || tls.key_file.empty()) {
       error({path + ".tls", path + ".tls_cert_file", path + ".tls_key_file"},
             {"listener " + in_quotes(listener.name) + " has no certificate, or no key to it",
@@ -257,6 +281,46 @@ class Checker {
               {"who comes without TLS is asked for no certificate",
                "write tls = \"require\" to keep out those who have none"});
     }
+  }
+
+  /// Clients and server speak TLS with each other: what pgleash cannot see there it cannot promise.
+  void check_opaque(const Listener& listener, const std::string& path) {
+    for (const char* key :
+         {".tls_cert_file", ".tls_key_file", ".tls_client_ca_file", ".tls_client_crl_file"}) {
+      if (!provenance_.contains(path + key)) continue;
+      error({path + key, path + ".tls"},
+            {"listener " + in_quotes(listener.name) + " ends no TLS: its tls is \"opaque\"",
+             "the server's own certificate is what clients see; leave this key out"});
+      break;
+    }
+    if (listener.require_challenge != RequireChallenge::never)
+      error({path + ".tls", path + ".require_challenge"},
+            {"nobody can see through TLS whether the server asks for a password",
+             "write require_challenge = \"never\" once no trust, peer or ident line of pg_hba.conf "
+             "matches pgleash's address; \"pgleash check --login\" tries it"});
+    const Server* server = server_of(listener);
+    if (server == nullptr) return;
+    if (server->address.is_unix)
+      error({path + ".tls", path + ".server"},
+            {"there is no TLS to pass through: server " + in_quotes(server->name) +
+                 " is reached by a Unix socket",
+             "write host = \"127.0.0.1\" in its [[server]]"});
+    if (!server->monitor.enabled)
+      warning({path + ".tls", path + ".server"},
+              {"nobody judges the sessions of listener " + in_quotes(listener.name) + ": server " +
+                   in_quotes(server->name) + " has no monitor",
+               "their state is known from pg_stat_activity alone; give it a [server.monitor]"});
+    if (server->application_name_suffix != ApplicationNameSuffix::off)
+      warning({path + ".tls", path + ".server"},
+              {"application_name_suffix does not reach the sessions of listener " +
+                   in_quotes(listener.name),
+               "what they say at their login is encrypted"});
+    for (std::size_t i = 0; i < config_.quotas.size(); ++i)
+      if (config_.quotas[i].key != QuotaKey::address)
+        warning({item("quota", i) + ".key", path + ".tls"},
+                {"quota " + in_quotes(config_.quotas[i].name) +
+                     " does not count the sessions of listener " + in_quotes(listener.name),
+                 "who they are is encrypted when they come; only a quota by address holds there"});
   }
 
   void check_server_tls(const Server& server, const std::string& path) {

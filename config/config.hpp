@@ -24,8 +24,12 @@ using namespace std::chrono_literals;
 enum class LogFormat : std::uint8_t { automatic, text, json };
 enum class Mode : std::uint8_t { observe, enforce };
 enum class RequireChallenge : std::uint8_t { remote, always, never };
-/// Whether a listener speaks TLS with its clients.
-enum class ListenerTlsMode : std::uint8_t { off, prefer, require };
+/// Whether a listener speaks TLS with its clients; `opaque`: the server does, pgleash sees bytes.
+enum class ListenerTlsMode : std::uint8_t { off, prefer, require, opaque };
+/// What of the client's address a server's views are told, behind its application_name.
+enum class ApplicationNameSuffix : std::uint8_t { off, address, address_port };
+/// Who proves a SCRAM login to whom: the client to the server, or each to pgleash.
+enum class Scram : std::uint8_t { pass, reoriginate };
 /// Whether a balancer has to say, by a PROXY protocol header, whom it connects for.
 enum class ProxyProtocol : std::uint8_t { off, require };
 enum class ClientCertificate : std::uint8_t { request, require };
@@ -172,6 +176,7 @@ struct Listener {
   ProxyProtocol proxy_protocol = ProxyProtocol::off;
   std::vector<Network> proxy_trusted;  ///< whose headers count; nobody else connects
   ListenerTls tls;
+  Scram scram = Scram::pass;
   std::string application;  ///< name for sessions that bring none; empty: off
   ClientKind client_kind = ClientKind::application;
   Duration login_timeout = 10s;
@@ -198,6 +203,7 @@ struct Server {
   Duration connect_timeout = 5s;
   Keepalive keepalive{30s, 10s, 3, 60s};
   DirectSessions direct_sessions = DirectSessions::count;  ///< those that do not come through us
+  ApplicationNameSuffix application_name_suffix = ApplicationNameSuffix::off;
   Monitor monitor;
   bool operator==(const Server&) const = default;
 };

@@ -183,6 +183,7 @@ void write(Writer& out, const Listener& listener, std::size_t index) {
   out.key("proxy_protocol", word(proxy_protocol_words, listener.proxy_protocol));
   out.key("proxy_trusted", networks(listener.proxy_trusted));
   write(out, listener.tls);
+  out.key("scram", word(scram_words, listener.scram));
   out.key("application", listener.application.empty() ? "\"off\"" : string(listener.application));
   out.key("client_kind", word(client_kind_words, listener.client_kind));
   out.key("login_timeout", duration(listener.login_timeout));
@@ -200,6 +201,7 @@ void write(Writer& out, const Server& server, std::size_t index) {
   out.key("connect_timeout", duration(server.connect_timeout));
   write_leg(out, server.keepalive);
   out.key("direct_sessions", word(direct_words, server.direct_sessions));
+  out.key("application_name_suffix", word(suffix_words, server.application_name_suffix));
   if (!server.monitor.enabled) {
     out.key("monitor", string("none"));
     return;

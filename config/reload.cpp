@@ -58,10 +58,21 @@ Values named_values(const Config& config) {
   return values;
 }
 
+/// As the values of a listener's `tls` are written.
+constexpr std::string_view opaque = "\"opaque\"";
+
 /// "listener.main.tls_cert_file": for sessions to come.
 bool is_tls(std::string_view key) {
   if (!key.starts_with("listener.") && !key.starts_with("server.")) return false;
   return key.substr(key.rfind('.') + 1).starts_with("tls");
+}
+
+/// Passing TLS through is another way to take connections, not another certificate.
+bool same_way(const ListenerTls& then, const ListenerTls& now) noexcept {
+  return (then.mode == ListenerTlsMode::opaque) == (now.mode == ListenerTlsMode::opaque);
+}
+bool same_way(const ServerTls& /*then*/, const ServerTls& /*now*/) noexcept {
+  return true;
 }
 
 /// Items are the same by their names.
@@ -69,7 +80,7 @@ template <typename Named>
 void take_tls(std::vector<Named>& running, const std::vector<Named>& fresh) {
   for (Named& one : running) {
     const auto found = std::ranges::find(fresh, one.name, &Named::name);
-    if (found != fresh.end()) one.tls = found->tls;
+    if (found != fresh.end() && same_way(one.tls, found->tls)) one.tls = found->tls;
   }
 }
 
@@ -97,7 +108,8 @@ std::vector<ChangedKey> changes(const Config& before, const Config& after) {
     bool waits = needs_restart(key);
     if (is_tls(key)) {  // of a listener or server that comes or goes, it comes or goes with that
       const std::string item = key.substr(0, key.rfind('.')) + ".tls";
-      waits = !then.contains(item) || !now.contains(item);
+      waits = !then.contains(item) || !now.contains(item) ||
+              (then.at(item) == opaque) != (now.at(item) == opaque);
     }
     found.push_back({key, std::move(was), std::move(is), waits});
   };

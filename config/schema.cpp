@@ -74,6 +74,7 @@ void read(Section& at, Listener& listener) {
   at.word("proxy_protocol", listener.proxy_protocol, proxy_protocol_words);
   at.texts("proxy_trusted", listener.proxy_trusted, WhenEmpty::allowed, parse_network);
   read_tls(at, listener.tls);
+  at.word("scram", listener.scram, scram_words);
   at.text("application", listener.application, parse_application);
   at.word("client_kind", listener.client_kind, client_kind_words);
   at.duration("login_timeout", listener.login_timeout);
@@ -101,6 +102,7 @@ void read(Section& at, Server& server) {
   at.duration("connect_timeout", server.connect_timeout);
   read_leg(at, server.keepalive);
   at.word("direct_sessions", server.direct_sessions, direct_words);
+  at.word("application_name_suffix", server.application_name_suffix, suffix_words);
   const bool none = at.section(
       "monitor", server.monitor, [](Section& within, Monitor& target) { read(within, target); },
       "none");

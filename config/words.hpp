@@ -31,7 +31,14 @@ inline constexpr std::array challenge_words{
 inline constexpr std::array listener_tls_words{
     Word<ListenerTlsMode>{"off", ListenerTlsMode::off},
     Word<ListenerTlsMode>{"prefer", ListenerTlsMode::prefer},
-    Word<ListenerTlsMode>{"require", ListenerTlsMode::require}};
+    Word<ListenerTlsMode>{"require", ListenerTlsMode::require},
+    Word<ListenerTlsMode>{"opaque", ListenerTlsMode::opaque}};
+inline constexpr std::array scram_words{Word<Scram>{"pass", Scram::pass},
+                                        Word<Scram>{"reoriginate", Scram::reoriginate}};
+inline constexpr std::array suffix_words{
+    Word<ApplicationNameSuffix>{"off", ApplicationNameSuffix::off},
+    Word<ApplicationNameSuffix>{"address", ApplicationNameSuffix::address},
+    Word<ApplicationNameSuffix>{"address_port", ApplicationNameSuffix::address_port}};
 inline constexpr std::array proxy_protocol_words{
     Word<ProxyProtocol>{"off", ProxyProtocol::off},
     Word<ProxyProtocol>{"require", ProxyProtocol::require}};

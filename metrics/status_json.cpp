@@ -156,7 +156,7 @@ std::string action_json(std::string_view server, const watchdog::RecentAction& a
   static const proxy::SessionIdentity nobody;
   const proxy::SessionIdentity& who = session.view.who ? *session.view.who : nobody;
   const auto pid = session.backend ? std::optional{session.backend->pid} : who.pid;
-  const bool ours = verdict.target == watchdog::Target::session;
+  const bool ours = watchdog::is_ours(verdict.target);
   const bool by_hand = !verdict.actor.empty();
   return fmt::format(
       R"({{"incident":{},"at":{},"server":{},"rule":{},"kind":{},"action":{},"mode":{},)"

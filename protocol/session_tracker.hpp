@@ -145,6 +145,13 @@ class SessionTracker {
   Changes on_backend(Bytes bytes, Instant now, TrackerEvents& events);
 
   [[nodiscard]] const SessionFacts& facts() const noexcept { return facts_; }
+  /// Instead of both: bytes that nobody here can read. They count, and leave the state alone.
+  void on_opaque(Direction direction, std::size_t size, Instant now) noexcept {
+    const bool up = direction == Direction::to_backend;
+    (up ? facts_.frontend_bytes : facts_.backend_bytes) += size;
+    (up ? facts_.last_frontend_byte : facts_.last_backend_byte) = now;
+  }
+
   /// True when everything seen of that direction ends at a message boundary: only there may an own
   /// message follow.
   [[nodiscard]] bool at_boundary(Direction direction) const noexcept;

@@ -139,7 +139,7 @@ Result<FirstMessage> parse_first_message(Bytes message) {
   }
 }
 
-std::string with_database(std::string_view raw, std::string_view database) {
+std::string with_parameter(std::string_view raw, std::string_view name, std::string_view value) {
   WireReader body{std::as_bytes(std::span{raw}).subspan(smallest_message)};
   std::string packet{raw.substr(0, smallest_message)};
   const auto append = [&packet](std::string_view text) {
@@ -147,16 +147,16 @@ std::string with_database(std::string_view raw, std::string_view database) {
     packet.push_back('\0');
   };
   for (;;) {
-    const auto name = body.string();
-    if (!name || name->empty()) break;
-    const auto value = body.string();
-    if (!value) break;
-    if (*name == "database") continue;  // of several the server takes the last
-    append(*name);
-    append(*value);
+    const auto key = body.string();
+    if (!key || key->empty()) break;
+    const auto old = body.string();
+    if (!old) break;
+    if (*key == name) continue;  // of several the server takes the last
+    append(*key);
+    append(*old);
   }
-  append("database");
-  append(database);
+  append(name);
+  append(value);
   packet.push_back('\0');
   for (unsigned place = 0; place < sizeof(std::uint32_t); ++place)
     packet[place] = static_cast<char>(packet.size() >> (24U - 8U * place) & 0xFFU);

@@ -51,8 +51,9 @@ using FirstMessage = std::variant<SslRequest, GssEncRequest, CancelRequest, Star
 /// CancelRequest, SSLRequest, GSSENCRequest.
 [[nodiscard]] Result<FirstMessage> parse_first_message(Bytes message);
 
-/// The startup packet `raw`, which parse_first_message took, with another database.
-[[nodiscard]] std::string with_database(std::string_view raw, std::string_view database);
+/// The startup packet `raw`, which parse_first_message took, with another value of a parameter.
+[[nodiscard]] std::string with_parameter(std::string_view raw, std::string_view name,
+                                         std::string_view value);
 
 /// The bytes to answer such an error with before closing: an ErrorResponse, in the form of
 /// protocol 2.0 where the packet asked for that or less; empty when a server would close without a

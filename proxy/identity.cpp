@@ -51,7 +51,8 @@ std::string ApplicationNames::resolve(const NameSources& known) const {
         name = mapped(known.client_address);
         break;
       case config::IdentitySource::user_database:
-        name = std::string{known.user} + "@" + std::string{known.database};
+        // Of an opaque session neither is known when it comes.
+        if (!known.user.empty()) name = std::string{known.user} + "@" + std::string{known.database};
         break;
     }
     if (!name.empty()) return name;

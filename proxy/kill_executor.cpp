@@ -87,6 +87,7 @@ asio::awaitable<KillReport> KillExecutor::terminate(KillOrder order, Instant dea
   if (session == nullptr || is_over(session->phase)) co_return report(KillResult::gone);
   if (session->phase != SessionPhase::up || session->waiter != nullptr)
     co_return report(KillResult::recovered, "another end is under way");
+  if (session->opaque) co_return report(KillResult::failed, "its TLS is end to end");
   if (auto why_not = objection(now_in(*session), order)) co_return *why_not;
 
   const Instant now = monotonic_now();
@@ -143,6 +144,7 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
   if (session == nullptr || is_over(session->phase)) co_return report(KillResult::gone);
   if (session->phase != SessionPhase::up || session->waiter != nullptr)
     co_return report(KillResult::recovered, "another end is under way");
+  if (session->opaque) co_return report(KillResult::failed, "its TLS is end to end");
   if (auto why_not = objection(now_in(*session), order)) co_return *why_not;
   if (!session->key.present())
     co_return report(KillResult::failed, "the server gave no cancel key");

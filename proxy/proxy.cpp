@@ -172,6 +172,14 @@ Task<std::optional<StatementEvidence>> Proxy::evidence(SessionId session) {
   co_return co_await on_worker(*worker, evidence_of(*worker, session));
 }
 
+std::string Proxy::application_of(const SessionIdentity& who) const {
+  std::string_view otherwise;
+  for (const config::Listener& listener : settings_.listeners)
+    if (listener.name == who.listener) otherwise = listener.application;
+  return settings_.names()->resolve(
+      {who.application_name, otherwise, who.client.address, who.user, who.database});
+}
+
 Task<KillReport> Proxy::carry_out(KillOrder order) {
   Worker* worker = owner(order.session);
   if (worker == nullptr) co_return KillReport{};

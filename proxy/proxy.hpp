@@ -27,13 +27,15 @@ class Proxy final : public SessionDirectory, private ProxyLinks {
   Proxy(const Proxy&) = delete;
   Proxy& operator=(const Proxy&) = delete;
 
+  /// Where secrets of roles are learned, for listeners that log in themselves. Before start();
+  /// outlives the proxy.
+  void learn_secrets_from(VerifierSource& source) { settings_.verifiers = &source; }
+
   void start();
   /// See ProxySettings::reload.
   void reload(const config::Config& config);
   /// By quota. Any thread.
-  [[nodiscard]] std::map<std::string, QuotaUse> quotas() const {
-    return settings_.quotas.use();
-  }
+  [[nodiscard]] std::map<std::string, QuotaUse> quotas() const { return settings_.quotas.use(); }
   /// For connections to come.
   void reload(TlsContexts tls) { settings_.reload(std::move(tls)); }
   /// Stops listening; sessions end as they become idle outside a transaction, all of them after
@@ -46,6 +48,7 @@ class Proxy final : public SessionDirectory, private ProxyLinks {
   Task<std::vector<SessionView>> views(std::string server) override;
   Task<std::optional<StatementEvidence>> evidence(SessionId session) override;
   Task<KillReport> carry_out(KillOrder order) override;
+  [[nodiscard]] std::string application_of(const SessionIdentity& who) const override;
   [[nodiscard]] LegJournal* journal() noexcept override { return journal_.get(); }
 
   /// How the journal fares. Any thread.

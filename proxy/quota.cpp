@@ -85,6 +85,7 @@ std::optional<QuotaRefusal> QuotaKeeper::admit(const SessionIdentity& who, Insta
   const Names names = names_of(who);
   std::vector<double*> taken;
   for (const config::Quota& quota : quotas_) {
+    if (who.opaque && quota.key != QuotaKey::address) continue;  // nobody knows yet
     const std::string& name = names[place_of(quota.key)];
     Counted& counted = counts_[place_of(quota.key)][name];
     if (quota.sessions && counted.sessions >= *quota.sessions) {
@@ -109,19 +110,20 @@ std::optional<QuotaRefusal> QuotaKeeper::admit(const SessionIdentity& who, Insta
   }
   // Who is refused by a later quota has not used up an earlier one.
   for (double* left : taken) --*left;
-  ticket = take(names);
+  ticket = take(names, who.opaque);
   return std::nullopt;
 }
 
 QuotaKeeper::Ticket QuotaKeeper::count(const SessionIdentity& who) {
   const std::lock_guard lock{mutex_};
-  return take(names_of(who));
+  return take(names_of(who), who.opaque);
 }
 
 /// mutex_ is held.
-QuotaKeeper::Ticket QuotaKeeper::take(const Names& names) {
+QuotaKeeper::Ticket QuotaKeeper::take(const Names& names, bool by_address_alone) {
   std::array<Counts::value_type*, kinds> keys{};
   for (std::size_t kind = 0; kind < kinds; ++kind) {
+    if (by_address_alone && kind != place_of(QuotaKey::address)) continue;
     const auto key = counts_[kind].try_emplace(names[kind]).first;
     ++key->second.sessions;
     keys[kind] = &*key;  // nodes stay where they are
@@ -134,6 +136,7 @@ QuotaKeeper::Ticket QuotaKeeper::take(const Names& names) {
 void QuotaKeeper::leave(const std::array<Counts::value_type*, kinds>& keys) noexcept {
   const std::lock_guard lock{mutex_};
   for (std::size_t kind = 0; kind < kinds; ++kind) {
+    if (keys[kind] == nullptr) continue;
     auto& [name, counted] = *keys[kind];
     if (--counted.sessions == 0 && counted.buckets.empty())
       counts_[kind].erase(counts_[kind].find(name));

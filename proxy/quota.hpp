@@ -88,7 +88,7 @@ class QuotaKeeper {
   using Counts = std::unordered_map<std::string, Counted>;
 
   [[nodiscard]] static Names names_of(const SessionIdentity& who);
-  [[nodiscard]] Ticket take(const Names& names);
+  [[nodiscard]] Ticket take(const Names& names, bool by_address_alone);
   void leave(const std::array<Counts::value_type*, kinds>& keys) noexcept;
   void forget_idle(Instant now);
 

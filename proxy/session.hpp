@@ -133,6 +133,7 @@ struct Session {
   std::uint16_t holds = 0;         ///< the client is not read while above 0
   SessionPhase phase = SessionPhase::login;
   EndCause cause = EndCause::server_close;
+  bool opaque = false;       ///< its bytes are relayed and not read: SessionIdentity::opaque
   bool console = false;      ///< meant for pgleash itself: once it is up the server leg leads there
   bool client_lost = false;  ///< FIN without Terminate, reset, or dead peer
   bool terminate_seen = false;

@@ -25,6 +25,11 @@ class SessionDirectory {
   virtual Task<std::optional<StatementEvidence>> evidence(SessionId session) = 0;
   /// Carries the order out on the session's thread. Ends within the order's deadline.
   virtual Task<KillReport> carry_out(KillOrder order) = 0;
+  /// What rules and metrics call a session of which no more was known than its address when it
+  /// came: see [identity]. Any thread.
+  [[nodiscard]] virtual std::string application_of(const SessionIdentity& who) const {
+    return who.application_name;
+  }
   /// Null: there is none.
   [[nodiscard]] virtual LegJournal* journal() noexcept { return nullptr; }
 };

@@ -1,5 +1,6 @@
 #include "proxy/session_table.hpp"
 
+#include "proxy/application_name.hpp"
 #include "proxy/cancel_error.hpp"
 #include "proxy/journal.hpp"
 #include "proxy/session_account.hpp"
@@ -50,10 +51,15 @@ class SessionTable::Events final : public protocol::TrackerEvents {
     auto who = std::make_shared<SessionIdentity>(*session_.who);
     who->application_name = value;
     // A later SET changes what is shown, and what rules and metrics call the session if so wished.
-    if (session_.phase == SessionPhase::login || who->pooler ||
-        table_.settings_.names()->follow_set())
+    // The name that we lengthened stands for the one that the client gave.
+    const bool ours = !who->name_sent.empty() && value == who->name_sent;
+    const bool login = session_.phase == SessionPhase::login;
+    if (!(login && ours) && (login || who->pooler || table_.settings_.names()->follow_set())) {
+      if (ours)
+        value = name_without_suffix(value, who->client, session_.upstream->application_name_suffix);
       who->application = table_.settings_.names()->resolve(
           {value, session_.listener->application, who->client.address, who->user, who->database});
+    }
     session_.who = std::move(who);
     if (session_.account != nullptr && session_.account->name != session_.who->application)
       charge(session_, session_.counters->applications.of(session_.who->application), now_);
@@ -121,6 +127,7 @@ bool SessionTable::adopt(NewSession fresh, Instant now) {
   session.upstream = &settings_.servers[settings_.server_of[fresh.listener]];
   session.counters = &servers_[settings_.server_of[fresh.listener]];
   session.console = fresh.console;
+  session.opaque = fresh.who.opaque;
   session.who = std::make_shared<const SessionIdentity>(std::move(fresh.who));
   session.place = std::move(fresh.place);
   count_for_quotas(session);  // the first quota may have come since the client asked
@@ -133,7 +140,23 @@ bool SessionTable::adopt(NewSession fresh, Instant now) {
     bury(session);
     return false;
   }
+  if (session.opaque) {
+    session_up(session, now);  // the end of its login is the server's to see
+    return true;
+  }
   watch(session, session.who->connected + session.listener->login_timeout);
+  if (!fresh.said_to_client.empty()) {
+    Events before{*this, session, now};
+    (void)session.tracker.on_backend(std::as_bytes(std::span{fresh.said_to_client}), now, before);
+    (void)session.tracker.on_frontend(std::as_bytes(std::span{fresh.said_by_client}), now, before);
+  }
+  if (!fresh.heard.empty()) {
+    const protocol::Bytes onward =
+        observe(session, Side::server, std::as_bytes(std::span{fresh.heard}), now);
+    if (!session.dead && !onward.empty())
+      (void)relay_.inject(session, Side::client,
+                          {reinterpret_cast<const char*>(onward.data()), onward.size()}, now);
+  }
   // What a handshake read too much of makes no edge.
   for (const Side side : {Side::server, Side::client})
     if (!session.dead && session.leg(side).tls != nullptr && session.leg(side).tls->buffered())
@@ -172,11 +195,21 @@ protocol::Bytes SessionTable::observe(Session& session, Side from, protocol::Byt
     if (session.untold != nullptr && from == Side::client) heard_of_untold(session, bytes, now);
     return {};
   }
+  if (session.opaque) return observe_opaque(session, from, bytes, now);
   if (session.console && session.phase == SessionPhase::up)
     return observe_console(session, from, bytes, now);
   if (idles_in_transaction(session)) settle(session, now);
   return from == Side::client ? observe_client(session, bytes, now)
                               : observe_server(session, bytes, now);
+}
+
+protocol::Bytes SessionTable::observe_opaque(Session& session, Side from, protocol::Bytes bytes,
+                                             Instant now) {
+  const bool up = from == Side::client;
+  (up ? session.counters->bytes_to_backend : session.counters->bytes_to_frontend).add(bytes.size());
+  session.tracker.on_opaque(up ? protocol::Direction::to_backend : protocol::Direction::to_frontend,
+                            bytes.size(), now);
+  return bytes;
 }
 
 protocol::Bytes SessionTable::observe_client(Session& session, protocol::Bytes bytes, Instant now) {

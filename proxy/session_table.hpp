@@ -29,6 +29,9 @@ struct NewSession {
   std::size_t listener = 0;   ///< index in ProxySettings
   QuotaKeeper::Ticket place;  ///< under [[quota]]
   bool console = false;       ///< the server only authenticates; see ConsoleDoor
+  std::string heard;          ///< of the server, and not forwarded yet
+  /// What was said in the login by both already: the tracker has to know of it.
+  std::string said_to_client, said_by_client;
 };
 
 /// What the client of a session that was ended knows of it.
@@ -96,6 +99,7 @@ class SessionTable final : private RelayHost {
   class Events;
 
   protocol::Bytes observe(Session& session, Side from, protocol::Bytes bytes, Instant now) override;
+  protocol::Bytes observe_opaque(Session& session, Side from, protocol::Bytes bytes, Instant now);
   protocol::Bytes observe_client(Session& session, protocol::Bytes bytes, Instant now);
   protocol::Bytes observe_server(Session& session, protocol::Bytes bytes, Instant now);
   protocol::Bytes observe_console(Session& session, Side from, protocol::Bytes bytes, Instant now);

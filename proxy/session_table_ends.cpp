@@ -33,6 +33,7 @@ void SessionTable::refuse_login(Session& session, AcceptResult result, const Err
 }
 
 bool SessionTable::tell_client(Session& session, const ErrorNotice& notice, Instant now) {
+  if (session.opaque) return false;  // its TLS is the server's
   // Inside a half-sent message, or behind bytes that still wait, an error would be read as data.
   if (!session.client.fd.open() || !session.client.pending.empty()) return false;
   if (!session.tracker.at_boundary(protocol::Direction::to_frontend)) return false;

@@ -122,6 +122,18 @@ void SessionTable::client_left(Session& session, bool reset, Instant now) {
     return;
   }
   if (session.console) return leave_console(session, now);
+  if (session.opaque) {
+    // Whether a Terminate came before is between the two: the server is told what happened, as
+    // directly. One that works for nobody runs on; no key of it is known here.
+    session.cause = reset ? session.cause : EndCause::client_terminate;
+    if (!reset) {
+      relay_.shut(session, Side::server);
+      return;
+    }
+    over(session, session.cause, false, "client gone", now);
+    bury(session);
+    return;
+  }
   session.client_lost = true;
   if (session.cause == EndCause::server_close) session.cause = EndCause::client_abort;
   if (!reset) relay_.shut(session, Side::server);
@@ -146,6 +158,7 @@ void SessionTable::client_hung_up(Session& session, Instant now) {
   // The server does not take what the client sent. A Terminate at its end means that all of it is
   // to be done; else the client gets the same grace as one whose end of file could be read.
   if (session.phase != SessionPhase::up || session.client_lost || session.terminate_seen) return;
+  if (session.opaque) return;
   if (session.deadline != Instant{} || says_farewell(session.client)) return;
   watch(session, now + session.listener->client_gone_grace);
 }

@@ -56,8 +56,11 @@ struct SessionIdentity {
   std::optional<protocol::BackendPid> pid;  ///< from BackendKeyData
   bool cancel_key = false;
   bool replication = false;
-  bool client_is_local = false;         ///< Unix socket or loopback; see origin_of()
-  bool pooler = false;                  ///< its client is one: see client_kind of [[listener]]
+  bool client_is_local = false;  ///< Unix socket or loopback; see origin_of()
+  bool pooler = false;           ///< its client is one: see client_kind of [[listener]]
+  bool opaque =
+      false;  ///< its TLS is end to end: who it is and what it does, the server's view tells
+  std::string name_sent;  ///< application_name with the suffix that pgleash gave it; empty: none
   std::shared_ptr<const TlsFacts> tls;  ///< null: both legs are plain
   std::int32_t journal_slot = -1;       ///< in the journal; -1: not recorded
   Instant connected{};                  ///< accepted

@@ -4,6 +4,7 @@
 #include "proxy/identity.hpp"
 #include "proxy/protect_list.hpp"
 #include "proxy/quota.hpp"
+#include "proxy/scram_exchange.hpp"
 #include "proxy/tls_context.hpp"
 
 #include <atomic>
@@ -18,6 +19,7 @@ namespace pgleash::proxy {
 
 class Journal;
 class ConsoleDoor;
+class VerifierSource;
 
 /// What the workers need of the configuration. Shared by all threads, outlives every session;
 /// immutable but for what a reload sets, which any thread may read at any time.
@@ -31,6 +33,7 @@ struct ProxySettings {
         quotas(config.quotas),
         console_database(config.console.database),
         console_open(config.console.enabled()),
+        scram_seed(scram_nonce()),
         names_(std::make_shared<const ApplicationNames>(config.identity)),
         protected_(std::make_shared<const ProtectList>(config.protect)),
         tls_(std::move(tls)) {
@@ -52,6 +55,9 @@ struct ProxySettings {
   ConsoleDoor* console_door = nullptr;  ///< null: there is no console; set before the threads start
   const std::string console_database;
   std::atomic<bool> console_open;  ///< somebody may use it
+
+  VerifierSource* verifiers = nullptr;  ///< null: nobody knows any; set before the threads start
+  std::string scram_seed;               ///< of what is made up for roles that may not log in
 
   Journal* journal = nullptr;  ///< null: off, or it could not be had; set before the threads start
 

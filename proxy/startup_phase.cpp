@@ -2,8 +2,11 @@
 
 #include "protocol/encode.hpp"
 #include "protocol/messages.hpp"
+#include "proxy/application_name.hpp"
 #include "proxy/clock.hpp"
+#include "proxy/deadline.hpp"
 #include "proxy/proxy_header.hpp"
+#include "proxy/scram_login.hpp"
 #include "proxy/tls_handshake.hpp"
 
 #include <boost/asio/as_tuple.hpp>
@@ -31,8 +34,16 @@ constexpr Duration refusal_time = std::chrono::seconds{2};
 constexpr std::size_t shortest_message = 8;
 /// First byte of a TLS handshake: no length of a first message begins so.
 constexpr char handshake_record = '\x16';
+constexpr std::string_view ssl_request{"\0\0\0\x08\x04\xd2\x16\x2f", shortest_message};
 /// A client that said nothing for so long is in no hurry: established sessions go first again.
 constexpr Duration hurry = std::chrono::milliseconds{100};
+
+StreamProtocol stream_protocol_of(int connected) {
+  sockaddr_storage peer{};
+  socklen_t size = sizeof peer;
+  ::getpeername(connected, reinterpret_cast<sockaddr*>(&peer), &size);
+  return {peer.ss_family, 0};
+}
 
 /// A fresh socket takes a startup packet whole; anything else is a broken connection.
 bool send_packet(const UpstreamResult& upstream, const protocol::StartupPacket& packet) {
@@ -200,6 +211,13 @@ asio::awaitable<void> StartupPhase::run(Accepted accepted) {
     const bool good = co_await begin_direct_tls(self);
     if (!good) co_return;
   }
+  if (is_opaque(self)) {
+    const bool outright = co_await begins_with_tls(self);
+    if (outright) {
+      co_await pass_through(self, false);
+      co_return;
+    }
+  }
   auto packet = co_await receive(self);
   if (!packet) co_return;
   co_await open_session(self, std::move(*packet));
@@ -271,12 +289,17 @@ asio::awaitable<bool> StartupPhase::receive_proxy_header(Starting& self) {
   co_return true;
 }
 
-asio::awaitable<bool> StartupPhase::begin_direct_tls(Starting& self) {
+asio::awaitable<bool> StartupPhase::begins_with_tls(Starting& self) {
   const auto [error] = co_await self.socket.async_wait(Socket::wait_read, as_result);
   char first = '\0';
-  if (error || ::recv(self.socket.native_handle(), &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1 ||
-      first != handshake_record)
-    co_return true;  // whatever it is, reading shows
+  co_return !error &&
+      ::recv(self.socket.native_handle(), &first, 1, MSG_PEEK | MSG_DONTWAIT) == 1 &&
+      first == handshake_record;
+}
+
+asio::awaitable<bool> StartupPhase::begin_direct_tls(Starting& self) {
+  const bool begins = co_await begins_with_tls(self);
+  if (!begins) co_return true;  // whatever it is, reading shows
   const bool secured = co_await secure(self);
   if (!secured) co_return false;
   if (self.tls->application_protocol() == "postgresql") co_return true;
@@ -343,6 +366,13 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
     }
     if (auto* packet = std::get_if<protocol::StartupPacket>(&*parsed)) {
       self.silent = false;
+      if (is_opaque(self)) {
+        ErrorNotice notice{"28000",
+                           "this listener passes TLS on to the server, and nothing in clear", "",
+                           "set sslmode=require in this client, or better"};
+        co_await refuse(self, AcceptResult::tls_error, std::move(notice));
+        co_return std::nullopt;
+      }
       if (must_be_secured(self)) {
         ErrorNotice notice{"28000", "this listener takes connections with TLS only", "",
                            "set sslmode=require in this client, or better"};
@@ -362,7 +392,8 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
       co_await refuse(self, AcceptResult::protocol_error, std::move(notice));
       co_return std::nullopt;
     }
-    const bool yes = ssl && self.listener_tls != nullptr && self.tls == nullptr;
+    const bool opaque = ssl && is_opaque(self);
+    const bool yes = opaque || (ssl && self.listener_tls != nullptr && self.tls == nullptr);
     if (yes && unread_bytes(self.socket.native_handle()) > 0) {
       // Whoever stands between could have put them there, to be taken for the client's own words
       // behind the handshake (CVE-2021-23214).
@@ -371,6 +402,10 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
                          "man-in-the-middle attack.",
                          ""};
       co_await refuse(self, AcceptResult::protocol_error, std::move(notice));
+      co_return std::nullopt;
+    }
+    if (opaque) {
+      co_await pass_through(self, true);
       co_return std::nullopt;
     }
     const auto unsent = co_await write_all(self.socket, self.tls.get(), yes ? "S" : "N");
@@ -395,6 +430,12 @@ asio::awaitable<void> StartupPhase::forward_cancel(Starting& self, protocol::Can
   (void)!::send(self.socket.native_handle(), last.data(), last.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+bool StartupPhase::is_opaque(const Starting& self) const noexcept {
+  // There is no TLS on a Unix socket.
+  return self.peer.ss_family != AF_UNIX &&
+         settings_.listeners[self.listener].tls.mode == config::ListenerTlsMode::opaque;
+}
+
 bool StartupPhase::must_be_secured(const Starting& self) noexcept {
   return self.listener_tls != nullptr && self.tls == nullptr &&
          self.listener_tls->settings.mode == config::ListenerTlsMode::require;
@@ -414,26 +455,21 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
     co_await refuse(self, AcceptResult::session_limit, std::move(notice));
     co_return;
   }
-  const config::Listener& listener = settings_.listeners[self.listener];
   const std::size_t server_index = settings_.server_of[self.listener];
   const config::Server& server = settings_.servers[server_index];
-  NewSession session;
-  session.who.listener = listener.name;
-  session.who.server = server.name;
-  session.who.client = self.client;
-  session.who.via = std::move(self.via);
-  session.who.application =
-      settings_.names()->resolve({packet.application_name, listener.application,
-                                  self.client.address, packet.user, packet.database});
+  NewSession session = new_session(self);
+  session.who.application = settings_.names()->resolve(
+      {packet.application_name, settings_.listeners[self.listener].application, self.client.address,
+       packet.user, packet.database});
   session.who.replication = packet.is_replication();
   session.who.user = std::move(packet.user);
   session.who.database = std::move(packet.database);
+  if (server.application_name_suffix != config::ApplicationNameSuffix::off && !console) {
+    session.who.name_sent =
+        name_with_suffix(packet.application_name, self.client, server.application_name_suffix);
+    packet.raw = protocol::with_parameter(packet.raw, "application_name", session.who.name_sent);
+  }
   session.who.application_name = std::move(packet.application_name);
-  session.who.client_is_local = self.origin.local;
-  session.who.pooler = listener.client_kind == config::ClientKind::pooler;
-  session.who.connected = self.accepted_at;
-  session.who.connected_at = wall_now();
-  session.listener = self.listener;
   if (auto over = console ? std::nullopt : over_quota(session)) {
     ErrorNotice notice{over->sqlstate, over->message, over->detail, over->hint};
     co_await refuse(self, AcceptResult::quota, std::move(notice));
@@ -448,7 +484,8 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
     co_await refuse(self, AcceptResult::server_unreachable, std::move(notice));
     co_return;
   }
-  if (console) packet.raw = protocol::with_database(packet.raw, server.monitor.database);
+  if (console)
+    packet.raw = protocol::with_parameter(packet.raw, "database", server.monitor.database);
   bool sent = send_packet(upstream, packet);
   if (sent && upstream.may_be_refused) {
     const bool turned_away = co_await wants_tls(upstream.fd.get(), server.connect_timeout);
@@ -462,6 +499,12 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
                        upstream.error.empty() ? std::strerror(errno) : upstream.error, ""};
     co_await refuse(self, AcceptResult::server_unreachable, std::move(notice));
     co_return;
+  }
+  const bool own_login = settings_.listeners[self.listener].scram == config::Scram::reoriginate &&
+                         settings_.verifiers != nullptr && !console && !session.who.replication;
+  if (own_login) {
+    const bool goes_on = co_await log_in(self, upstream, session);
+    if (!goes_on) co_return;
   }
   boost::system::error_code failed;
   Fd client{self.socket.release(failed)};
@@ -484,6 +527,149 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
   session.server = std::move(upstream.fd);
   session.console = console;
   (void)sessions_.adopt(std::move(session), monotonic_now());
+}
+
+asio::awaitable<bool> StartupPhase::log_in(Starting& self, UpstreamResult& upstream,
+                                           NewSession& session) {
+  Socket socket{context_};
+  socket.assign(stream_protocol_of(upstream.fd.get()), upstream.fd.release());
+  const SocketDeadline guard{socket, self.deadline};
+  ScramLeg client{self.socket, self.tls.get(),
+                  self.tls == nullptr ? std::string{} : self.listener_tls->channel()};
+  ScramLeg server{socket, upstream.tls.get(),
+                  upstream.tls == nullptr ? std::string{} : channel_of_peer(*upstream.tls)};
+  ScramOutcome outcome = co_await originate_scram(
+      std::move(client), std::move(server), *settings_.verifiers, session.who.server,
+      session.who.user, settings_.scram_seed, self.deadline);
+  boost::system::error_code failed;
+  switch (outcome.kind) {
+    case ScramOutcome::Kind::passed_on:
+      session.heard = std::move(outcome.from_server);
+      break;
+    case ScramOutcome::Kind::proved:
+      session.said_to_client = std::move(outcome.from_server);
+      session.said_by_client = std::move(outcome.from_client);
+      break;
+    case ScramOutcome::Kind::refused:
+      co_await refuse(self, AcceptResult::server_refused, std::move(outcome.notice));
+      co_return false;
+    case ScramOutcome::Kind::client_lost:
+      if (self.gave_up == AcceptResult::login_timeout) {
+        ErrorNotice notice{"08006", "canceling authentication due to timeout",
+                           "the login did not finish within the listener's login_timeout", ""};
+        co_await refuse(self, AcceptResult::login_timeout, std::move(notice));
+      } else {
+        // As psql goes, to ask for the password and come back.
+        count(self, self.gave_up.value_or(AcceptResult::client_gone), {});
+      }
+      co_return false;
+    case ScramOutcome::Kind::server_lost: {
+      ErrorNotice notice{"08006", "pgleash lost the connection to its server during the login",
+                         guard.expired() ? "no answer within login_timeout" : "", ""};
+      co_await refuse(self, AcceptResult::server_unreachable, std::move(notice));
+      co_return false;
+    }
+  }
+  upstream.fd = Fd{socket.release(failed)};
+  if (!failed) co_return true;
+  count(self, AcceptResult::server_unreachable, failed.message());
+  co_return false;
+}
+
+NewSession StartupPhase::new_session(Starting& self) const {
+  const config::Listener& listener = settings_.listeners[self.listener];
+  NewSession session;
+  session.listener = self.listener;
+  session.who.listener = listener.name;
+  session.who.server = settings_.servers[settings_.server_of[self.listener]].name;
+  session.who.client = self.client;
+  session.who.via = std::move(self.via);
+  session.who.client_is_local = self.origin.local;
+  session.who.pooler = listener.client_kind == config::ClientKind::pooler;
+  session.who.connected = self.accepted_at;
+  session.who.connected_at = wall_now();
+  return session;
+}
+
+asio::awaitable<void> StartupPhase::pass_through(Starting& self, bool asked) {
+  self.silent = false;
+  if (draining_) {
+    ErrorNotice notice{"57P03", "pgleash is shutting down", "", "connect again"};
+    co_await refuse_opaque(self, asked, AcceptResult::draining, std::move(notice));
+    co_return;
+  }
+  if (links_.total_live() > settings_.process.max_sessions) {
+    ErrorNotice notice{"53300", "pgleash has no room for another session",
+                       "max_sessions is " + std::to_string(settings_.process.max_sessions), ""};
+    co_await refuse_opaque(self, asked, AcceptResult::session_limit, std::move(notice));
+    co_return;
+  }
+  const std::size_t server_index = settings_.server_of[self.listener];
+  const config::Server& server = settings_.servers[server_index];
+  NewSession session = new_session(self);
+  session.who.opaque = true;
+  session.who.application = settings_.names()->resolve(
+      {"", settings_.listeners[self.listener].application, self.client.address, "", ""});
+  if (auto over = over_quota(session)) {
+    ErrorNotice notice{over->sqlstate, over->message, over->detail, over->hint};
+    co_await refuse_opaque(self, asked, AcceptResult::quota, std::move(notice));
+    co_return;
+  }
+  if (!self.flow) self.flow.emplace(share_);
+  UpstreamResult upstream = co_await upstream_.connect_clear(server_index);
+  std::string problem = std::move(upstream.error);
+  if (upstream.fd.open() && asked)
+    problem = co_await ask_for_tls(upstream.fd, server.connect_timeout);
+  if (!problem.empty() || !upstream.fd.open()) {
+    ErrorNotice notice{"08006", "pgleash could not reach server \"" + server.name + "\" by TLS",
+                       std::move(problem),
+                       "check that the server runs, has TLS, and accepts connections from pgleash"};
+    co_await refuse_opaque(self, asked, AcceptResult::server_unreachable, std::move(notice));
+    co_return;
+  }
+  if (asked) {
+    const auto unsent = co_await write_all(self.socket, nullptr, "S");
+    if (unsent) {
+      count(self, self.gave_up.value_or(AcceptResult::client_gone), unsent.message());
+      co_return;
+    }
+  }
+  boost::system::error_code failed;
+  Fd client{self.socket.release(failed)};
+  if (failed || !client.open()) {
+    count(self, AcceptResult::client_gone, failed.message());
+    co_return;
+  }
+  session.client = std::move(client);
+  session.who.leg = local_endpoint(upstream.fd.get());
+  session.server = std::move(upstream.fd);
+  (void)sessions_.adopt(std::move(session), monotonic_now());
+}
+
+asio::awaitable<std::string> StartupPhase::ask_for_tls(Fd& server, Duration patience) {
+  Socket socket{context_};
+  socket.assign(stream_protocol_of(server.get()), server.release());
+  const SocketDeadline guard{socket, monotonic_now() + patience};
+  const auto unsent = co_await write_all(socket, nullptr, ssl_request);
+  if (unsent) co_return unsent.message();
+  std::array<char, 1> answer{};
+  // One byte and no more: what follows is the client's to read.
+  const ReadSome read = co_await read_exactly(socket, nullptr, answer);
+  if (read.error) co_return guard.expired() ? "no answer to SSLRequest" : read.error.message();
+  if (answer[0] == 'N') co_return "the server does not speak TLS";
+  if (answer[0] != 'S') co_return "the server answered SSLRequest with an error";
+  boost::system::error_code failed;
+  server = Fd{socket.release(failed)};
+  co_return failed ? failed.message() : std::string{};
+}
+
+asio::awaitable<void> StartupPhase::refuse_opaque(Starting& self, bool asked, AcceptResult result,
+                                                  ErrorNotice notice) {
+  if (asked) {
+    co_await refuse(self, result, std::move(notice));
+  } else {
+    count(self, result, notice.detail.empty() ? notice.message : notice.detail);
+  }
 }
 
 /// Takes the session's place under the quotas. Whom [protect] names, and replication, has one

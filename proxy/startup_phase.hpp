@@ -75,6 +75,8 @@ class StartupPhase {
   boost::asio::awaitable<std::optional<protocol::StartupPacket>> receive(Starting& self);
   /// Whom the balancer that connects speaks for, read before anything else. False: refused.
   boost::asio::awaitable<bool> receive_proxy_header(Starting& self);
+  /// Whether its first byte is that of a TLS record. Takes nothing.
+  boost::asio::awaitable<bool> begins_with_tls(Starting& self);
   /// A client that begins with TLS instead of asking for it; ALPN is a must then. False: refused.
   boost::asio::awaitable<bool> begin_direct_tls(Starting& self);
   /// The handshake with the client. False: it failed, and was counted.
@@ -85,8 +87,21 @@ class StartupPhase {
   boost::asio::awaitable<bool> wants_tls(int server, Duration patience);
   [[nodiscard]] static std::shared_ptr<const TlsFacts> tls_facts(const Starting& self,
                                                                  const UpstreamResult& upstream);
+  /// A client whose TLS the server ends: after its SSLRequest, unanswered, or at its first record.
+  boost::asio::awaitable<void> pass_through(Starting& self, bool asked);
+  /// The SSLRequest handed on. Empty: the server said yes.
+  boost::asio::awaitable<std::string> ask_for_tls(Fd& server, Duration patience);
+  /// Tells who asked; whoever began with TLS outright would not understand.
+  boost::asio::awaitable<void> refuse_opaque(Starting& self, bool asked, AcceptResult result,
+                                             ErrorNotice notice);
+  [[nodiscard]] bool is_opaque(const Starting& self) const noexcept;
+  /// What is known before the client has said who it is.
+  [[nodiscard]] NewSession new_session(Starting& self) const;
   boost::asio::awaitable<void> forward_cancel(Starting& self, protocol::CancelKey key);
   boost::asio::awaitable<void> open_session(Starting& self, protocol::StartupPacket packet);
+  /// Where the listener says so: verifies the client and logs in for it. False: refused.
+  boost::asio::awaitable<bool> log_in(Starting& self, UpstreamResult& upstream,
+                                      NewSession& session);
   std::optional<QuotaRefusal> over_quota(NewSession& session);
   boost::asio::awaitable<void> refuse(Starting& self, AcceptResult result, ErrorNotice notice);
   /// Says the last words, closes our half, and reads until the client has closed its own or

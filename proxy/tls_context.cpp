@@ -3,6 +3,8 @@
 #include "proxy/clock.hpp"
 
 #include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/objects.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -168,6 +170,32 @@ bool ListenerTlsContext::same_certificate(const TlsStream& server) const noexcep
   return own != nullptr && theirs != nullptr && X509_cmp(own, theirs) == 0;
 }
 
+namespace {
+
+/// MD5 and SHA-1 count as SHA-256.
+std::string end_point(const X509* certificate) {
+  int digest = NID_undef;
+  if (certificate == nullptr ||
+      OBJ_find_sigid_algs(X509_get_signature_nid(certificate), &digest, nullptr) != 1)
+    return {};
+  if (digest == NID_md5 || digest == NID_sha1) digest = NID_sha256;
+  const EVP_MD* hash = EVP_get_digestbynid(digest);
+  std::array<unsigned char, EVP_MAX_MD_SIZE> bytes{};
+  unsigned size = 0;
+  if (hash == nullptr || X509_digest(certificate, hash, bytes.data(), &size) != 1) return {};
+  return {reinterpret_cast<const char*>(bytes.data()), size};
+}
+
+}  // namespace
+
+std::string ListenerTlsContext::channel() const {
+  return end_point(SSL_CTX_get0_certificate(context.get()));
+}
+
+std::string channel_of_peer(const TlsStream& stream) {
+  return end_point(SSL_get0_peer_certificate(stream.ssl()));
+}
+
 std::unique_ptr<TlsStream> ServerTlsContext::connect(int socket) const {
   auto stream = std::make_unique<TlsStream>(context.get(), socket, TlsRole::client);
   SSL* ssl = stream->ssl();
@@ -255,7 +283,8 @@ std::optional<TlsContexts> make_tls(const config::Config& config,
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     const config::ListenerTls& tls = config.listeners[i].tls;
     auto& context = made.listeners.emplace_back();
-    if (tls.mode == config::ListenerTlsMode::off) continue;
+    if (tls.mode == config::ListenerTlsMode::off || tls.mode == config::ListenerTlsMode::opaque)
+      continue;
     std::vector<TlsFault> faults;
     context = make_listener_tls(tls, now, faults);
     report("listener[" + std::to_string(i) + ']', std::move(faults));

@@ -38,7 +38,12 @@ struct ListenerTlsContext {
   /// Its certificate is the very one that the server has shown: then SCRAM's channel binding holds
   /// from end to end.
   [[nodiscard]] bool same_certificate(const TlsStream& server) const noexcept;
+  /// What SCRAM binds a client to: tls-server-end-point of its certificate (RFC 5929). Empty: there
+  /// is none, as the signature has no one hash.
+  [[nodiscard]] std::string channel() const;
 };
+/// The same of the certificate that the peer has shown.
+[[nodiscard]] std::string channel_of_peer(const TlsStream& stream);
 
 /// How a server is spoken to.
 struct ServerTlsContext {

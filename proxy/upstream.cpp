@@ -99,6 +99,12 @@ asio::awaitable<UpstreamResult> Upstream::connect(std::size_t index) {
   co_return co_await secured(index, deadline, std::move(tls));
 }
 
+asio::awaitable<UpstreamResult> Upstream::connect_clear(std::size_t index) {
+  const config::Server& server = settings_.servers[index];
+  bool unused = false;
+  co_return co_await dial(server, monotonic_now() + server.connect_timeout, nullptr, unused);
+}
+
 asio::awaitable<UpstreamResult> Upstream::connect_secured(std::size_t index) {
   const Instant deadline = monotonic_now() + settings_.servers[index].connect_timeout;
   co_return co_await secured(index, deadline, settings_.server_tls(index));

@@ -43,6 +43,8 @@ class Upstream {
   /// Connects and, as the server's `tls` says, secures the leg, all within connect_timeout.
   /// `server`: index in ProxySettings.
   boost::asio::awaitable<UpstreamResult> connect(std::size_t server);
+  /// In clear, whatever the server's `tls` says: for a client whose own TLS is to pass.
+  boost::asio::awaitable<UpstreamResult> connect_clear(std::size_t server);
   /// Of a server with tls = "allow" that has turned a leg in clear away.
   boost::asio::awaitable<UpstreamResult> connect_secured(std::size_t server);
 

@@ -90,9 +90,9 @@ AuditRecord audit_record(AuditEvent event, const Verdict& verdict, config::Mode 
   }
   if (verdict.others > 0) record.others = verdict.others;
   const auto& session = verdict.session;
-  if (verdict.target == Target::session) record.session = proxy::number(session.view.id);
+  if (is_ours(verdict.target)) record.session = proxy::number(session.view.id);
   record.state = protocol::name(session.view.facts.state);
-  record.mapping = verdict.target == Target::session ? name(session.mapping) : name(verdict.target);
+  record.mapping = is_ours(verdict.target) ? name(session.mapping) : name(verdict.target);
   if (session.backend) {
     record.pid = static_cast<std::int32_t>(session.backend->pid);
     record.backend_start = session.backend->backend_start;

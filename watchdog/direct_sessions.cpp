@@ -130,6 +130,21 @@ void OtherInstances::see(const Snapshot& snapshot, const config::Monitor& monito
   std::erase_if(seen_, [&](const auto& one) { return snapshot.now - one.second > remembered; });
 }
 
+Snapshot opaque_snapshot(const Snapshot& snapshot) {
+  Snapshot opaque;
+  opaque.opaque = true;
+  opaque.now = snapshot.now;
+  opaque.server = snapshot.server;
+  opaque.monitor_up = snapshot.monitor_up;
+  opaque.sample_age = snapshot.sample_age;
+  opaque.synchronous_replication = snapshot.synchronous_replication;
+  opaque.advisory_taken = snapshot.now;  // asked by the guard of the act, as of direct sessions
+  if (!snapshot.monitor_up || !snapshot.sample_age) return opaque;
+  for (const SessionEntry& entry : snapshot.sessions)
+    if (entry.view.who->opaque) opaque.sessions.push_back(entry);
+  return opaque;
+}
+
 Snapshot direct_snapshot(const Snapshot& snapshot, const config::Monitor& monitor,
                          const OtherInstances& others, const std::vector<BackendId>& skip) {
   Snapshot direct;

@@ -50,4 +50,7 @@ class OtherInstances {
                                        const OtherInstances& others,
                                        const std::vector<BackendId>& skip);
 
+/// A snapshot of the opaque sessions alone, for the rules that can judge by the server's row.
+[[nodiscard]] Snapshot opaque_snapshot(const Snapshot& snapshot);
+
 }  // namespace pgleash::watchdog

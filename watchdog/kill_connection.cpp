@@ -33,6 +33,7 @@ WHERE s.client_port = $2::pg_catalog.int4
 struct Guard {
   std::string name;
   std::string condition;
+  int parameters;  ///< so many before those of a leg
 };
 
 Guard guard(JudgedCounter counter) {
@@ -41,17 +42,36 @@ Guard guard(JudgedCounter counter) {
       return {"state",
               " AND s.state = $3::pg_catalog.text AND s.state_change = $4::pg_catalog.timestamptz"
               " AND s.xact_start IS NOT DISTINCT FROM $5::pg_catalog.timestamptz"
-              " AND s.query_start IS NOT DISTINCT FROM $6::pg_catalog.timestamptz"};
+              " AND s.query_start IS NOT DISTINCT FROM $6::pg_catalog.timestamptz",
+              6};
     case JudgedCounter::request:
       return {"request",
               " AND s.query_start = $3::pg_catalog.timestamptz"
-              " AND s.xact_start IS NOT DISTINCT FROM $4::pg_catalog.timestamptz"};
+              " AND s.xact_start IS NOT DISTINCT FROM $4::pg_catalog.timestamptz",
+              4};
     case JudgedCounter::transaction:
-      return {"transaction", " AND s.xact_start = $3::pg_catalog.timestamptz"};
+      return {"transaction", " AND s.xact_start = $3::pg_catalog.timestamptz", 3};
     case JudgedCounter::session:
       break;
   }
-  return {"session", ""};
+  return {"session", "", 2};
+}
+
+/// The guard of what was judged, and of all else that it rests on.
+Guard guard(const JudgedColumns& judged) {
+  Guard made = guard(judged.counter);
+  if (judged.leg) {
+    made.name += "_of_leg";
+    made.condition += fmt::format(
+        " AND s.client_port = ${}::pg_catalog.int4"
+        " AND pg_catalog.host(s.client_addr) = ${}::pg_catalog.text",
+        made.parameters + 1, made.parameters + 2);
+  }
+  if (judged.spare_listeners) {
+    made.name += "_unless_used";
+    made.condition += neither_listens_nor_locks;
+  }
+  return made;
 }
 
 std::optional<ServerTime> known(ServerTime time) {
@@ -77,6 +97,7 @@ PgParameters parameters(const BackendId& backend, const JudgedColumns& judged) {
     case JudgedCounter::session:
       break;
   }
+  if (judged.leg) all.add_int4(judged.leg->port).add_text(judged.leg->address);
   return all;
 }
 
@@ -123,7 +144,7 @@ bool same(const JudgedColumns& then, const JudgedColumns& now) {
 }  // namespace
 
 JudgedColumns judged_columns(JudgedCounter counter, const ActivityRow& row) {
-  return {counter, row.state, row.state_change, row.xact_start, row.query_start, false};
+  return {counter, row.state, row.state_change, row.xact_start, row.query_start, {}, false};
 }
 
 KillConnection::KillConnection(boost::asio::any_io_executor executor, const config::Server& server)
@@ -140,13 +161,9 @@ Task<KillConnection::Answer> KillConnection::terminate(BackendId backend, Judged
                                                        Instant deadline) {
   if (!conclusive(judged))
     co_return Answer{SqlResult::unavailable, "the server does not say what the session does"};
-  auto [name, condition] = guard(judged.counter);
-  if (judged.spare_listeners) {
-    name += "_unless_used";
-    condition += neither_listens_nor_locks;
-  }
-  std::string sql = guarded("pg_terminate_backend", condition);
-  co_return co_await signal("terminate_" + name, std::move(sql), parameters(backend, judged),
+  const Guard made = guard(judged);
+  std::string sql = guarded("pg_terminate_backend", made.condition);
+  co_return co_await signal("terminate_" + made.name, std::move(sql), parameters(backend, judged),
                             deadline);
 }
 
@@ -154,9 +171,9 @@ Task<KillConnection::Answer> KillConnection::cancel(BackendId backend, JudgedCol
                                                     Instant deadline) {
   if (!conclusive(judged))
     co_return Answer{SqlResult::unavailable, "the server does not say what the session does"};
-  auto [name, condition] = guard(judged.counter);
-  std::string sql = guarded("pg_cancel_backend", condition);
-  co_return co_await signal("cancel_" + name, std::move(sql), parameters(backend, judged),
+  const Guard made = guard(judged);
+  std::string sql = guarded("pg_cancel_backend", made.condition);
+  co_return co_await signal("cancel_" + made.name, std::move(sql), parameters(backend, judged),
                             deadline);
 }
 
@@ -213,6 +230,7 @@ Task<BackendSight> KillConnection::look(BackendId backend, JudgedColumns judged,
                           rows->time(0, 2).value_or(ServerTime{}),
                           rows->time(0, 3),
                           rows->time(0, 4).value_or(ServerTime{}),
+                          {},
                           false};
   co_return same(judged, now) ? BackendSight::same : BackendSight::moved_on;
 }

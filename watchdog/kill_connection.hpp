@@ -28,6 +28,8 @@ struct JudgedColumns {
   ServerTime state_change;
   std::optional<ServerTime> xact_start;
   ServerTime query_start;
+  std::optional<proxy::Endpoint> leg = {};  ///< its client_addr and client_port, where they are all
+                                            ///< that ties it to us
   bool spare_listeners = false;  ///< end it only if it neither listens nor holds an advisory lock
 };
 [[nodiscard]] JudgedColumns judged_columns(proxy::JudgedCounter counter, const ActivityRow& row);

@@ -48,9 +48,10 @@ Condition since(Instant start, Instant now) noexcept {
   return {true, false, now - start};
 }
 
-bool judgeable(const proxy::SessionView& view) noexcept {
-  return !view.ending && !view.facts.degraded && view.facts.state != SessionState::starting &&
-         view.facts.state != SessionState::closing;
+/// Opaque sessions are judged by the rules and the snapshot made for them.
+bool judgeable(const proxy::SessionView& view, bool opaque) noexcept {
+  return view.who->opaque == opaque && !view.ending && !view.facts.degraded &&
+         view.facts.state != SessionState::starting && view.facts.state != SessionState::closing;
 }
 
 /// A frontend message that trickles in is life, though PostgreSQL shows the backend idle until it
@@ -321,7 +322,7 @@ void CompiledRules::find_blocking(std::size_t index, const Snapshot& snapshot,
                                   Evaluation& found) {
   const CompiledRule& compiled = rules_[index];
   const std::function<bool(const SessionEntry&)> may_end = [&](const SessionEntry& entry) {
-    return judgeable(entry.view) && compiled.selects(*entry.view.who) &&
+    return judgeable(entry.view, snapshot.opaque) && compiled.selects(*entry.view.who) &&
            exemption(RuleKind::blocking, entry, protection_, freshness) == Exemption::none;
   };
   BlockingFindings blocking =
@@ -347,7 +348,7 @@ std::vector<Finding> CompiledRules::find_groups(std::size_t index, const Snapsho
   std::vector<GroupMember> over_warn;
   for (std::size_t place = 0; place < snapshot.sessions.size(); ++place) {
     const SessionEntry& entry = snapshot.sessions[place];
-    if (!judgeable(entry.view)) continue;
+    if (!judgeable(entry.view, snapshot.opaque)) continue;
     const Condition condition = statement(entry, rule.action, freshness);
     if (!condition.holds || !compiled.over(condition.age) || !compiled.selects(*entry.view.who)) {
       continue;
@@ -518,7 +519,8 @@ Evaluation CompiledRules::evaluate(const Snapshot& snapshot) {
     const auto known = memory_.find(id);
     SessionMemory& memory = known == memory_.end() ? blank : known->second;
     memory.seen = evaluation_;
-    if (judgeable(entry.view)) judge(entry, place, findings, freshness, memory, found);
+    if (judgeable(entry.view, snapshot.opaque))
+      judge(entry, place, findings, freshness, memory, found);
     if (!blank.empty()) memory_.emplace(id, std::exchange(blank, {}));
   }
   std::erase_if(memory_, [&](const auto& item) { return item.second.seen != evaluation_; });
@@ -636,7 +638,7 @@ void CompiledRules::explain(RuleExplanation& found, std::size_t index, const Ses
     found.standing = standing;
     found.why = std::move(why);
   };
-  if (!judgeable(entry.view)) {
+  if (!judgeable(entry.view, entry.view.who->opaque)) {
     const char* why = entry.view.ending           ? "its end is under way"
                       : entry.view.facts.degraded ? "its state is not known for sure"
                                                   : "it logs in, or closes";

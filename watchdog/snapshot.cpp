@@ -1,5 +1,7 @@
 #include "watchdog/snapshot.hpp"
 
+#include "watchdog/direct_sessions.hpp"
+
 #include <algorithm>
 #include <unordered_set>
 #include <utility>
@@ -110,8 +112,33 @@ struct SnapshotJoin::Rows {
   }
 };
 
-SnapshotJoin::SnapshotJoin(std::string server, bool monitor_configured)
-    : server_(std::move(server)), monitor_configured_(monitor_configured) {}
+SnapshotJoin::SnapshotJoin(std::string server, bool monitor_configured, Namer namer)
+    : server_(std::move(server)),
+      monitor_configured_(monitor_configured),
+      namer_(std::move(namer)) {}
+
+void SnapshotJoin::tell_opaque(SessionEntry& entry, Known& known, Instant taken) const {
+  const ActivityRow& row = *entry.row;
+  if (!known.named || known.named->application_name != row.application_name) {
+    auto who = std::make_shared<proxy::SessionIdentity>(*entry.view.who);
+    who->user = row.user;
+    who->database = row.database;
+    who->application_name = row.application_name;
+    who->pid = row.backend.pid;
+    who->application = namer_ ? namer_(*who) : who->application_name;
+    known.named = std::move(who);
+  }
+  entry.view.who = known.named;
+  const protocol::SessionFacts seen = entry.view.facts;
+  entry.view.facts = entry_of(row, taken).view.facts;
+  protocol::SessionFacts& facts = entry.view.facts;
+  facts.last_frontend_byte = seen.last_frontend_byte;
+  facts.last_backend_byte = seen.last_backend_byte;
+  facts.frontend_bytes = seen.frontend_bytes;
+  facts.backend_bytes = seen.backend_bytes;
+  // Bytes that came since the server was asked may be the end of the state that it told of.
+  facts.state_since = std::max(facts.state_since, seen.last_frontend_byte);
+}
 
 Mapping SnapshotJoin::match(SessionEntry& entry, Known& known, bool shared_pid, Rows& rows) const {
   if (known.conflict) return Mapping::conflict;
@@ -130,6 +157,11 @@ Mapping SnapshotJoin::match(SessionEntry& entry, Known& known, bool shared_pid, 
   if (known.backend) {
     const ActivityRow* row = may_show_it ? rows.of(known.backend->pid) : nullptr;
     if (row && (row->backend != *known.backend || !same_leg(who.leg, *row))) {
+      known.conflict = true;
+      return Mapping::conflict;
+    }
+    // A second backend with the address of our leg: one of them is not ours.
+    if (row && who.opaque && rows.of_leg(who) != row) {
       known.conflict = true;
       return Mapping::conflict;
     }
@@ -176,6 +208,8 @@ Snapshot SnapshotJoin::join(Instant now, std::vector<proxy::SessionView> views,
     entry.mapping =
         match(entry, known, pid && std::binary_search(shared.begin(), shared.end(), *pid), rows);
     if (entry.mapping != Mapping::conflict) entry.backend = known.backend;
+    if (entry.view.who->opaque && entry.row && monitor_up)
+      tell_opaque(entry, known, entry.row_taken);
     entry.superuser = entry.view.facts.superuser_at_login || known.superuser;
   }
 

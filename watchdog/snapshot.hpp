@@ -6,6 +6,7 @@
 #include "watchdog/cost.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -52,6 +53,7 @@ struct Snapshot {
   std::string server;
   std::vector<SessionEntry> sessions;
   std::vector<ActivityRow> direct;  ///< client backends that are not ours
+  bool opaque = false;              ///< its sessions are the opaque ones, see opaque_snapshot()
   bool outside = false;  ///< no session comes through us: they are the server's rows, judged alike
   bool monitor_configured = true;  ///< false: what only the server knows is not waited for
   bool monitor_up = false;
@@ -71,9 +73,16 @@ struct Snapshot {
 /// A witness that contradicts the other, or a remembered backend whose pid now belongs to somebody
 /// else, is a conflict for the rest of the session. Only a sample that may be older than the login
 /// is given another chance: it can show the pid's former owner.
+///
+/// Of an opaque session the row alone tells who it is and what it does: it is found by the address
+/// of our leg, and only if no other backend has that. Without a row of the newest sample, or
+/// without the monitor, its state is `starting`, which nothing judges.
 class SnapshotJoin {
  public:
-  explicit SnapshotJoin(std::string server, bool monitor_configured = true);
+  /// What rules and metrics call such a session: see [identity].
+  using Namer = std::function<std::string(const proxy::SessionIdentity&)>;
+
+  explicit SnapshotJoin(std::string server, bool monitor_configured = true, Namer namer = {});
   /// `sample` may be null (no monitor, none yet). Forgets sessions that are not in `views`.
   [[nodiscard]] Snapshot join(Instant now, std::vector<proxy::SessionView> views,
                               const ActivitySample* sample, bool monitor_up);
@@ -84,12 +93,15 @@ class SnapshotJoin {
     std::optional<Instant> up;  ///< when a join first saw the login completed
     bool conflict = false;
     bool superuser = false;
+    std::shared_ptr<const proxy::SessionIdentity> named;  ///< of an opaque session, from its row
   };
   struct Rows;
+  void tell_opaque(SessionEntry& entry, Known& known, Instant taken) const;
   [[nodiscard]] Mapping match(SessionEntry& entry, Known& known, bool shared_pid, Rows& rows) const;
 
   std::string server_;
   bool monitor_configured_;
+  Namer namer_;
   std::unordered_map<std::uint64_t, Known> known_;
   BlockingTree blocking_;
 };

@@ -67,16 +67,25 @@ Instant begun(const Verdict& verdict) {
 /// Without columns nothing is judged the same by SQL: guarded SQL ends nothing then, and only death
 /// is proof.
 JudgedColumns columns_of(const Verdict& verdict) {
+  // An opaque session was found by the address of our leg alone: so that is compared once more.
+  std::optional<proxy::Endpoint> leg;
+  if (verdict.target == Target::opaque) {
+    leg = verdict.session.view.who->leg;
+    leg->address.resize(without_zone(leg->address).size());
+  }
   if (!verdict.actor.empty() && verdict.counter == proxy::JudgedCounter::session) {
     JudgedColumns whatever_it_does;
     whatever_it_does.counter = proxy::JudgedCounter::session;
+    whatever_it_does.leg = std::move(leg);
     return whatever_it_does;
   }
   if (!verdict.session.row || verdict.session.row_taken < begun(verdict) + sampling_time) return {};
   JudgedColumns columns = judged_columns(guarded_counter(verdict), *verdict.session.row);
+  columns.leg = std::move(leg);
   columns.spare_listeners =
-      verdict.target == Target::direct &&
-      (verdict.kind == config::RuleKind::idle || verdict.kind == config::RuleKind::session_age);
+      (verdict.target == Target::direct || verdict.target == Target::opaque) &&
+      (verdict.kind == config::RuleKind::idle || verdict.kind == config::RuleKind::session_age ||
+       verdict.kind == config::RuleKind::leak);
   return columns;
 }
 

@@ -99,6 +99,8 @@ std::string_view name(Target target) noexcept {
   switch (target) {
     case Target::session:
       return "session";
+    case Target::opaque:
+      return "opaque";
     case Target::direct:
       return "direct";
     case Target::orphan:

@@ -96,10 +96,19 @@ struct CostFinding {
 /// Whom a verdict is about, and so what may end it.
 enum class Target : std::uint8_t {
   session,  ///< one of ours: in-band first
+  opaque,   ///< one of ours whose bytes nobody here can read: guarded SQL only
   direct,   ///< one that does not come through us: guarded SQL only
   orphan,   ///< a backend of ours without a session: guarded SQL only
 };
 [[nodiscard]] std::string_view name(Target target) noexcept;
+/// How a session of ours is to be ended.
+[[nodiscard]] inline Target target_of(const SessionEntry& entry) noexcept {
+  return entry.view.who->opaque ? Target::opaque : Target::session;
+}
+/// It has a session of ours, with the number that `view.id` is.
+[[nodiscard]] constexpr bool is_ours(Target target) noexcept {
+  return target == Target::session || target == Target::opaque;
+}
 /// The rule of the verdicts on orphans; no rule of the configuration may have this name.
 inline constexpr std::string_view orphan_rule = "orphan";
 /// The same of what a person ordered.

@@ -66,6 +66,18 @@ std::unique_ptr<RuleEngine> direct_engine(const config::Config& config,
                              config.enforcement.evidence_max_age);
 }
 
+/// Rules over what the server tells of the sessions whose bytes nobody here can read.
+std::unique_ptr<RuleEngine> opaque_engine(const config::Config& config,
+                                          const config::Server& server) {
+  const auto passes = [&](const config::Listener& listener) {
+    return listener.server == server.name && listener.tls.mode == config::ListenerTlsMode::opaque;
+  };
+  if (!server.monitor.enabled || std::ranges::none_of(config.listeners, passes)) return nullptr;
+  std::vector<config::Diagnostic> known;
+  return RuleEngine::compile(rules_for_direct(config.rules), config.protect, known, fresh_ids(),
+                             config.enforcement.evidence_max_age);
+}
+
 bool cancels_for_lost_clients(const config::Config& config, const config::Server& server) {
   return std::none_of(config.listeners.begin(), config.listeners.end(),
                       [&](const config::Listener& listener) {
@@ -122,16 +134,20 @@ Watchdog::Watchdog(asio::io_context& context, std::shared_ptr<const config::Conf
       engine_(std::move(engine)),
       sessions_(sessions),
       events_(events),
-      join_(server.name, server.monitor.enabled),
+      join_(
+          server.name, server.monitor.enabled,
+          [&sessions](const proxy::SessionIdentity& who) { return sessions.application_of(who); }),
       protection_(protection_of(*config_)),
       orphans_(server.name, server.monitor.poll_interval, inherited(sessions)),
       orphan_ids_(fresh_ids()),
+      opaque_engine_(opaque_engine(*config_, server)),
       direct_engine_(direct_engine(*config_, server)),
       orphans_may_end_(cancels_for_lost_clients(*config_, server)),
       leaks_(config_->leak, config_->protect, fresh_ids(), config_->enforcement.evidence_max_age),
       brake_(now(), config_->enforcement),
       costs_(server, config_->rules),
       kill_connection_(context.get_executor(), server),
+      verifiers_(context.get_executor(), server),
       lister_(context.get_executor(), server),
       terminator_(context.get_executor(), server, sessions,
                   server.monitor.enabled ? &kill_connection_ : nullptr, audit, fingerprints_),
@@ -159,6 +175,7 @@ Watchdog::Watchdog(asio::io_context& context, std::shared_ptr<const config::Conf
         SamplerOptions{.last_statements = recorder_ != nullptr});
     sampler_->also_ours([this] { return kill_connection_.pid(); });
     sampler_->also_ours([this] { return lister_.pid(); });
+    sampler_->also_ours([this] { return verifiers_.pid(); });
     sampler_->also_ask(costs_.sampler());
     advice_ = std::make_unique<AdviceWatch>(context.get_executor(), server,
                                             [this](const std::vector<Advice>& advice) {
@@ -189,6 +206,7 @@ Task<void> Watchdog::stop() {
     (void)co_await idle_.async_wait(as_result);
   }
   kill_connection_.close();
+  verifiers_.close();
   lister_.close();
 }
 
@@ -268,6 +286,7 @@ Task<void> Watchdog::tick() {
   ledger_.feed(evaluation.suspects, *snapshot);
   totals_.exempt = evaluation.exempt;
   for (const Verdict& verdict : evaluation.warnings) events_.warned(server_.name, verdict);
+  judge_opaque(*snapshot, evaluation.verdicts);
   judge_others(direct, evaluation.verdicts);
   watch_leaks(*snapshot, evaluation.verdicts);
   if (sampler_)
@@ -326,6 +345,7 @@ void Watchdog::watch_leaks(const Snapshot& snapshot, std::vector<Verdict>& verdi
     if (taken) {
       leaks_.forget(verdict);
     } else {
+      verdict.target = target_of(verdict.session);
       // The rehearsal of a reload knows only rules; [leak] is taken at a restart.
       brake_.rehearse(verdict.session.view.id);
       verdicts.push_back(std::move(verdict));
@@ -420,6 +440,10 @@ void Watchdog::reload(std::shared_ptr<const config::Config> config,
     if (direct_engine_) fresh->inherit(*direct_engine_, locks_open);
     direct_engine_ = std::move(fresh);
   }
+  if (auto fresh = opaque_engine(*config_, server_)) {
+    if (opaque_engine_) fresh->inherit(*opaque_engine_, locks_open);
+    opaque_engine_ = std::move(fresh);
+  }
   timer_.cancel();  // the new rules may want to be asked more often
 }
 
@@ -428,6 +452,9 @@ void Watchdog::forget(const Verdict& verdict) {
   switch (verdict.target) {
     case Target::session:
       return engine_->forget(verdict);
+    case Target::opaque:
+      if (opaque_engine_) opaque_engine_->forget(verdict);
+      return;
     case Target::direct:
       if (direct_engine_) direct_engine_->forget(verdict);
       return;
@@ -449,6 +476,23 @@ OrphanReport Watchdog::reconcile(const Snapshot& snapshot) {
     for (const SessionEntry& entry : snapshot.sessions)
       if (entry.view.id == id) events_.backend_lost(server_.name, entry);
   return report;
+}
+
+/// Those whose TLS is end to end. The rehearsal of a reload does not know them.
+void Watchdog::judge_opaque(const Snapshot& snapshot, std::vector<Verdict>& verdicts) {
+  if (!opaque_engine_) return;
+  Evaluation evaluation = opaque_engine_->evaluate(opaque_snapshot(snapshot));
+  for (Verdict& verdict : evaluation.warnings) {
+    verdict.target = Target::opaque;
+    events_.warned(server_.name, verdict);
+  }
+  for (std::size_t i = 0; i < evaluation.exempt.size(); ++i)
+    totals_.exempt[i] += evaluation.exempt[i];
+  for (Verdict& verdict : evaluation.verdicts) {
+    verdict.target = Target::opaque;
+    brake_.rehearse(verdict.session.view.id);
+    verdicts.push_back(std::move(verdict));
+  }
 }
 
 /// The verdicts on who is no session of ours. The rehearsal of a reload knows only sessions.
@@ -488,7 +532,7 @@ void Watchdog::decide(Verdict verdict, Instant at) {
   switch (decision.permission) {
     case Permission::act:
       events_.judged(server_.name, verdict, true);
-      if (verdict.target == Target::session) ledger_.acted(verdict.session.view.id);
+      if (is_ours(verdict.target)) ledger_.acted(verdict.session.view.id);
       spawn(terminate_one(std::move(verdict), config_->enforcement.mode), "termination");
       return;
     case Permission::observe:
@@ -593,7 +637,9 @@ std::optional<SessionExplanation> Watchdog::explain(proxy::SessionId session) co
     found.session = entry;
     found.locks.mode = config_->enforcement.mode;
     found.locks.hold_off = brake_.hold_left(snapshot.now);
-    found.rules = engine_->explain(entry, snapshot);
+    found.rules = entry.view.who->opaque && opaque_engine_
+                      ? opaque_engine_->explain(entry, opaque_snapshot(snapshot))
+                      : engine_->explain(entry, snapshot);
     found.rules.push_back(leaks_.explain(entry, snapshot));
     return found;
   }
@@ -649,6 +695,7 @@ void Watchdog::publish(std::shared_ptr<const Snapshot> snapshot) {
   totals_.recovered = ledger_.rows();
   totals_.rules = engine_->status();
   totals_.brake = brake_.status(totals_.snapshot->now);
+  if (opaque_engine_) add_status(totals_.rules, opaque_engine_->status());
   if (direct_engine_) add_status(totals_.rules, direct_engine_->status());
   totals_.leaks = leaks_.status();
   note_costs();

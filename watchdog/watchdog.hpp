@@ -18,6 +18,7 @@
 #include "watchdog/recorder.hpp"
 #include "watchdog/rule_engine.hpp"
 #include "watchdog/running_statements.hpp"
+#include "watchdog/scram_verifiers.hpp"
 #include "watchdog/status.hpp"
 #include "watchdog/task.hpp"
 #include "watchdog/terminator.hpp"
@@ -114,6 +115,8 @@ class Watchdog {
   /// backends.
   Task<std::vector<SessionEntry>> entries_now();
   /// All processes of the server, asked for now over a connection of its own.
+  /// The SCRAM secret of a role that is about to log in; empty: none may so. Ends by `deadline`.
+  Task<PgResult<std::string>> scram_verifier(std::string role, Instant deadline);
   Task<PgResult<ActivityListing>> list_activity();
   [[nodiscard]] const RecentActions& recent_actions() const noexcept { return recent_; }
   [[nodiscard]] const config::Server& server() const noexcept { return server_; }
@@ -125,6 +128,7 @@ class Watchdog {
  private:
   /// A verdict that left its session there: the activity is judged afresh, exemptions and all, from
   /// `when` on.
+  struct Counted;
   struct Later {
     Verdict verdict;
     Instant when;
@@ -140,6 +144,7 @@ class Watchdog {
   void rehearse(const Snapshot& snapshot);
   void forget(const Verdict& verdict);
   OrphanReport reconcile(const Snapshot& snapshot);
+  void judge_opaque(const Snapshot& snapshot, std::vector<Verdict>& verdicts);
   void judge_others(const std::optional<Snapshot>& direct, std::vector<Verdict>& verdicts);
   [[nodiscard]] bool in_hand(const BackendId& backend) const;
   void decide(Verdict verdict, Instant now);
@@ -168,6 +173,7 @@ class Watchdog {
   Protection protection_;
   OrphanReconcile orphans_;
   VerdictIds orphan_ids_;
+  std::unique_ptr<RuleEngine> opaque_engine_;  ///< null: no listener passes TLS through
   std::unique_ptr<RuleEngine> direct_engine_;  ///< null: direct sessions are only counted
   OtherInstances others_;
   bool orphans_may_end_;  ///< no listener lets the statement of a client that is gone finish
@@ -184,6 +190,7 @@ class Watchdog {
   std::string recording_problem_;             ///< as it was said last
   CostCollector costs_;
   KillConnection kill_connection_;
+  ScramVerifiers verifiers_;
   ActivityLister lister_;
   Terminator terminator_;
   AuditLog* audit_;

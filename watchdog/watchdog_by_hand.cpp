@@ -27,6 +27,18 @@ HandResult result_of(const VerdictId& id, const TerminationRecord& record) {
 
 }  // namespace
 
+/// In the count of tasks, so that stop() waits for it.
+struct Watchdog::Counted {
+  Watchdog& watchdog;
+  explicit Counted(Watchdog& one) : watchdog(one) { ++watchdog.tasks_; }
+  ~Counted() {
+    --watchdog.tasks_;
+    watchdog.idle_.cancel();
+  }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+};
+
 Task<HandResult> Watchdog::by_hand(HandOrder order) {
   Verdict verdict = verdict_of(std::move(order), hand_ids_.next(), now());
   const VerdictId id = verdict.id;
@@ -38,18 +50,7 @@ Task<HandResult> Watchdog::by_hand(HandOrder order) {
   }
   brake_.note_manual();
   events_.judged(server_.name, verdict, true);
-  if (verdict.target == Target::session) ledger_.acted(verdict.session.view.id);
-  // In the count of tasks, so that stop() waits for it.
-  struct Counted {
-    Watchdog& watchdog;
-    explicit Counted(Watchdog& one) : watchdog(one) { ++watchdog.tasks_; }
-    ~Counted() {
-      --watchdog.tasks_;
-      watchdog.idle_.cancel();
-    }
-    Counted(const Counted&) = delete;
-    Counted& operator=(const Counted&) = delete;
-  };
+  if (is_ours(verdict.target)) ledger_.acted(verdict.session.view.id);
   const Counted counted{*this};
   const TerminationRecord record =
       co_await terminate(std::move(verdict), config_->enforcement.mode);
@@ -74,7 +75,7 @@ Instant Watchdog::exempt_until(proxy::SessionId session) const {
 void Watchdog::exempt_by_hand(Verdict& verdict) {
   const Instant at = now();
   std::erase_if(exempt_, [at](const auto& one) { return one.second <= at; });
-  if (verdict.target != Target::session || verdict.exemption != Exemption::none) return;
+  if (!is_ours(verdict.target) || verdict.exemption != Exemption::none) return;
   const auto found = exempt_.find(proxy::number(verdict.session.view.id));
   if (found == exempt_.end()) return;
   verdict.exemption = Exemption::by_hand;
@@ -95,10 +96,19 @@ Task<std::vector<SessionEntry>> Watchdog::entries_now() {
     if (const auto found = known.find(proxy::number(view.id)); found != known.end())
       entry = *found->second;
     entry.superuser = entry.superuser || view.facts.superuser_at_login;
-    entry.view = std::move(view);
+    // Of an opaque one the newest row knows more than we do.
+    if (!view.who->opaque || !entry.view.who) entry.view = std::move(view);
     entries.push_back(std::move(entry));
   }
   co_return entries;
+}
+
+Task<PgResult<std::string>> Watchdog::scram_verifier(std::string role, Instant deadline) {
+  if (stopping_ || !sampler_)
+    co_return PgError{PgError::Kind::configuration, {}, "nobody can be asked", "scram_verifier"};
+  const Counted counted{*this};
+  auto verifier = co_await verifiers_.of(std::move(role), deadline);
+  co_return verifier;
 }
 
 Task<PgResult<ActivityListing>> Watchdog::list_activity() {

@@ -197,7 +197,7 @@ Task<Desk::All> Desk::sessions() {
                                  [one](proxy::SessionId id) { return one->exempt_until(id); }};
     add_session_rows(sources, all.rows);
     for (const watchdog::SessionEntry& entry : entries)
-      all.targets.push_back({one, entry, watchdog::Target::session});
+      all.targets.push_back({one, entry, watchdog::target_of(entry)});
     // The rows behind those of our sessions are the server's other processes, in its order.
     for (std::size_t i = all.targets.size(); i < all.rows.size(); ++i) {
       Target target;
@@ -294,7 +294,7 @@ Task<Outcome<Reply>> Desk::explain(const Explain& asked, const Scope& scope) {
   }
   auto target = co_await find(*asked.whom, scope);
   if (!target) co_return std::move(target.error());
-  if (target->kind != watchdog::Target::session)
+  if (!watchdog::is_ours(target->kind))
     co_return SqlError{"0A000",
                        "this session does not come through pgleash: no rule of it can be explained",
                        {},

@@ -33,7 +33,7 @@ Cell start_of(const watchdog::SessionEntry& entry) {
   return entry.backend->backend_start;
 }
 Cell session_of(watchdog::Target kind, const watchdog::SessionEntry& entry) {
-  if (kind != watchdog::Target::session) return Null{};
+  if (!watchdog::is_ours(kind)) return Null{};
   return static_cast<std::int64_t>(proxy::number(entry.view.id));
 }
 
@@ -106,7 +106,9 @@ Task<Outcome<Desk::Target>> Desk::find(const Whom& whom, const Scope& scope) {
       const bool meant = by_pid
                              ? pid && static_cast<std::int64_t>(*pid) == *number
                              : static_cast<std::int64_t>(proxy::number(entry.view.id)) == *number;
-      if (meant) found.push_back({one, std::move(entry), watchdog::Target::session});
+      if (!meant) continue;
+      const watchdog::Target kind = watchdog::target_of(entry);
+      found.push_back({one, std::move(entry), kind});
     }
     if (!by_pid || found.size() > before || !one->server().monitor.enabled) continue;
     auto listing = co_await one->list_activity();
@@ -352,7 +354,7 @@ Task<Outcome<Reply>> Desk::exempt(const Exempt& asked, const Scope& scope) {
                        "who needs more belongs into [protect], or into a rule's [rule.except]"};
   auto target = co_await find(asked.whom, scope);
   if (!target) co_return std::move(target.error());
-  if (target->kind != watchdog::Target::session)
+  if (!watchdog::is_ours(target->kind))
     co_return SqlError{"0A000", "only a session through pgleash can be exempt"};
   const Duration time = std::chrono::microseconds{span->microseconds};
   target->watchdog->exempt(target->entry.view.id, time);

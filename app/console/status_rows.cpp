@@ -67,7 +67,7 @@ void add_action_rows(std::string_view server, const watchdog::RecentActions& act
     const proxy::SessionIdentity& who = *verdict.session.view.who;
     const auto pid =
         verdict.session.backend ? std::optional{verdict.session.backend->pid} : who.pid;
-    const bool ours = verdict.target == watchdog::Target::session;
+    const bool ours = watchdog::is_ours(verdict.target);
     rows.push_back({server_time(one->at),
                     verdict.id.text,
                     text(server),

@@ -3,7 +3,8 @@
 --
 --   psql -v ON_ERROR_STOP=1 -v password="$(cat secrets/monitor.pw)" -f bootstrap.sql
 --
--- Variables: password (needed; a SCRAM-SHA-256 verifier is taken as well), role (pgleash_monitor), database (pgleash).
+-- Variables: password (needed; a SCRAM-SHA-256 verifier is taken as well), role (pgleash_monitor), database (pgleash),
+-- scram_group (none: a role whose members log in through listeners with scram = "reoriginate", see docs/tls.md).
 -- What the role gets: to see all sessions (pg_monitor), to end those of roles that are no superusers
 -- (pg_signal_backend), and from 16 on a reserved slot when the server is full (pg_use_reserved_connections, which needs
 -- reserved_connections > 0). Nothing else: it is no superuser, owns nothing, and may create nothing here.
@@ -69,3 +70,44 @@ GRANT CONNECT ON DATABASE :"database" TO :"role";
 SET client_min_messages = 'warning';
 -- Up to 14 everybody may create in the schema public.
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
+
+-- For listeners with scram = "reoriginate" only: the SCRAM secrets of the members of one group, for the monitor role
+-- alone. Never of a superuser, of a role that replicates, bypasses row security or may act on the server's files and
+-- sessions, nor of one that may become such a role, nor of the monitor itself. Without scram_group it is taken away.
+DROP FUNCTION IF EXISTS pgleash.scram_verifier(text);  -- no schema of that name is no error either
+\if :{?scram_group}
+  SELECT format('CREATE ROLE %I NOLOGIN', :'scram_group')
+   WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = :'scram_group')
+  \gexec
+  CREATE SCHEMA IF NOT EXISTS pgleash;
+  REVOKE ALL ON SCHEMA pgleash FROM PUBLIC;
+  GRANT USAGE ON SCHEMA pgleash TO :"role";
+  -- One statement, so that nobody else may execute it in between.
+  BEGIN;
+  SELECT format($outer$
+    CREATE FUNCTION pgleash.scram_verifier(login text) RETURNS text
+    LANGUAGE sql STABLE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $body$
+      SELECT a.rolpassword
+        FROM pg_catalog.pg_authid AS a
+       WHERE a.rolname = login
+         AND a.rolname <> %L
+         AND a.rolcanlogin
+         AND (a.rolvaliduntil IS NULL OR a.rolvaliduntil > pg_catalog.now())
+         AND a.rolpassword LIKE 'SCRAM-SHA-256$%%'
+         AND pg_catalog.pg_has_role(a.oid, (SELECT g.oid FROM pg_catalog.pg_authid AS g WHERE g.rolname = %L), 'MEMBER')
+         AND NOT EXISTS (
+           SELECT FROM pg_catalog.pg_authid AS p
+            WHERE (p.rolsuper OR p.rolreplication OR p.rolbypassrls OR p.rolcreaterole OR p.rolname = %L
+                   OR p.rolname IN ('pg_monitor', 'pg_signal_backend', 'pg_read_all_stats', 'pg_read_all_settings',
+                                    'pg_stat_scan_tables', 'pg_read_server_files', 'pg_write_server_files',
+                                    'pg_execute_server_program', 'pg_read_all_data', 'pg_write_all_data',
+                                    'pg_checkpoint', 'pg_maintain', 'pg_create_subscription',
+                                    'pg_use_reserved_connections', 'pg_signal_autovacuum_worker'))
+              AND pg_catalog.pg_has_role(a.oid, p.oid, 'MEMBER'))
+    $body$$outer$, :'role', :'scram_group', :'role')
+  \gexec
+  REVOKE ALL ON FUNCTION pgleash.scram_verifier(text) FROM PUBLIC;
+  GRANT EXECUTE ON FUNCTION pgleash.scram_verifier(text) TO :"role";
+  COMMIT;
+\endif

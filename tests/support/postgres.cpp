@@ -312,13 +312,15 @@ void Postgres::create_database(const std::string& name, const std::string& optio
   sql(fmt::format("CREATE DATABASE {} {}", quoted(name, '"'), options));
 }
 
-void Postgres::bootstrap(const std::string& password) {
-  run_or_throw(
-      {.argv = {program("psql"), "-X", "-q", "-h", directory_.path(), "-p", std::to_string(port_),
-                "-U", superuser, "-d", "postgres", "-v", "password=" + password, "-f",
-                PGLEASH_SOURCE_DIR "/deploy/sql/bootstrap.sql"},
-       .environment = {},
-       .user = {}});
+void Postgres::bootstrap(const std::string& password, const std::string& scram_group) {
+  Command command{{program("psql"), "-X", "-q", "-h", directory_.path(), "-p",
+                   std::to_string(port_), "-U", superuser, "-d", "postgres", "-v",
+                   "password=" + password, "-f", PGLEASH_SOURCE_DIR "/deploy/sql/bootstrap.sql"},
+                  {},
+                  {}};
+  if (!scram_group.empty())
+    command.argv.insert(command.argv.end(), {"-v", "scram_group=" + scram_group});
+  run_or_throw(std::move(command));
 }
 
 std::string Postgres::log() const {

@@ -57,7 +57,8 @@ class Postgres {
                    const std::string& attributes = "");
   void create_database(const std::string& name, const std::string& options = "");
   /// Applies deploy/sql/bootstrap.sql: role pgleash_monitor with this password, database pgleash.
-  void bootstrap(const std::string& password);
+  /// `scram_group`: and the function that tells the secrets of its members.
+  void bootstrap(const std::string& password, const std::string& scram_group = {});
 
   void start();
   /// Immediate: as after a crash. Else every session is ended with FATAL 57P01.

@@ -424,6 +424,32 @@ TEST(Startup, CancelRequestsPassWhenNoSessionMore) {
   EXPECT_EQ(stage.backend.accept_cancel().pid, only.pid);
 }
 
+TEST(Startup, TellsTheServerWhoseAddressItIsAndKeepsTheClientsNameItself) {
+  Stage stage{[](config::Config& config) {
+    config.servers.front().application_name_suffix = config::ApplicationNameSuffix::address_port;
+  }};
+  Pair pair;
+  pair.client = stage.connect();
+  pair.client.send(startup_packet());
+  pair.server = stage.backend.accept();
+  const std::string sent = "script - 127.0.0.1:" + std::to_string(pair.client.local_port());
+  const std::string packet = protocol::with_parameter(startup_packet(), "application_name", sent);
+  pair.server.expect(packet);
+  pair.down(wire::authentication(3));
+  pair.up(wire::message('p', wire::zero_ended("secret")));
+  pair.down(wire::authentication(0) + wire::parameter("application_name", sent) +
+            wire::message('K', wire::int32(7) + "1234") + wire::ready());
+  SessionView up = stage.session_of(pair);
+  EXPECT_EQ(up.who->application_name, sent) << "as the server's views show it";
+  EXPECT_EQ(up.who->application, "script");
+  EXPECT_EQ(up.facts.state, protocol::SessionState::idle);
+  pair.down(wire::parameter("application_name", "set later"));
+  up = stage.session_of(pair);
+  EXPECT_EQ(up.who->application_name, "set later");
+  EXPECT_EQ(up.who->application, "script") << "as ever without follow_set";
+  pair.echo();
+}
+
 TEST(Startup, WorksOnUnixSocketsOnBothLegs) {
   const test::TempDir directory;
   ScriptedBackend backend{directory.path(), 5432};

@@ -50,6 +50,10 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_FALSE(config.servers[0].monitor.enabled);
   EXPECT_EQ(config.servers[0].direct_sessions, DirectSessions::count);
   EXPECT_EQ(config.servers[1].direct_sessions, DirectSessions::judge);
+  EXPECT_EQ(config.servers[0].application_name_suffix, ApplicationNameSuffix::off);
+  EXPECT_EQ(config.servers[1].application_name_suffix, ApplicationNameSuffix::address_port);
+  EXPECT_EQ(config.listeners[0].scram, Scram::reoriginate);
+  EXPECT_EQ(config.listeners[1].scram, Scram::pass);
   EXPECT_EQ(config.servers[1].address, (Address{"2001:db8::1", 5432, false}));
   EXPECT_EQ(config.servers[1].keepalive, (Keepalive{1min, 10s, 3, 60s}));
   EXPECT_EQ(config.servers[1].monitor, (Monitor{true, "o'brien \\ \"x\"", "ops", "", 500ms, 1s}));
@@ -77,9 +81,9 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(rule.sqlstate, "25P03");
   EXPECT_EQ(rule.match.applications.front().text, "checkout-\\d+");
   EXPECT_EQ(rule.match.applications.front().position,
-            (SourcePosition{"/etc/pgleash/pgleash.toml", 91, 17}));
+            (SourcePosition{"/etc/pgleash/pgleash.toml", 93, 17}));
   EXPECT_EQ(rule.except.clients.front().text, "10.20.4.17/32");
-  EXPECT_EQ(rule.position.line, 78U);
+  EXPECT_EQ(rule.position.line, 81U);
   EXPECT_EQ(config.rules[1].limit, std::nullopt);
   EXPECT_EQ(config.rules[2].kind, RuleKind::blocking);
   EXPECT_EQ(config.rules[2].blocked_at_least, 5U);

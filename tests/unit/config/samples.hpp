@@ -58,6 +58,7 @@ allow = ["10.0.0.0/8", "fd00::/8"]
 require_challenge = "always"
 proxy_protocol = "require"
 proxy_trusted = ["10.20.0.0/16", "fd00::/64"]
+scram = "reoriginate"
 application = "legacy \"app\""
 login_timeout = "3s"
 client_kind = "pooler"
@@ -82,6 +83,7 @@ monitor = "none"
 name = "b"
 host = "2001:db8::1"
 direct_sessions = "judge"
+application_name_suffix = "address_port"
 [server.keepalive]
 idle = "1m"
 [server.monitor]

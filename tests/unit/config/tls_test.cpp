@@ -73,6 +73,41 @@ TEST(Tls, TakesAllItsKeys) {
   EXPECT_TRUE(again.config->servers.front().tls == server);
 }
 
+TEST(Tls, OpaqueHasNoFilesAndSaysWhoseTaskTheChallengeIs) {
+  const WithFiles files;
+  const std::string on = "tls = \"opaque\"\nrequire_challenge = \"never\"\n";
+  const LoadResult good = files.load(on);
+  ASSERT_TRUE(good.config);
+  EXPECT_THAT(good.diagnostics, IsEmpty());
+  EXPECT_EQ(good.config->listeners.front().tls.mode, ListenerTlsMode::opaque);
+  EXPECT_THAT(
+      files.said("tls = \"opaque\"\n"),
+      HasSubstr("error: nobody can see through TLS whether the server asks for a password"));
+  EXPECT_THAT(files.said(on + pair), HasSubstr("error: listener \"main\" ends no TLS"));
+  EXPECT_THAT(files.said(on, "", "/run/postgresql"),
+              HasSubstr("error: there is no TLS to pass through"));
+  EXPECT_THAT(files.said(on, "monitor = \"none\"\n"),
+              HasSubstr("warning: nobody judges the sessions of listener \"main\""));
+  EXPECT_THAT(files.said(on, "application_name_suffix = \"address\"\n"),
+              HasSubstr("warning: application_name_suffix does not reach"));
+  EXPECT_THAT(files.said(on, "[[quota]]\nname = \"q\"\nkey = \"user\"\nsessions = 3\n"),
+              HasSubstr("warning: quota \"q\" does not count the sessions of listener"));
+}
+
+TEST(Tls, ToPassItThroughOrNoMoreWaitsForARestart) {
+  const WithFiles files;
+  const std::string opaque = "tls = \"opaque\"\nrequire_challenge = \"never\"\n";
+  const LoadResult ended = files.load(std::string{"tls = \"require\"\n"} + pair);
+  const LoadResult passed = files.load(opaque);
+  ASSERT_TRUE(ended.config && passed.config);
+  for (const auto& [before, after] : {std::pair{&ended, &passed}, std::pair{&passed, &ended}}) {
+    const Config taken = take_over(*before->config, *after->config);
+    EXPECT_TRUE(taken.listeners.front().tls == before->config->listeners.front().tls);
+    for (const ChangedKey& one : changes(*before->config, *after->config))
+      EXPECT_TRUE(one.key != "listener.main.tls" || one.needs_restart);
+  }
+}
+
 TEST(Tls, SaysWhatIsWrongWithEachFile) {
   const WithFiles files;
   const std::string on = "tls = \"prefer\"\n";

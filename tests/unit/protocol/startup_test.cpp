@@ -55,11 +55,11 @@ TEST(Startup, TheLastOfARepeatedParameterCounts) {
 TEST(Startup, AnotherDatabaseTakesThePlaceOfAllThatWereGiven) {
   const std::string packet = startup(
       "database\0shop\0user\0ann\0options\0-c geqo=off\0database\0pgleash\0\0"s, version(3, 2));
-  const std::string other = with_database(packet, "watchroom");
+  const std::string other = with_parameter(packet, "database", "watchroom");
   EXPECT_EQ(other,
             startup("user\0ann\0options\0-c geqo=off\0database\0watchroom\0\0"s, version(3, 2)));
   EXPECT_EQ(accepted(other).database, "watchroom");
-  EXPECT_EQ(accepted(with_database(startup("user\0ann\0\0"s), "w")).database, "w");
+  EXPECT_EQ(accepted(with_parameter(startup("user\0ann\0\0"s), "database", "w")).database, "w");
 }
 
 TEST(Startup, NamesAreCutAsTheServerCutsThem) {

@@ -63,6 +63,85 @@ TEST_F(Join, ConfirmsByPidAndAddressOfOurLeg) {
   EXPECT_EQ(s.direct[0].backend.pid, protocol::BackendPid{102});
 }
 
+// ------------------------------------------------ sessions whose TLS is end to end
+
+proxy::SessionView opaque_view(proxy::Endpoint leg, Instant last_byte = {}) {
+  proxy::SessionView made = view(1, std::nullopt, std::move(leg));
+  auto who = std::make_shared<proxy::SessionIdentity>(*made.who);
+  who->opaque = true;
+  made.who = std::move(who);
+  made.facts.state = SessionState::starting;
+  made.facts.last_frontend_byte = last_byte;
+  made.facts.frontend_bytes = 500;
+  return made;
+}
+
+ActivityRow in_transaction(int pid, std::int32_t port) {
+  ActivityRow made = row(pid, "10.0.0.1", port);
+  made.user = "alice";
+  made.database = "orders";
+  made.application_name = "checkout-7";
+  made.state = "idle in transaction";
+  made.state_age = 40s;
+  made.transaction_age = 50s;
+  return made;
+}
+
+TEST_F(Join, AnOpaqueSessionIsWhatTheServersRowSays) {
+  SnapshotJoin named{"orders", true,
+                     [](const proxy::SessionIdentity& who) { return "of " + who.user; }};
+  const auto rows = sample({in_transaction(101, 40001)});
+  const auto s = named.join(noon, {opaque_view(tcp)}, &rows, true);
+  const SessionEntry& entry = s.sessions.at(0);
+  EXPECT_EQ(entry.mapping, Mapping::by_port);
+  EXPECT_EQ(entry.view.who->user, "alice");
+  EXPECT_EQ(entry.view.who->database, "orders");
+  EXPECT_EQ(entry.view.who->application_name, "checkout-7");
+  EXPECT_EQ(entry.view.who->application, "of alice");
+  EXPECT_EQ(entry.view.who->leg, tcp);
+  EXPECT_EQ(entry.view.facts.state, SessionState::idle_in_transaction);
+  EXPECT_EQ(entry.view.facts.state_since, noon - 40s);
+  EXPECT_EQ(entry.view.facts.frontend_bytes, 500U);
+  EXPECT_TRUE(s.direct.empty());
+}
+
+TEST_F(Join, BytesThatCameSinceTheServerWasAskedMakeAnOpaqueSessionYounger) {
+  const auto s =
+      at({opaque_view(tcp, noon - 5s)}, sample({in_transaction(101, 40001)}, noon - 6s), noon);
+  EXPECT_EQ(s.sessions[0].view.facts.state_since, noon - 5s);
+}
+
+TEST_F(Join, NothingIsKnownOfAnOpaqueSessionWithoutAFreshRow) {
+  EXPECT_EQ(at({opaque_view(tcp)}, std::nullopt).sessions[0].view.facts.state,
+            SessionState::starting);
+  EXPECT_EQ(at({opaque_view(tcp)}, sample({})).sessions[0].view.facts.state,
+            SessionState::starting);
+  const auto rows = sample({in_transaction(101, 40001)});
+  const auto down = join.join(noon, {opaque_view(tcp)}, &rows, false);
+  EXPECT_EQ(down.sessions[0].view.facts.state, SessionState::starting) << "the monitor is down";
+}
+
+TEST_F(Join, AnOpaqueSessionWhoseAddressTwoBackendsHaveIsEndedByNobody) {
+  (void)at({opaque_view(tcp)}, sample({in_transaction(101, 40001)}));
+  const auto two = sample({in_transaction(101, 40001), in_transaction(102, 40001)});
+  const auto s = at({opaque_view(tcp)}, two);
+  EXPECT_EQ(s.sessions[0].mapping, Mapping::conflict);
+  EXPECT_FALSE(s.sessions[0].backend);
+  // And never again: one of the two had been taken for it.
+  EXPECT_EQ(at({opaque_view(tcp)}, sample({in_transaction(101, 40001)})).sessions[0].mapping,
+            Mapping::conflict);
+  SnapshotJoin fresh{"orders"};
+  const auto first = fresh.join(noon, {opaque_view(tcp)}, &two, true);
+  EXPECT_EQ(first.sessions[0].mapping, Mapping::none);
+}
+
+TEST_F(Join, AnOpaqueSessionBehindAddressTranslationIsFoundByNobody) {
+  const auto s = at({opaque_view({"192.168.1.5", 50123})}, sample({in_transaction(101, 40001)}));
+  EXPECT_EQ(s.sessions[0].mapping, Mapping::none);
+  EXPECT_FALSE(s.sessions[0].backend);
+  EXPECT_EQ(s.sessions[0].view.facts.state, SessionState::starting);
+}
+
 TEST_F(Join, IgnoresTheZoneOfALinkLocalLeg) {
   const auto s = at({view(1, 101, {"fe80::1%eth0", 40001})}, sample({row(101, "fe80::1", 40001)}));
   EXPECT_EQ(s.sessions[0].mapping, Mapping::confirmed);
