@@ -1,5 +1,6 @@
 #include "app/application.hpp"
 #include "app/bootstrap_sql.hpp"
+#include "app/check_login.hpp"
 #include "app/check_server.hpp"
 #include "app/console_client.hpp"
 #include "app/load.hpp"
@@ -15,6 +16,7 @@
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -40,8 +42,8 @@ void print(const std::vector<config::Diagnostic>& diagnostics) {
     std::fprintf(stderr, "%s\n", config::render(one, colour_on(STDERR_FILENO)).c_str());
 }
 
-std::string as_json(const std::vector<config::Diagnostic>& diagnostics,
-                    const std::string& servers) {
+std::string as_json(const std::vector<config::Diagnostic>& diagnostics, const std::string& servers,
+                    const std::string& logins) {
   boost::json::array all;
   for (const config::Diagnostic& one : diagnostics) {
     boost::json::object entry;
@@ -55,6 +57,7 @@ std::string as_json(const std::vector<config::Diagnostic>& diagnostics,
   }
   std::string text = boost::json::serialize(boost::json::object{{"diagnostics", std::move(all)}});
   if (!servers.empty()) text.insert(text.size() - 1, ",\"servers\":" + servers);
+  if (!logins.empty()) text.insert(text.size() - 1, ",\"logins\":" + logins);
   return text;
 }
 
@@ -86,24 +89,30 @@ struct CheckOptions {
   bool effective = false;
   bool json = false;
   bool server = false;
+  bool login = false;
+  app::LoginQuestion logins;
 };
 
 int check(const CheckOptions& options) {
   const config::LoadResult loaded = app::load_checked(options.config);
   std::vector<app::ServerFindings> servers;
   if (options.server && loaded.config) servers = app::check_servers(*loaded.config);
+  std::vector<app::LoginFinding> logins;
+  if (options.login && loaded.config) logins = app::check_logins(*loaded.config, options.logins);
   if (options.json) {
     const std::string asked = options.server && loaded.config ? app::to_json(servers) : "";
-    std::puts(as_json(loaded.diagnostics, asked).c_str());
+    const std::string tried = options.login && loaded.config ? app::to_json(logins) : "";
+    std::puts(as_json(loaded.diagnostics, asked, tried).c_str());
   } else {
     print(loaded.diagnostics);
     if (options.effective && loaded.config)
       std::fputs(config::effective_toml(loaded).c_str(), stdout);
     if (loaded.diagnostics.empty()) std::printf("%s: no faults found\n", options.config.c_str());
     std::fputs(app::to_text(servers).c_str(), stdout);
+    std::fputs(app::to_text(logins).c_str(), stdout);
   }
   if (!loaded.config) return exit_faults;
-  const watchdog::Gravity worst = app::gravest(servers);
+  const watchdog::Gravity worst = std::max(app::gravest(servers), app::gravest(logins));
   if (worst == watchdog::Gravity::error) return exit_faults;
   if (worst == watchdog::Gravity::warning) return exit_warnings;
   return loaded.diagnostics.empty() ? exit_good : exit_warnings;
@@ -221,6 +230,19 @@ int main(int argc, char** argv) {
       "--server", check_options.server,
       "ask each server, as its monitor role, whether rights and settings are as "
       "they should be");
+
+  auto* login = check_command->add_flag(
+      "--login", check_options.login,
+      "try roles without a password, over the way that sessions take: which way of logging in "
+      "applies and why, and whether one gets in");
+  check_command
+      ->add_option("--user", check_options.logins.roles,
+                   "with --login: try this role too; may be given more than once")
+      ->needs(login);
+  check_command
+      ->add_option("--database", check_options.logins.database,
+                   "with --login: of all but the monitor's role (default postgres)")
+      ->needs(login);
 
   CLI::App* bootstrap_command = cli.add_subcommand(
       "bootstrap-sql", "print the psql script that makes the least-privilege monitor role");
