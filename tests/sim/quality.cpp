@@ -1,6 +1,9 @@
 /// Measures the leak detector on simulated weeks: recall, false alarms, delay and forecast, beside
 /// what people have without one. Usage: pgleash_leak_quality [--weeks N] [--leaks N]
-/// [--seeds tuning|reporting]; prints Markdown. Nothing may be tuned on the reporting seeds.
+/// [--seeds tuning|reporting] [--detail]; prints Markdown. Nothing may be tuned on the reporting
+/// seeds.
+/// --detail tells each false alarm, miss, late alarm and forecast by its seed, and leaves the
+/// baselines out.
 #include "tests/sim/run.hpp"
 
 #include <algorithm>
@@ -77,20 +80,45 @@ struct Errors {
   }
 };
 
+void print_alarms(const Scene& scene, std::uint64_t seed, const Run& one) {
+  for (const FalseAlarm& alarm : one.alarms)
+    std::printf(
+        "false alarm: %s, seed %llu, limit %u: after %.2f days, window %.0f s, growth %.1f, "
+        "suspects %u of %u sessions, used %u\n",
+        scene.application.what.c_str(), static_cast<unsigned long long>(seed), scene.limit,
+        alarm.when / day, seconds(alarm.leak.window), alarm.leak.growth, alarm.leak.suspect_count,
+        alarm.leak.sessions, alarm.used);
+}
+
+void print_leak(const Scene& scene, std::uint64_t seed, const Run& one) {
+  const double share =
+      one.detected ? static_cast<double>(one.lost_at_alarm) / one.lost_when_full : 1;
+  std::printf("leak: %s in %s, seed %llu, limit %u: lost %d in %.2f h, alarm at %.0f %% by %.0f s",
+              name(scene.application.leak), scene.application.what.c_str(),
+              static_cast<unsigned long long>(seed), scene.limit, one.lost_when_full,
+              (*one.full - scene.application.leak_starts) / hour, 100 * share, one.window);
+  for (const auto& [what, error] : {std::pair{"hour", one.hour_error}, {"day", one.day_error}})
+    if (error) std::printf(", %s %+.0f %% (%d to come)", what, 100 * error->error, error->to_come);
+  std::printf("%s\n", !one.detected ? " MISSED" : share >= 0.5 ? " LATE" : "");
+}
+
 class Report {
  public:
+  explicit Report(bool detail) : detail_(detail) {}
+
   void healthy(int weeks, std::uint64_t seeds) {
     for (int i = 0; i < weeks; ++i) {
       const int kind = i % healthy_kinds;
       const std::uint32_t limit = i / healthy_kinds % 4 == 3 ? 1997 : 97;
       const Scene scene = healthy_scene(kind, seeds + static_cast<std::uint64_t>(i), limit);
-      const Run one = run(scene, true);
+      const Run one = run(scene, !detail_);
+      if (detail_) print_alarms(scene, seeds + static_cast<std::uint64_t>(i), one);
       weeks_ += one.healthy_seconds / week;
-      ours_.alarms += one.alarms;
+      ours_.alarms += static_cast<double>(one.alarms.size());
       kinds_[static_cast<std::size_t>(kind)].first = scene.application.what;
       auto& counts = kinds_[static_cast<std::size_t>(kind)].second;
       ++counts.first;
-      counts.second += one.alarms;
+      counts.second += static_cast<int>(one.alarms.size());
       for (std::size_t b = 0; b < baseline_count; ++b)
         baselines_[b].alarms += one.baseline_alarms[b];
     }
@@ -101,10 +129,12 @@ class Report {
       const auto leak = static_cast<LeakKind>(1 + i % (leak_kinds - 1));
       const std::size_t big = i / (leak_kinds - 1) % 2 == 1 ? 1 : 0;
       const std::uint32_t limit = big ? 1997 : 97;
-      const Run one =
-          run(leaking_scene(leak, seeds + 500'000 + static_cast<std::uint64_t>(i), limit), true);
+      const std::uint64_t seed = seeds + 500'000 + static_cast<std::uint64_t>(i);
+      const Scene scene = leaking_scene(leak, seed, limit);
+      const Run one = run(scene, !detail_);
+      if (detail_) print_alarms(scene, seed, one);
       ByKind& kind = leaks_[static_cast<std::size_t>(leak)][big];
-      early_ += one.alarms;
+      early_ += static_cast<int>(one.alarms.size());
       before_ += one.healthy_seconds / week;
       if (!one.full || one.lost_when_full < least_lost * limit) {
         ++kind.not_full;
@@ -113,6 +143,7 @@ class Report {
       }
       ++kind.full;
       ++full_;
+      if (detail_) print_leak(scene, seed, one);
       std::optional<double> share;
       if (one.detected)
         share = static_cast<double>(one.lost_at_alarm) / static_cast<double>(one.lost_when_full);
@@ -181,6 +212,7 @@ class Report {
                 1000 * one.alarms / weeks_, 1000 * upper_bound(one.alarms) / weeks_);
   }
 
+  bool detail_;
   double weeks_ = 0;
   double before_ = 0;
   int early_ = 0;
@@ -200,6 +232,7 @@ int main(int argc, char** argv) {
   int weeks = 3000;
   int leaks = 420;
   std::uint64_t seeds = reporting_seeds;
+  bool detail = false;
   for (int i = 1; i < argc; ++i) {
     const bool has_value = i + 1 < argc;
     if (has_value && std::strcmp(argv[i], "--weeks") == 0) {
@@ -208,13 +241,16 @@ int main(int argc, char** argv) {
       leaks = std::atoi(argv[++i]);
     } else if (has_value && std::strcmp(argv[i], "--seeds") == 0) {
       seeds = std::strcmp(argv[++i], "tuning") == 0 ? tuning_seeds : reporting_seeds;
+    } else if (std::strcmp(argv[i], "--detail") == 0) {
+      detail = true;
     } else {
-      std::fprintf(stderr, "usage: %s [--weeks N] [--leaks N] [--seeds tuning|reporting]\n",
+      std::fprintf(stderr,
+                   "usage: %s [--weeks N] [--leaks N] [--seeds tuning|reporting] [--detail]\n",
                    argv[0]);
       return 2;
     }
   }
-  Report report;
+  Report report{detail};
   report.healthy(weeks, seeds);
   report.leaking(leaks, seeds);
   report.print();

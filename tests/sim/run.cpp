@@ -55,7 +55,7 @@ Run run(const Scene& scene, bool with_baselines) {
     for (const watchdog::LeakChange& change : detector.tick(at(now), {used, scene.limit})) {
       if (change.what != watchdog::LeakChange::What::detected) continue;
       if (!leaking) {
-        ++result.alarms;
+        result.alarms.push_back({now, change.leak, used});
       } else if (!result.detected) {
         result.detected = now;
         result.window = seconds(change.leak.window);

@@ -14,9 +14,16 @@ struct ForecastError {
   int to_come;   ///< sessions that were lost between the forecast and the end
 };
 
+/// A leak that was none.
+struct FalseAlarm {
+  double when = 0;  ///< seconds
+  watchdog::Leak leak;
+  std::uint32_t used = 0;  ///< slots
+};
+
 /// What came of one scene.
 struct Run {
-  int alarms = 0;                  ///< of ours, before a leak began or without one
+  std::vector<FalseAlarm> alarms;  ///< of ours, before a leak began or without one
   double healthy_seconds = 0;      ///< without a leak
   std::optional<double> full;      ///< seconds when the last slot was gone
   std::optional<double> detected;  ///< seconds, at or after the leak's start
