@@ -551,6 +551,7 @@ asio::awaitable<bool> StartupPhase::log_in(Starting& self, UpstreamResult& upstr
       session.said_by_client = std::move(outcome.from_client);
       break;
     case ScramOutcome::Kind::refused:
+      socket.close(failed);  // who reads the refusal slowly must not keep a backend for it
       co_await refuse(self, AcceptResult::server_refused, std::move(outcome.notice));
       co_return false;
     case ScramOutcome::Kind::client_lost:

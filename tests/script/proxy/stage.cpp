@@ -97,6 +97,7 @@ Stage::Stage(const Adjust& adjust)
   config.listeners.push_back(listener);
   if (adjust) adjust(config);
   proxy = std::make_unique<Proxy>(config, events, InheritedSockets{}, &door);
+  proxy->learn_secrets_from(secrets);
   port_ = proxy->ports().front();
   proxy->start();
 }
@@ -105,6 +106,23 @@ Stage::~Stage() {
   proxy.reset();
   work_.reset();
   thread_.join();
+}
+
+asio::awaitable<VerifierAnswer> Secrets::verifier(std::string /*server*/, std::string user,
+                                                  Instant /*deadline*/) {
+  const std::lock_guard lock{mutex_};
+  VerifierAnswer answer;
+  if (!available_) co_return answer;
+  const auto found = known_.find(user);
+  answer.kind = found == known_.end() ? VerifierAnswer::Kind::none : VerifierAnswer::Kind::found;
+  if (found != known_.end()) answer.verifier = found->second;
+  co_return answer;
+}
+
+void Secrets::know(const std::string& user, const std::string& verifier) {
+  const std::lock_guard lock{mutex_};
+  available_ = true;
+  known_[user] = verifier;
 }
 
 Pair Stage::login(std::string_view secret) {

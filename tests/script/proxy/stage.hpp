@@ -1,6 +1,7 @@
 #pragma once
 
 #include "proxy/proxy.hpp"
+#include "proxy/verifier_source.hpp"
 #include "tests/support/script.hpp"
 #include "tests/support/wait_until.hpp"
 #include "tests/unit/protocol/wire.hpp"
@@ -10,6 +11,7 @@
 
 #include <functional>
 #include <future>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -67,6 +69,20 @@ class Door final : public ConsoleDoor {
  private:
   mutable std::mutex mutex_;
   std::vector<Visit> visits_;
+};
+
+/// Secrets of roles, as a server tells them to those who may ask.
+class Secrets final : public VerifierSource {
+ public:
+  boost::asio::awaitable<VerifierAnswer> verifier(std::string server, std::string user,
+                                                  Instant deadline) override;
+  /// From now on somebody can be asked, and this role is known.
+  void know(const std::string& user, const std::string& verifier);
+
+ private:
+  std::mutex mutex_;
+  bool available_ = false;
+  std::map<std::string, std::string> known_;
 };
 
 /// A logged-in session, seen from both ends.
@@ -132,6 +148,7 @@ class Stage {
   ScriptedBackend backend;
   RecordedEvents events;
   Door door;
+  Secrets secrets;
   std::unique_ptr<Proxy> proxy;
 
  private:
