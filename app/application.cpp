@@ -1,6 +1,8 @@
 #include "app/application.hpp"
 
+#include "app/page_access.hpp"
 #include "app/reload.hpp"
+#include "config/address.hpp"
 #include "proxy/clock.hpp"
 
 #include <boost/asio/as_tuple.hpp>
@@ -35,8 +37,7 @@ constexpr rlim_t other_descriptors = 256;
 constexpr Duration webhook_patience = 2s;
 
 bool is_remote(const config::Address& address) {
-  return !address.is_unix && address.host != "localhost" && address.host != "::1" &&
-         address.host.rfind("127.", 0) != 0;
+  return !address.is_unix && !config::is_loopback(address.host);
 }
 
 void refuse_the_servers_own_user(const config::Config& config) {
@@ -93,7 +94,9 @@ Application::Application(config::Config config, std::string file)
                    [this](std::string_view target) {
                      return status_pages_.get(target, proxy::monotonic_now());
                    },
-                   events_, {.loopback_host_only = true}),
+                   events_,
+                   {.loopback_host_only =
+                        config_->http.listen && config::is_loopback(config_->http.listen->host)}),
       manager_(context_,
                [this] { return pages_.get("/healthz", proxy::monotonic_now()).status == 200; }) {
   signals_.add(SIGUSR1);
@@ -131,12 +134,17 @@ Application::Application(config::Config config, std::string file)
 Application::~Application() = default;
 
 void Application::serve_status_page() {
-  if (!config_->metrics.listen || config_->metrics.listen->port == 65535) return;
-  const auto port = static_cast<std::uint16_t>(config_->metrics.listen->port + 1);
+  if (!config_->http.listen) return;
+  std::vector<config::Diagnostic> faults;
+  auto tls = proxy::make_tls(*config_, {}, faults);
+  auto access = tls ? page_access(config_->http, std::move(tls->page), faults) : std::nullopt;
+  if (!access) throw std::runtime_error(in_one_line(faults.back()));
+  status_http_.ask_for(std::move(*access));
   try {
-    status_http_.listen({"127.0.0.1", port, false});
+    status_http_.listen(*config_->http.listen);
   } catch (const std::system_error& e) {
-    // It was not asked for by name: no reason not to serve.
+    if (config_->http != config::Http{}) throw;
+    // Nobody asked for it by name, and another pgleash of this host has it: no reason not to serve.
     log_.write(Level::warning, "status_page.off", {{"why", e.what()}});
   }
 }
@@ -266,6 +274,8 @@ std::string Application::take_changes() {
 
   auto tls = proxy::make_tls(*read.config, {}, read.faults);
   if (!tls) return refuse_reload(read.faults);
+  auto access = page_access(read.config->http, std::move(tls->page), read.faults);
+  if (!access) return refuse_reload(read.faults);
   auto webhooks = notify::Webhooks::prepare(*read.config, agent(), read.faults);
   if (!webhooks) return refuse_reload(read.faults);
 
@@ -274,6 +284,7 @@ std::string Application::take_changes() {
     watchdogs_[i]->reload(config_, std::move(engines[i].now), std::move(engines[i].before));
   proxy_.reload(*config_);
   proxy_.reload(std::move(*tls));
+  status_http_.ask_for(std::move(*access));
   webhooks_.take(std::move(*webhooks));
   watch_certificates();
   if (audit_) audit_->set_statement_text(config_->audit.statement_text);
@@ -315,6 +326,9 @@ void Application::watch_certificates() {
         {one.tls.cert_file, one.tls.key_file, one.tls.client_ca_file, one.tls.client_crl_file});
   for (const config::Server& one : config_->servers)
     files.insert({one.tls.ca_file, one.tls.crl_file, one.tls.cert_file, one.tls.key_file});
+  if (config_->http.listen)
+    files.insert(
+        {config_->http.token_file, config_->http.tls_cert_file, config_->http.tls_key_file});
   for (const std::string& file : files) {
     if (file.empty() || file == "system") continue;
     try {
@@ -329,11 +343,14 @@ void Application::watch_certificates() {
 void Application::reload_certificates() {
   std::vector<config::Diagnostic> faults;
   auto tls = proxy::make_tls(*config_, {}, faults);
+  auto access = tls ? page_access(config_->http, std::move(tls->page), faults) : std::nullopt;
+  if (!access) tls.reset();
   for (const config::Diagnostic& fault : faults)
     log_.write(tls ? Level::warning : Level::error, tls ? "tls.warning" : "tls.reload_refused",
                {{"why", in_one_line(fault)}});
   if (!tls) return;  // the other half of a pair may be on its way: those before stay in force
   proxy_.reload(std::move(*tls));
+  status_http_.ask_for(std::move(*access));
   log_.write(Level::info, "tls.reloaded", {});
 }
 

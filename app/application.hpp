@@ -58,7 +58,6 @@ class Application final : private metrics::MetricsSource, private console::Host 
   [[nodiscard]] std::string service_status() const;
   void set_kill_switch(bool paused, std::string_view who);
   void open_console();
-  /// On loopback, one port after the metrics.
   void serve_status_page();
 
   std::vector<watchdog::Watchdog*> watchdogs() override;

@@ -166,10 +166,15 @@ int main(int argc, char** argv) {
   auto* http = run_command->add_option(
       "--http", run_options.line.http,
       "address of /metrics, /healthz, /readyz (default 127.0.0.1:9732), or off");
+  auto* status = run_command->add_option("--status", run_options.line.status,
+                                         "address of the status page (off loopback only from a "
+                                         "file; default 127.0.0.1:9733, off with --http off), or "
+                                         "off");
   auto* workers =
       run_command->add_option("--workers", run_options.line.workers,
                               "threads that move bytes, or auto (one for every two cores)");
-  for (CLI::Option* option : {server, listen, monitor, http, workers}) file->excludes(option);
+  for (CLI::Option* option : {server, listen, monitor, http, status, workers})
+    file->excludes(option);
 
   app::WatchOptions watch_options;
   CLI::App* watch_command = cli.add_subcommand(

@@ -85,6 +85,10 @@ std::string start_card(const config::Config& config, bool colour) {
   if (config.metrics.listen)
     card += fmt::format("  metrics       http://{}/metrics  /healthz  /readyz\n",
                         proxy::to_text(*config.metrics.listen));
+  if (config.http.listen)
+    card += fmt::format("  status page   http{}://{}/{}\n", config.http.tls() ? "s" : "",
+                        proxy::to_text(*config.http.listen),
+                        config.http.token_file.empty() ? "" : "  with the token");
   if (config.console.enabled()) {
     const std::size_t users = config.console.viewers.size() + config.console.operators.size() +
                               config.console.admins.size();

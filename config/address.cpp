@@ -159,6 +159,12 @@ Parsed<Address> parse_listen_address(std::string_view text) {
   return parse_tcp(text, std::nullopt);
 }
 
+bool is_loopback(std::string_view host) noexcept {
+  if (host == "localhost" || host == "::1") return true;
+  return host.starts_with("127.") &&
+         host.find_first_not_of("0123456789.") == std::string_view::npos;
+}
+
 Parsed<std::optional<Address>> parse_http_address(std::string_view text) {
   if (text == "off") return std::optional<Address>{};
   if (text.starts_with('/')) {

@@ -30,4 +30,7 @@ inline constexpr std::uint16_t default_server_port = 5432;
 [[nodiscard]] std::string format_address(const Address& address,
                                          std::uint16_t usual_port = default_listen_port);
 
+/// "localhost", "::1" or "127.x.y.z": nobody of another machine gets there.
+[[nodiscard]] bool is_loopback(std::string_view host) noexcept;
+
 }  // namespace pgleash::config

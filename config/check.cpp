@@ -71,6 +71,7 @@ class Checker {
     check_servers();
     check_listeners();
     check_addresses();
+    check_http();
     check_tls();
     check_proxy_protocol();
     for (std::size_t i = 0; i < config_.rules.size(); ++i)
@@ -377,6 +378,24 @@ class Checker {
     return v6(a) == v6(b) && (all(a) || all(b));
   }
 
+  void check_http() {
+    const Http& http = config_.http;
+    if (http.tls_cert_file.empty() != http.tls_key_file.empty())
+      error({http.tls_cert_file.empty() ? "http.tls_key_file" : "http.tls_cert_file"},
+            {"a certificate without its key, or the other way round",
+             "write both tls_cert_file and tls_key_file"});
+    if (!http.listen || is_loopback(http.listen->host)) return;
+    const std::string what = http.token_file.empty() ? http.tls() ? "a token" : "TLS and a token"
+                             : http.tls()            ? ""
+                                                     : "TLS";
+    if (what.empty()) return;
+    error({"http.listen", "http.token_file", "http.tls_cert_file", "http.tls_key_file"},
+          {format_address(*http.listen) + " is not loopback, and the status page is without " +
+               what + ": it shows users, addresses and what they do",
+           "write token_file, tls_cert_file and tls_key_file, or listen on 127.0.0.1 and reach it "
+           "by ssh -L 9733:127.0.0.1:9733; /metrics has an address of its own, [metrics] listen"});
+  }
+
   void check_addresses() {
     std::vector<Bound> bound;
     for (std::size_t i = 0; i < config_.listeners.size(); ++i) {
@@ -386,6 +405,7 @@ class Checker {
       }
     }
     if (config_.metrics.listen) bound.push_back({"metrics.listen", &*config_.metrics.listen});
+    if (config_.http.listen) bound.push_back({"http.listen", &*config_.http.listen});
     for (std::size_t later = 0; later < bound.size(); ++later) {
       const Bound& own = bound[later];
       const auto first =

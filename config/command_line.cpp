@@ -92,6 +92,11 @@ LoadResult from_command_line(const CommandLine& line) {
   if (line.http)
     options.take("--http", "metrics.listen", parse_http_address(*line.http), config.metrics.listen,
                  *line.http);
+  if (line.status)
+    options.take("--status", "http.listen", parse_http_address(*line.status), config.http.listen,
+                 *line.status);
+  else if (line.http == "off")
+    config.http.listen.reset();  // who serves nothing to machines serves nothing to people
   if (line.workers)
     options.take("--workers", "process.workers", parse_workers(*line.workers),
                  config.process.workers, *line.workers);

@@ -317,6 +317,19 @@ struct Metrics {
   bool operator==(const Metrics&) const = default;
 };
 
+/// The status page and its API, which name users, applications and addresses. Off loopback only
+/// with TLS and token.
+struct Http {
+  static constexpr std::size_t shortest_token = 16;  ///< bytes
+
+  std::optional<Address> listen = Address{"127.0.0.1", 9733, false};
+  std::string token_file;     ///< a secret: its first line is asked for; empty: none is
+  std::string tls_cert_file;  ///< PEM, leaf first; empty: no TLS
+  std::string tls_key_file;   ///< PEM; a secret
+  [[nodiscard]] bool tls() const noexcept { return !tls_cert_file.empty(); }
+  bool operator==(const Http&) const = default;
+};
+
 struct Leak {
   std::vector<Duration> windows{30min, 6h, 72h};  ///< ascending; a leak is judged in each
   Duration horizon = 168h;           ///< growth that would take the last slot within it is a leak
@@ -421,6 +434,7 @@ struct Config {
   Console console;
   Recording recording;
   Metrics metrics;
+  Http http;
   bool operator==(const Config&) const = default;
 };
 

@@ -369,6 +369,13 @@ void write(Writer& out, const Config& config) {
   out.key("listen",
           config.metrics.listen ? string(format_address(*config.metrics.listen)) : string("off"));
   out.key("max_applications", config.metrics.max_applications);
+  out.section("[http]", "http");
+  out.key("listen",
+          config.http.listen ? string(format_address(*config.http.listen)) : string("off"));
+  if (!config.http.token_file.empty()) out.key("token_file", string(config.http.token_file));
+  if (!config.http.tls_cert_file.empty())
+    out.key("tls_cert_file", string(config.http.tls_cert_file));
+  if (!config.http.tls_key_file.empty()) out.key("tls_key_file", string(config.http.tls_key_file));
 }
 
 std::string write(const Config& config, const Provenance* provenance) {

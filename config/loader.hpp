@@ -37,7 +37,8 @@ struct CommandLine {
       {};  ///< host:port, or a Unix socket directory; default 127.0.0.1:6432
   std::optional<std::string> monitor =
       {};  ///< libpq words: user=… dbname=… password_file=…; absent: "none"
-  std::optional<std::string> http = {};     ///< host:port; "off"
+  std::optional<std::string> http = {};     ///< of /metrics: host:port; "off"
+  std::optional<std::string> status = {};   ///< of the status page: the same
   std::optional<std::string> workers = {};  ///< a number, or "auto"
 };
 [[nodiscard]] LoadResult from_command_line(const CommandLine& line);

@@ -5,6 +5,7 @@
 #include "config/nearest.hpp"
 #include "config/pattern.hpp"
 #include "config/percent.hpp"
+#include "config/secret.hpp"
 #include "config/secret_file.hpp"
 
 #include <algorithm>
@@ -256,11 +257,17 @@ void Section::readable_file(std::string_view key, std::string& target, std::stri
     fail(key, table_->find(key)->value.place, std::move(*fault));
 }
 
-void Section::secret_file(std::string_view key, std::string& target) {
+void Section::secret_file(std::string_view key, std::string& target,
+                          std::optional<Fault> (*check)(std::string_view)) {
   file(key, target);
   if (target.empty()) return;
-  if (auto fault = secret_file_fault(target))
-    fail(key, table_->find(key)->value.place, std::move(*fault));
+  auto fault = secret_file_fault(target);
+  if (!fault && check != nullptr) {
+    auto read = read_secret({SecretSource::Kind::file, target});
+    const auto* secret = std::get_if<Secret>(&read);
+    fault = secret != nullptr ? check(secret->text()) : std::get<Fault>(read);
+  }
+  if (fault) fail(key, table_->find(key)->value.place, std::move(*fault));
 }
 
 void Section::strings(std::string_view key, WhenEmpty when_empty,

@@ -103,7 +103,9 @@ class Section {
   /// The same for a file that must be there, or this word.
   void readable_file(std::string_view key, std::string& target, std::string_view word = {});
   /// The same for a file that holds a secret: it must be there, and not be everybody's to read.
-  void secret_file(std::string_view key, std::string& target);
+  /// `check` is asked about its first line, which is then forgotten.
+  void secret_file(std::string_view key, std::string& target,
+                   std::optional<Fault> (*check)(std::string_view) = nullptr);
   /// { env = "NAME" } or { file = "path" }; `check` is asked about what is there now, which is then
   /// forgotten.
   void secret(std::string_view key, SecretSource& target, MayStandHere may,

@@ -75,6 +75,12 @@ bool same_way(const ServerTls& /*then*/, const ServerTls& /*now*/) noexcept {
   return true;
 }
 
+/// Token and certificate of the status page, for requests and connections to come. Whether it has
+/// any is settled at the start.
+bool is_page_secret(std::string_view key) {
+  return key == "http.token_file" || key == "http.tls_cert_file" || key == "http.tls_key_file";
+}
+
 /// Items are the same by their names.
 template <typename Named>
 void take_tls(std::vector<Named>& running, const std::vector<Named>& fresh) {
@@ -93,7 +99,7 @@ void forget_positions(Match& match) {
 
 bool needs_restart(std::string_view key) noexcept {
   if (key == "protect.marker") return true;  // texts that are known were read with the old one
-  if (is_tls(key)) return false;
+  if (is_tls(key) || is_page_secret(key)) return false;
   return std::ranges::none_of(taken_at_once, [key](std::string_view one) {
     return one.ends_with('.') ? key.starts_with(one) : key == one;
   });
@@ -111,6 +117,7 @@ std::vector<ChangedKey> changes(const Config& before, const Config& after) {
       waits = !then.contains(item) || !now.contains(item) ||
               (then.at(item) == opaque) != (now.at(item) == opaque);
     }
+    if (is_page_secret(key)) waits = was.empty() || is.empty();
     found.push_back({key, std::move(was), std::move(is), waits});
   };
   for (const auto& [key, value] : then) {
@@ -141,6 +148,12 @@ Config take_over(const Config& running, const Config& fresh) {
   result.console.viewers = fresh.console.viewers;
   result.console.operators = fresh.console.operators;
   result.console.admins = fresh.console.admins;
+  const auto replace = [](std::string& old, const std::string& other) {
+    if (!old.empty() && !other.empty()) old = other;
+  };
+  replace(result.http.token_file, fresh.http.token_file);
+  replace(result.http.tls_cert_file, fresh.http.tls_cert_file);
+  replace(result.http.tls_key_file, fresh.http.tls_key_file);
   result.metrics.max_applications = fresh.metrics.max_applications;
   return result;
 }

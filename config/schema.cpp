@@ -327,6 +327,22 @@ void read(Section& at, Metrics& metrics) {
   at.number("max_applications", metrics.max_applications, 1U, 1000U);
 }
 
+std::optional<Fault> token_fault(std::string_view text) {
+  if (text.size() < Http::shortest_token)
+    return Fault{"the token is shorter than 16 bytes", "make one: openssl rand -hex 32"};
+  if (std::ranges::any_of(text, [](char c) { return c <= ' ' || c > '~'; }))
+    return Fault{"the token holds what no HTTP header may: blanks, or what is not ASCII",
+                 "make one: openssl rand -hex 32"};
+  return std::nullopt;
+}
+
+void read(Section& at, Http& http) {
+  at.text("listen", http.listen, parse_http_address);
+  at.secret_file("token_file", http.token_file, token_fault);
+  at.readable_file("tls_cert_file", http.tls_cert_file);
+  at.secret_file("tls_key_file", http.tls_key_file);
+}
+
 }  // namespace
 
 void read_document(Section& root, Config& config) {
@@ -346,6 +362,7 @@ void read_document(Section& root, Config& config) {
   root.section("console", config.console, read_one);
   root.section("recording", config.recording, read_one);
   root.section("metrics", config.metrics, read_one);
+  root.section("http", config.http, read_one);
   root.finish();
 }
 

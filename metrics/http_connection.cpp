@@ -1,6 +1,8 @@
 #include "metrics/http_connection.hpp"
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/span_body.hpp>
@@ -8,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <tuple>
 #include <utility>
 
 namespace pgleash::metrics {
@@ -45,9 +48,17 @@ bool names_loopback(const http::request_parser<http::empty_body>& parser) {
          is_loopback_host({host.data(), host.size()});
 }
 
+std::string_view value_of(const http::request<http::empty_body>& request, http::field field) {
+  const auto value = request[field];
+  return {value.data(), value.size()};
+}
+
 Reply answer(const http::request_parser<http::empty_body>& parser, const GetPage& get_page,
-             const HttpLimits& limits) {
+             const HttpLimits& limits, const HttpAccess& access) {
   const auto& request = parser.get();
+  if (access.token && (request.count(http::field::authorization) != 1 ||
+                       !shows_token(value_of(request, http::field::authorization), *access.token)))
+    return plain_reply(401, "this page wants a token: docs/status-page.md\n");
   if (request.method() != http::verb::get && request.method() != http::verb::head) {
     return plain_reply(405, "only GET and HEAD\n");
   }
@@ -57,6 +68,10 @@ Reply answer(const http::request_parser<http::empty_body>& parser, const GetPage
   const auto target = request.target();
   if (limits.loopback_host_only && !names_loopback(parser))
     return plain_reply(403, "this page is for requests to 127.0.0.1 or localhost only\n");
+  if (request.count(http::field::origin) != 0 &&
+      is_foreign_origin(value_of(request, http::field::origin),
+                        value_of(request, http::field::host)))
+    return plain_reply(403, "this is not for pages of other places\n");
   return get_page({target.data(), target.size()});
 }
 
@@ -73,14 +88,28 @@ void set_header(Message& message, const Reply& reply, bool keep_alive) {
   if (reply.status == 405) {
     message.set(http::field::allow, "GET, HEAD");
   }
+  if (reply.status == 401) {
+    message.set(http::field::www_authenticate, "Basic realm=\"pgleash\", charset=\"UTF-8\"");
+  }
   message.content_length(reply.body->size());
   message.keep_alive(keep_alive);
 }
 
 }  // namespace
 
-HttpConnection::HttpConnection(asio::ip::tcp::socket socket, const HttpLimits& limits)
-    : stream_(std::move(socket)), buffer_(limits.header_bytes), limits_(limits) {}
+struct HttpConnection::Tls {
+  asio::ssl::stream<boost::beast::tcp_stream&> stream;
+};
+
+HttpConnection::HttpConnection(asio::ip::tcp::socket socket, const HttpLimits& limits,
+                               const HttpAccess& access)
+    : stream_(std::move(socket)),
+      buffer_(limits.header_bytes),
+      limits_(limits),
+      access_(access),
+      tls_(access.tls ? new Tls{{stream_, *access.tls}} : nullptr) {}
+
+HttpConnection::~HttpConnection() = default;
 
 void HttpConnection::finish() {
   finishing_ = true;
@@ -95,6 +124,13 @@ void HttpConnection::close() {
 
 Task<void> HttpConnection::serve(const GetPage& get_page) {
   bool open = true;
+  if (tls_) {
+    open = co_await shake_hands();
+    if (!open) {
+      close();
+      co_return;
+    }
+  }
   while (open) {
     Parser parser;
     const Received received = co_await receive(parser);
@@ -116,11 +152,18 @@ Task<void> HttpConnection::serve(const GetPage& get_page) {
       head = request.method() == http::verb::head;
       // A body is not read, so that nothing can follow it.
       keep_alive = request.keep_alive() && parser.is_done() && !finishing_;
-      reply = answer(parser, get_page, limits_);
+      reply = answer(parser, get_page, limits_, access_);
     }
     open = co_await send(std::move(reply), version, head, keep_alive) && keep_alive && !finishing_;
   }
   co_await linger();
+}
+
+Task<bool> HttpConnection::shake_hands() {
+  stream_.expires_after(limits_.request_deadline);
+  const auto [error] =
+      co_await tls_->stream.async_handshake(asio::ssl::stream_base::server, as_result);
+  co_return !error;
 }
 
 /// Collects the whole header before it is parsed. The header limit of Beast's own asynchronous read
@@ -158,8 +201,14 @@ Task<HttpConnection::Received> HttpConnection::receive(Parser& parser) {
 Task<bool> HttpConnection::read_some() {
   idle_ = buffer_.size() == 0;
   const std::size_t room = limits_.header_bytes - buffer_.size();
-  const auto [error, size] =
-      co_await stream_.async_read_some(buffer_.prepare(std::min(read_size, room)), as_result);
+  const auto into = buffer_.prepare(std::min(read_size, room));
+  error_code error;
+  std::size_t size = 0;
+  if (tls_) {
+    std::tie(error, size) = co_await tls_->stream.async_read_some(into, as_result);
+  } else {
+    std::tie(error, size) = co_await stream_.async_read_some(into, as_result);
+  }
   if (error || (idle_ && finishing_)) {
     co_return false;
   }
@@ -170,27 +219,41 @@ Task<bool> HttpConnection::read_some() {
   co_return true;
 }
 
+template <class Message>
+Task<bool> HttpConnection::write(Message& message) {
+  error_code error;
+  if (tls_) {
+    std::tie(error, std::ignore) = co_await http::async_write(tls_->stream, message, as_result);
+  } else {
+    std::tie(error, std::ignore) = co_await http::async_write(stream_, message, as_result);
+  }
+  co_return !error;
+}
+
 Task<bool> HttpConnection::send(Reply reply, unsigned version, bool head, bool keep_alive) {
   stream_.expires_after(limits_.request_deadline);
   const auto status = static_cast<http::status>(reply.status);
   if (head) {
     http::response<http::empty_body> message{status, version};
     set_header(message, reply, keep_alive);
-    const auto [error, size] = co_await http::async_write(stream_, message, as_result);
-    co_return !error;
+    const bool written = co_await write(message);
+    co_return written;
   }
   http::response<http::span_body<const char>> message{status, version};
   message.body() = {reply.body->data(), reply.body->size()};
   set_header(message, reply, keep_alive);
-  const auto [error, size] = co_await http::async_write(stream_, message, as_result);
-  co_return !error;
+  const bool written = co_await write(message);
+  co_return written;
 }
 
 Task<void> HttpConnection::linger() {
   error_code ignored;
-  stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
   stream_.expires_after(limits_.linger_deadline);
   idle_ = true;
+  if (tls_) {
+    (void)co_await tls_->stream.async_shutdown(as_result);
+  }
+  stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
   std::array<char, read_size> scratch;
   for (std::size_t taken = 0; taken < linger_bytes && !finishing_;) {
     const auto [error, size] = co_await stream_.async_read_some(asio::buffer(scratch), as_result);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "metrics/http_access.hpp"
 #include "metrics/reply.hpp"
 
 #include <boost/asio/awaitable.hpp>
@@ -13,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string_view>
 
 namespace pgleash::metrics {
@@ -45,7 +47,12 @@ struct HttpLimits {
 /// One client: reads requests, writes replies, one after the other, each within its deadline.
 class HttpConnection {
  public:
-  HttpConnection(boost::asio::ip::tcp::socket socket, const HttpLimits& limits);
+  /// `access` outlives the connection.
+  HttpConnection(boost::asio::ip::tcp::socket socket, const HttpLimits& limits,
+                 const HttpAccess& access);
+  ~HttpConnection();
+  HttpConnection(const HttpConnection&) = delete;
+  HttpConnection& operator=(const HttpConnection&) = delete;
 
   /// Ends when either side has closed. `get_page` does not throw here; it and the connection
   /// outlive the task.
@@ -58,15 +65,23 @@ class HttpConnection {
   using Parser = boost::beast::http::request_parser<boost::beast::http::empty_body>;
   enum class Received : std::uint8_t { request, malformed, too_large, nothing };
 
+  struct Tls;
+
+  /// False when the client does not speak TLS, or not ours.
+  Task<bool> shake_hands();
   Task<Received> receive(Parser& parser);
   Task<bool> read_some();
-  /// False when it could not be written.
+  /// Both: false when it could not be written.
+  template <class Message>
+  Task<bool> write(Message& message);
   Task<bool> send(Reply reply, unsigned version, bool head, bool keep_alive);
   Task<void> linger();
 
   boost::beast::tcp_stream stream_;
   boost::beast::flat_buffer buffer_;
   HttpLimits limits_;
+  const HttpAccess& access_;
+  std::unique_ptr<Tls> tls_;  ///< null: plain
   bool first_ = true;
   bool idle_ = true;  ///< no request under way
   bool finishing_ = false;

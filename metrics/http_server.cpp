@@ -100,6 +100,7 @@ struct HttpServer::State {
   GetPage get_page;    ///< empty once the server is destroyed
   HttpEvents* events;  ///< null then
   HttpLimits limits;
+  HttpAccess access;
   const Reply failed_page = plain_reply(500, "this page failed\n");  ///< made while there is memory
   std::list<tcp::acceptor> acceptors;
   std::list<HttpConnection> connections;
@@ -143,7 +144,8 @@ class HttpServer::State::Accepting {
 class HttpServer::State::Place {
  public:
   Place(std::shared_ptr<State> state, tcp::socket socket) : state_(std::move(state)) {
-    at_ = state_->connections.emplace(state_->connections.end(), std::move(socket), state_->limits);
+    at_ = state_->connections.emplace(state_->connections.end(), std::move(socket), state_->limits,
+                                      state_->access);
   }
   Place(Place&& from) noexcept : state_(std::move(from.state_)), at_(from.at_) {}
   Place& operator=(Place&&) = delete;
@@ -259,6 +261,10 @@ HttpServer::~HttpServer() {
   }
   state_->get_page = [](std::string_view) { return plain_reply(503, "stopped\n"); };
   state_->events = nullptr;
+}
+
+void HttpServer::ask_for(HttpAccess access) {
+  state_->access = std::move(access);
 }
 
 void HttpServer::listen(const config::Address& address) {

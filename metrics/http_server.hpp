@@ -26,9 +26,9 @@ class HttpEvents {
 };
 
 /// Serves pages over HTTP/1.0 and 1.1: GET and HEAD, keep-alive and pipelining. A request with a
-/// body is refused with 400, another method with 405, a header over the limit with 431.
-/// Everything runs on the thread of the io_context, this class' functions too.
-/// Source: RFC 9110, RFC 9112.
+/// body is refused with 400, without the token that is asked for with 401, another method with 405,
+/// a header over the limit with 431. Everything runs on the thread of the io_context, this class'
+/// functions too. Source: RFC 9110, RFC 9112.
 class HttpServer {
  public:
   /// `context` and `events` outlive the server.
@@ -41,6 +41,8 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
+  /// What is asked of who comes from now on. Without it: nothing.
+  void ask_for(HttpAccess access);
   /// Listens on every address that the host stands for; resolves host names, blocking: for
   /// start-up. Throws std::system_error whose text names the address, as "… 127.0.0.1:9732: Address
   /// already in use"; then nothing of this call listens.

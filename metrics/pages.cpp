@@ -89,7 +89,7 @@ Reply Pages::index() const {
                                  "/metrics  for Prometheus\n"
                                  "/healthz  whether the program runs\n"
                                  "/readyz   whether it takes sessions, and what is degraded\n\n"
-                                 "The status page is on 127.0.0.1, one port further\n",
+                                 "The status page has an address of its own: [http] listen\n",
                                  source_.build().version));
 }
 

@@ -261,6 +261,26 @@ std::shared_ptr<const ServerTlsContext> make_server_tls(const config::Server& se
   return made;
 }
 
+namespace {
+
+/// Of the status page. The client is a browser, the stream Asio's, which wants each read to go on
+/// until there is something.
+std::shared_ptr<ssl_ctx_st> make_page_tls(const config::Http& http,
+                                          std::chrono::system_clock::time_point now,
+                                          std::vector<TlsFault>& faults) {
+  std::shared_ptr<ssl_ctx_st> made{plain_context(TLS_server_method())};
+  Filling fill{made.get(), faults};
+  fill.versions(config::TlsVersion::v1_2);
+  SSL_CTX_set_options(made.get(), SSL_OP_CIPHER_SERVER_PREFERENCE);
+  SSL_CTX_set_dh_auto(made.get(), 1);
+  SSL_CTX_set_mode(made.get(), SSL_MODE_AUTO_RETRY);
+  fill.certificate(http.tls_cert_file, http.tls_key_file, now);
+  ERR_clear_error();
+  return fill.good() ? made : nullptr;
+}
+
+}  // namespace
+
 std::optional<TlsContexts> make_tls(const config::Config& config,
                                     const config::Provenance& provenance,
                                     std::vector<config::Diagnostic>& diagnostics) {
@@ -296,6 +316,11 @@ std::optional<TlsContexts> make_tls(const config::Config& config,
     std::vector<TlsFault> faults;
     context = make_server_tls(server, now, faults);
     report("server[" + std::to_string(i) + ']', std::move(faults));
+  }
+  if (config.http.listen && config.http.tls()) {
+    std::vector<TlsFault> faults;
+    made.page = make_page_tls(config.http, now, faults);
+    report("http", std::move(faults));
   }
   if (!good) return std::nullopt;
   return made;

@@ -67,6 +67,7 @@ struct ServerTlsContext {
 struct TlsContexts {
   std::vector<std::shared_ptr<const ListenerTlsContext>> listeners;
   std::vector<std::shared_ptr<const ServerTlsContext>> servers;
+  std::shared_ptr<ssl_ctx_st> page;  ///< of the status page, for a TLS stream of Asio's
 };
 /// Nothing when there is an error among the diagnostics. With a provenance they carry positions.
 [[nodiscard]] std::optional<TlsContexts> make_tls(const config::Config& config,

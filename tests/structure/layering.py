@@ -28,7 +28,7 @@ THIRD = {
     "metrics": ("boost/", "prometheus/", "fmt/"),
     "app/console": ("boost/", "fmt/"),
     "app/notify": ("boost/", "openssl/", "fmt/"),
-    "app": ("boost/", "spdlog/", "fmt/", "CLI/", "prometheus/", "libpq-fe.h"),
+    "app": ("boost/", "spdlog/", "fmt/", "CLI/", "prometheus/", "libpq-fe.h", "openssl/"),
 }
 ONLY_CPP = {"config": ("toml++/", "re2/", "fmt/"), "proxy": ("re2/",), "app/console": ("re2/",), "app": ("systemd/",)}
 # The pure files of watchdog decide and do nothing else: no socket, no thread, no libpq, no clock.

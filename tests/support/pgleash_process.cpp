@@ -82,7 +82,8 @@ bool series_has(std::string_view series, const Labels& labels) {
 }
 
 std::string configuration(const PgleashOptions& options, const MonitoredServer& server,
-                          std::uint16_t port, std::uint16_t pages, std::uint16_t server_port) {
+                          std::uint16_t port, std::uint16_t pages, std::uint16_t status,
+                          std::uint16_t server_port) {
   auto toml = fmt::format(R"([process]
 name = "story"
 workers = 2
@@ -126,12 +127,15 @@ file = "audit.jsonl"
 {}
 [metrics]
 listen = "127.0.0.1:{}"
+[http]
+listen = "{}:{}"
+{}
 {}
 {}
 )",
                       options.mode, options.hold_after_start, options.hold_after_reload,
                       options.hold_after_failover, options.brakes, options.audit, options.console,
-                      pages, options.rules, options.more);
+                      pages, options.http_host, status, options.http, options.rules, options.more);
   return toml;
 }
 
@@ -153,11 +157,11 @@ PgleashProcess::PgleashProcess(std::string binary, const MonitoredServer& server
     : binary_(std::move(binary)),
       port_(free_port()),
       pages_port_(free_port()),
-      status_port_(static_cast<std::uint16_t>(pages_port_ + 1)),
+      status_port_(free_port()),
       environment_(options.environment) {
   const auto server_port = options.server_port != 0 ? options.server_port : postgres.port();
   toml_ = [this, &server, server_port](const PgleashOptions& written) {
-    return configuration(written, server, port_, pages_port_, server_port);
+    return configuration(written, server, port_, pages_port_, status_port_, server_port);
   };
   configure(options);
   start();

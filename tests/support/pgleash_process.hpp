@@ -45,6 +45,8 @@ struct PgleashOptions {
   std::string process = {};        ///< further keys of [process]
   std::string journal = "sessions.journal";
   std::string console = {};  ///< keys of [console]
+  std::string http_host = "127.0.0.1";
+  std::string http = {};  ///< further keys of [http]
   std::string audit = "statement_text = \"fingerprint\"";
   std::vector<std::string> environment = {};  ///< "NAME=value"
   std::uint16_t server_port = 0;              ///< 0: that of the server

@@ -100,7 +100,7 @@ TEST_F(Adversity, APortThatIsTakenStopsTheStart) {
   pgleash({});
   write(fmt::format(
       "[[server]]\nname = \"main\"\nhost = \"127.0.0.1\"\nmonitor = \"none\"\n[[listener]]\n"
-      "listen = [\"127.0.0.1:{}\"]\n[metrics]\nlisten = \"off\"\n",
+      "listen = [\"127.0.0.1:{}\"]\n[metrics]\nlisten = \"off\"\n[http]\nlisten = \"off\"\n",
       pgleash().port()));
   const auto done = pgleash_with_file("run");
   EXPECT_EQ(done.status, 1);
@@ -132,7 +132,7 @@ TEST_F(Adversity, TheServersOwnUserMayNotServeOthers) {
   ASSERT_EQ(::chmod(binary_.c_str(), 0755), 0);
   write(fmt::format(
       "[[server]]\nname = \"main\"\nhost = \"127.0.0.1\"\nmonitor = \"none\"\n[[listener]]\n"
-      "listen = [\"0.0.0.0:{}\"]\n[metrics]\nlisten = \"off\"\n",
+      "listen = [\"0.0.0.0:{}\"]\n[metrics]\nlisten = \"off\"\n[http]\nlisten = \"off\"\n",
       free_port()));
   const auto done = pgleash_with_file("run", "postgres");
   EXPECT_EQ(done.status, 1);

@@ -111,7 +111,7 @@ class SocketActivation : public testing::Test {
         "[process]\njournal = \"off\"\ndrain_delay = \"off\"\n[[listener]]\nname = "
         "\"main\"\nlisten = "
         "[\"127.0.0.1:{}\"]\n[[server]]\nname = \"main\"\nhost = \"127.0.0.1\"\nport = {}\n"
-        "monitor = \"none\"\n[metrics]\nlisten = \"off\"\n",
+        "monitor = \"none\"\n[metrics]\nlisten = \"off\"\n[http]\nlisten = \"off\"\n",
         configured, server);
     Command command;
     command.argv = {"/usr/bin/systemd-socket-activate",

@@ -116,6 +116,20 @@ TEST(CommandLine, WritesAnAddressAsItReadsIt) {
   EXPECT_TRUE(std::holds_alternative<Address>(parse_listen_address('/' + std::string(91, 'a'))));
 }
 
+TEST(CommandLine, TheStatusPageGoesWithTheMetricsUnlessItIsAskedFor) {
+  const auto status = [](CommandLine line) {
+    line.server = "127.0.0.1:5432";
+    const LoadResult result = from_command_line(line);
+    return result.config && result.config->http.listen ? format_address(*result.config->http.listen)
+                                                       : std::string{"off"};
+  };
+  EXPECT_EQ(status({}), "127.0.0.1:9733");
+  EXPECT_EQ(status({.http = "0.0.0.0:9000"}), "127.0.0.1:9733");
+  EXPECT_EQ(status({.http = "off"}), "off");
+  EXPECT_EQ(status({.http = "off", .status = "127.0.0.1:8000"}), "127.0.0.1:8000");
+  EXPECT_EQ(status({.status = "off"}), "off");
+}
+
 TEST(CommandLine, ReportsEveryFaultOfEveryOption) {
   const LoadResult result = from_command_line({.server = "",
                                                .listen = {"nowhere", "127.0.0.1:1"},

@@ -101,6 +101,7 @@ TEST(Example, ShowsTheDefaultsOfTheHeader) {
   EXPECT_TRUE(config.console == Console{});
   EXPECT_TRUE(config.recording == Recording{});
   EXPECT_TRUE(config.metrics == Metrics{});
+  EXPECT_TRUE(config.http == Http{});
   EXPECT_TRUE(config.servers.front().monitor == Monitor{});
   EXPECT_TRUE(config.servers.front().keepalive == Server{}.keepalive);
   EXPECT_TRUE(config.listeners.front().keepalive == Listener{}.keepalive);
@@ -140,6 +141,8 @@ TEST(Example, LoadsWithAllItsExamplesSwitchedOn) {
   ASSERT_EQ(chmod((folder / "secrets/monitor.pw").c_str(), 0640), 0);
   std::ofstream(folder / "secrets/webhook.key") << "a key of this test's own\n";
   ASSERT_EQ(chmod((folder / "secrets/webhook.key").c_str(), 0640), 0);
+  std::ofstream(folder / "secrets/page.token") << "a-token-of-this-test-s-own\n";
+  ASSERT_EQ(chmod((folder / "secrets/page.token").c_str(), 0640), 0);
   ASSERT_EQ(::setenv("PGLEASH_WEBHOOK_URL", "https://hooks.internal/pgleash?token=x", 1), 0);
   std::filesystem::create_directories(folder / "tls");
   for (const char* name :

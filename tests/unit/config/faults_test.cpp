@@ -395,6 +395,12 @@ INSTANTIATE_TEST_SUITE_P(
         Faulty{
             "[[listener]]\nlisten = [\"127.0.0.1:9732\"]\n[metrics]\nlisten = \"127.0.0.1:9732\"\n",
             4, 10, "taken by listener[0].listen[0]", ""},
+        Faulty{"[http]\nlisten = \"127.0.0.1:9732\"\n", 2, 10, "taken by metrics.listen", ""},
+        Faulty{"[http]\nlisten = \"0.0.0.0:9733\"\n", 2, 10,
+               "0.0.0.0:9733 is not loopback, and the status page is without TLS and a token",
+               "ssh -L"},
+        Faulty{"[http]\nlisten = \"127.evil.example:9733\"\n", 2, 10, "is not loopback", ""},
+        Faulty{"[http]\nlisten = \"[::]:9733\"\n", 2, 10, "without TLS and a token", "token_file"},
         Faulty{"[[listener]]\nlisten = [\"127.0.0.1:5432\"]\n[[server]]\nname = \"s\"\nhost = "
                "\"127.0.0.1\"\n",
                2, 11, "is the address of server \"s\"", "connect to itself"},

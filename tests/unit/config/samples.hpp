@@ -214,6 +214,9 @@ keep = 3
 [metrics]
 listen = "off"
 max_applications = 7
+
+[http]
+listen = "127.0.0.2:8080"
 )";
 
 }  // namespace pgleash::config

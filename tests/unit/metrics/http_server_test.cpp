@@ -167,8 +167,9 @@ class HttpServerTest : public ::testing::Test {
  protected:
   ~HttpServerTest() override { shut_down(); }
 
-  void serve(HttpLimits limits = {}) {
+  void serve(HttpLimits limits = {}, const std::string& token = {}) {
     server_.emplace(context_, test_page, events_, limits);
+    if (!token.empty()) server_->ask_for({std::make_shared<const std::string>(token), nullptr});
     server_->listen({"127.0.0.1", 0, false});
     port_ = server_->endpoints().at(0).port();
     thread_ = std::thread{[this] { context_.run(); }};
@@ -532,6 +533,63 @@ TEST_F(HttpServerTest, AnswersOnlyRequestsForALoopbackHostWhereItShould) {
   EXPECT_EQ(status_of("GET /page HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"),
             "403");
   EXPECT_EQ(status_of("GET http://evil.example/page HTTP/1.1\r\nHost: localhost\r\n\r\n"), "403");
+}
+
+TEST_F(HttpServerTest, WhoDoesNotShowTheTokenLearnsNothing) {
+  serve({}, "0123456789abcdef");
+  const auto reply_to = [&](const std::string& request) {
+    Client client{port_};
+    client.send(request + "\r\n\r\n");
+    return client.reply();
+  };
+  const std::string host = " HTTP/1.1\r\nHost: db1";
+  const std::string shown = "\r\nAuthorization: Bearer 0123456789abcdef";
+  EXPECT_THAT(reply_to("GET /page" + host + shown), HasSubstr("hello"));
+  for (const std::string& wrong :
+       {std::string{}, std::string{"\r\nAuthorization: Bearer 0123456789abcdee"},
+        std::string{"\r\nX-Authorization: Bearer 0123456789abcdef"},
+        std::string{"\r\nCookie: token=0123456789abcdef"}, shown + shown,
+        shown + "\r\nAuthorization: Basic x"}) {
+    const std::string reply = reply_to("GET /page?token=0123456789abcdef" + host + wrong);
+    EXPECT_THAT(reply, StartsWith("HTTP/1.1 401")) << wrong;
+    EXPECT_THAT(reply, HasSubstr("WWW-Authenticate: Basic realm=\"pgleash\"")) << wrong;
+    EXPECT_THAT(reply, Not(HasSubstr("hello"))) << wrong;
+  }
+  for (const auto* other : {"/nothing", "/throw"})
+    EXPECT_THAT(reply_to(std::string{"GET "} + other + host), StartsWith("HTTP/1.1 401"))
+        << "what there is, is said to who shows it";
+  EXPECT_THAT(reply_to("POST /page" + host + "\r\nContent-Length: 0"), StartsWith("HTTP/1.1 401"));
+  EXPECT_THAT(reply_to("POST /page" + host + shown + "\r\nContent-Length: 0"),
+              StartsWith("HTTP/1.1 405"));
+}
+
+TEST_F(HttpServerTest, ATokenThatIsReplacedDoesNotEvenServeAnOpenConnection) {
+  serve({}, "0123456789abcdef");
+  Client client{port_};
+  const std::string request =
+      "GET /page HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer 0123456789abcdef\r\n\r\n";
+  client.send(request);
+  EXPECT_THAT(client.reply(), StartsWith("HTTP/1.1 200"));
+  std::promise<void> replaced;
+  asio::post(context_, [&] {
+    server_->ask_for({std::make_shared<const std::string>("fedcba9876543210"), nullptr});
+    replaced.set_value();
+  });
+  replaced.get_future().get();
+  client.send(request);
+  EXPECT_THAT(client.reply(), StartsWith("HTTP/1.1 401"));
+}
+
+TEST_F(HttpServerTest, APageOfAnotherPlaceGetsNothing) {
+  serve({.loopback_host_only = true});
+  const auto status_for = [&](const std::string& origin) {
+    Client client{port_};
+    client.send("GET /page HTTP/1.1\r\nHost: localhost:1\r\nOrigin: " + origin + "\r\n\r\n");
+    return client.reply().substr(9, 3);
+  };
+  EXPECT_EQ(status_for("http://localhost:1"), "200");
+  for (const auto* origin : {"http://evil.example", "http://localhost:2", "null"})
+    EXPECT_EQ(status_for(origin), "403") << origin;
 }
 
 TEST_F(HttpServerTest, AMegabyteOfHeaderIsRefusedAfterTheFirstKilobytes) {
