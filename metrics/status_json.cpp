@@ -74,17 +74,54 @@ std::string overview_json(const watchdog::WatchdogStatus& status, const config::
       forecast_json(status.leaks.forecast), fuses);
 }
 
+namespace {
+
+constexpr std::size_t most_addresses = 20;
+
+/// Whom to ask, and for which line of code: as it was when the leak was detected.
+std::string evidence_json(const watchdog::LeakReport& report) {
+  std::string clients;
+  for (std::size_t i = 0; i < std::min<std::size_t>(report.addresses.size(), most_addresses); ++i)
+    append(clients, fmt::format(R"({{"client_addr":{},"suspects":{}}})",
+                                nullable(report.addresses[i].first), report.addresses[i].second));
+  std::string oldest;
+  for (const watchdog::LeakSuspect& suspect : report.oldest)
+    append(oldest, fmt::format(R"({{"session":"{}","client_addr":{},"client_port":{},"pid":{},)"
+                               R"("unused_seconds":{}}})",
+                               proxy::number(suspect.session),
+                               nullable(suspect.who->client.address), suspect.who->client.port,
+                               suspect.who->pid
+                                   ? std::to_string(static_cast<std::int32_t>(*suspect.who->pid))
+                                   : "null",
+                               json_seconds(suspect.unused)));
+  std::string tags;
+  for (const auto& [key, value] : report.tags)
+    append(tags, fmt::format("{}:{}", json_text(key), json_text(value)));
+  return fmt::format(R"("clients":[{}],"oldest":[{}],"statement":{},"statement_fingerprint":{},)"
+                     R"("same_statement_share":{:.3f},"tags":{{{}}})",
+                     clients, oldest,
+                     report.statement.empty() ? "null" : json_prose(report.statement),
+                     nullable(report.statement_fingerprint), report.same_statement, tags);
+}
+
+}  // namespace
+
 std::string leaks_json(const watchdog::WatchdogStatus& status, Instant now) {
+  static const watchdog::LeakReport unasked;  // its statements are being asked for
   std::string leaks;
-  for (const watchdog::Leak& leak : status.leaks.standing)
+  for (const watchdog::Leak& leak : status.leaks.standing) {
+    const auto report = std::ranges::find_if(
+        status.leaks.reports, [&](const auto& one) { return one->leak.group == leak.group; });
     append(leaks,
            fmt::format(R"({{"application":{},"user":{},"database":{},"suspects":{},"sessions":{},)"
                        R"("floor":{},"growth_sessions":{:.3f},"growth_per_hour":{:.3f},)"
-                       R"("window_seconds":{},"stands_seconds":{},"losing_since_seconds":{}}})",
+                       R"("window_seconds":{},"stands_seconds":{},"losing_since_seconds":{},{}}})",
                        json_text(leak.group.application), json_text(leak.group.user),
                        json_text(leak.group.database), leak.suspect_count, leak.sessions,
                        leak.floor, leak.growth, leak.slope.value * 3600, json_seconds(leak.window),
-                       json_seconds(now - leak.detected), json_seconds(now - leak.since)));
+                       json_seconds(now - leak.detected), json_seconds(now - leak.since),
+                       evidence_json(report == status.leaks.reports.end() ? unasked : **report)));
+  }
   std::string applications;
   for (const auto& [name, one] : status.leaks.applications)
     append(applications,

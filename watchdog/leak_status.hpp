@@ -53,6 +53,8 @@ struct LeakStatus {
   std::map<std::string, std::uint64_t> cleared_total;
   bool limit_known = false;  ///< of the server's slots
   Exhaustion forecast;       ///< nothing: no end in sight
+  /// Of those that stand, as they were when they were detected, with their evidence.
+  std::vector<std::shared_ptr<const LeakReport>> reports;
 };
 
 }  // namespace pgleash::watchdog

@@ -372,6 +372,16 @@ Task<void> Watchdog::report_leak(LeakReport report) {
     report.same_statement = static_cast<double>(times) / static_cast<double>(report.oldest.size());
   }
   events_.leak_detected(server_.name, report);
+  leak_reports_.push_back(std::make_shared<const LeakReport>(std::move(report)));
+}
+
+/// Of those that do not stand any more nobody asks.
+void Watchdog::forget_leaks(const std::vector<Leak>& standing) {
+  std::erase_if(leak_reports_, [&](const auto& report) {
+    return std::none_of(standing.begin(), standing.end(), [&](const Leak& leak) {
+      return leak.group == report->leak.group && leak.detected == report->leak.detected;
+    });
+  });
 }
 
 // ---------------------------------------------------------------- verdicts
@@ -698,6 +708,8 @@ void Watchdog::publish(std::shared_ptr<const Snapshot> snapshot) {
   if (opaque_engine_) add_status(totals_.rules, opaque_engine_->status());
   if (direct_engine_) add_status(totals_.rules, direct_engine_->status());
   totals_.leaks = leaks_.status();
+  forget_leaks(totals_.leaks.standing);
+  totals_.leaks.reports = leak_reports_;
   note_costs();
   if (sampler_) {
     totals_.monitor_up = sampler_->state().up;

@@ -139,6 +139,7 @@ class Watchdog {
   Task<void> learn(std::vector<RunningStatements::Question> questions);
   void watch_leaks(const Snapshot& snapshot, std::vector<Verdict>& verdicts);
   Task<void> report_leak(LeakReport report);
+  void forget_leaks(const std::vector<Leak>& standing);
   void judge_again(Instant now);
   void note_server(Instant now);
   void rehearse(const Snapshot& snapshot);
@@ -180,6 +181,7 @@ class Watchdog {
   FalsePositiveLedger ledger_;
   std::vector<BackendId> in_hand_;  ///< being ended, or survivors
   LeakWatch leaks_;
+  std::vector<std::shared_ptr<const LeakReport>> leak_reports_;  ///< of those that stand
   Brake brake_;
   FingerprintCache fingerprints_;
   RunningStatements statements_;

@@ -126,6 +126,42 @@ TEST_F(StatusPagesTest, ALeakIsShownWithItsFloorAndGrowth) {
                               R"("stands_seconds":90.000,"losing_since_seconds":900.000)"));
 }
 
+TEST_F(StatusPagesTest, ALeakIsShownWithItsClientsAndTheLineOfCode) {
+  auto seen = status({});
+  watchdog::Leak leak;
+  leak.group = {"orders", "web", "checkout"};
+  leak.detected = leak.since = start - 90s;
+  watchdog::Leak other = leak;
+  other.group.application = "billing";
+  seen.leaks.standing = {leak, other};
+  auto report = std::make_shared<watchdog::LeakReport>();
+  report->leak = leak;
+  report->addresses = {{"10.0.0.7", 20}, {"", 1}};
+  auto who = std::make_shared<proxy::SessionIdentity>();
+  who->client = {"10.0.0.7", 40312};
+  who->pid = protocol::BackendPid{4711};
+  report->oldest = {{proxy::SessionId{42}, who, 312s}};
+  report->statement =
+      "SELECT * FROM carts WHERE id = $1 AND \"note\" = $2\n -- " + std::string(200, 'x');
+  report->statement_fingerprint = "00ff00ff00ff00ff";
+  report->same_statement = 0.95;
+  report->tags = {{"controller", "cart"}, {"route", "</script>"}};
+  seen.leaks.reports = {report};
+  source_.set(std::move(seen));
+  const std::string body = json("/api/leaks");
+  EXPECT_THAT(body, HasSubstr(R"("clients":[{"client_addr":"10.0.0.7","suspects":20},)"));
+  EXPECT_THAT(body, HasSubstr(R"({"client_addr":null,"suspects":1}])"));
+  EXPECT_THAT(body, HasSubstr(R"("oldest":[{"session":"42","client_addr":"10.0.0.7",)"
+                              R"("client_port":40312,"pid":4711,"unused_seconds":312.000}])"));
+  EXPECT_THAT(body, HasSubstr(R"(AND \"note\" = $2  -- )" + std::string(200, 'x') + '"'))
+      << "whole, and on one line";
+  EXPECT_THAT(body, HasSubstr(R"("statement_fingerprint":"00ff00ff00ff00ff",)"
+                              R"("same_statement_share":0.950)"));
+  EXPECT_THAT(body, HasSubstr(R"("tags":{"controller":"cart",)"));
+  EXPECT_THAT(body, HasSubstr(R"("clients":[],"oldest":[],"statement":null)"))
+      << "of the other one nothing is known yet";
+}
+
 TEST_F(StatusPagesTest, ARuleIsShownWithWhatItMatchesAndWhatCameOfIt) {
   auto seen = status({});
   const std::string rule = source_.settings->rules.at(0).name;
