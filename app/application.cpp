@@ -79,6 +79,7 @@ Application::Application(config::Config config, std::string file)
       events_(log_),
       webhooks_(context_, events_),
       signals_(context_, SIGTERM, SIGINT, SIGHUP),
+      left_out_timer_(context_),
       wake_(context_),
       console_(context_, *this),
       proxy_((refuse_the_servers_own_user(*config_), *config_), events_, ServiceManager::sockets(),
@@ -178,6 +179,7 @@ int Application::run() {
   manager_.start();
   for (const auto& watchdog : watchdogs_) watchdog->start();
   on_signal();
+  tell_left_out();
   int status = 0;
   asio::co_spawn(context_, live(), [this, &status](const std::exception_ptr& failure) {
     if (!failure) return;
@@ -188,6 +190,8 @@ int Application::run() {
       events_.failure("control", e.what());
     }
     signals_.cancel();
+    over_ = true;
+    left_out_timer_.cancel();
   });
   // A handler that throws must not take the sessions down: report it and go on.
   for (;;) {
@@ -198,6 +202,7 @@ int Application::run() {
       events_.failure("control", e.what());
     }
   }
+  events_.tell_left_out(true);
   log_.write(Level::info, "process.stopped", {{"status", status}});
   return status;
 }
@@ -238,6 +243,16 @@ void Application::on_signal() {
         break;
     }
     on_signal();
+  });
+}
+
+void Application::tell_left_out() {
+  left_out_timer_.expires_after(1s);
+  left_out_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (error || over_) return;
+    events_.tell_left_out(false);
+    console_.tell_left_out(false);
+    tell_left_out();
   });
 }
 
@@ -449,6 +464,8 @@ watchdog::Task<void> Application::wind_down(bool patient) {
   co_await http_.stop();
   proxy_.finish();
   signals_.cancel();
+  over_ = true;  // its handler may be on its way already
+  left_out_timer_.cancel();
 }
 
 // ---------------------------------------------------------------- what the pages show

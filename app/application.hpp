@@ -59,6 +59,8 @@ class Application final : private metrics::MetricsSource, private console::Host 
   void set_kill_switch(bool paused, std::string_view who);
   void open_console();
   void serve_status_page();
+  /// Every second, for as long as the program runs.
+  void tell_left_out();
 
   std::vector<watchdog::Watchdog*> watchdogs() override;
   watchdog::AuditLog* audit() override { return audit_.get(); }
@@ -99,6 +101,7 @@ class Application final : private metrics::MetricsSource, private console::Host 
   boost::asio::io_context context_{1};
   notify::Webhooks webhooks_;
   boost::asio::signal_set signals_;
+  boost::asio::steady_timer left_out_timer_;
   boost::asio::steady_timer wake_;  ///< cancelled by each signal
   console::Console console_;        ///< outlives the proxy, which leads guests to it
   proxy::Proxy proxy_;
@@ -113,6 +116,7 @@ class Application final : private metrics::MetricsSource, private console::Host 
   std::vector<std::unique_ptr<ConfigWatch>> certificate_watches_;
   int stop_signals_ = 0;
   bool paused_ = false;
+  bool over_ = false;
   bool interrupted_ = false;  ///< SIGINT: somebody waits at a terminal
 };
 

@@ -1,5 +1,7 @@
 #include "app/event_log.hpp"
 
+#include "proxy/clock.hpp"
+
 #include <algorithm>
 #include <cstddef>
 #include <string>
@@ -129,6 +131,11 @@ void EventLog::accept_paused(std::string_view listener, std::string_view why) {
 
 void EventLog::refused(std::string_view listener, const proxy::Endpoint& client,
                        proxy::AcceptResult result, std::string_view why) {
+  {
+    const std::lock_guard lock{mutex_};
+    const std::string kind = std::string{listener} + ' ' + std::string{proxy::name(result)};
+    if (!refusals_.admit(kind, proxy::monotonic_now())) return;
+  }
   log_.write(Level::warning, "connection.refused",
              {{"listener", listener},
               {"client_addr", client.address},
@@ -147,6 +154,7 @@ void EventLog::session_closed(const proxy::SessionIdentity& who, const proxy::Se
   std::vector<Field> fields{{"session", number(end.id)},
                             {"cause", proxy::name(end.cause)},
                             {"state", end.state},
+                            {"state_seconds", seconds(end.state_for)},
                             {"lasted_seconds", seconds(end.lasted)},
                             {"bytes_to_server", end.bytes_to_backend},
                             {"bytes_to_client", end.bytes_to_frontend}};
@@ -339,6 +347,24 @@ void EventLog::accept_failed(std::string_view address, std::string_view why) {
 
 void EventLog::page_failed(std::string_view why) {
   log_.write(Level::error, "http.page_failed", {{"why", why}});
+}
+
+void EventLog::tell_left_out(bool all) {
+  std::vector<proxy::FloodCount::LeftOut> left_out;
+  {
+    const std::lock_guard lock{mutex_};
+    left_out = refusals_.left_out(proxy::monotonic_now(), all);
+  }
+  for (const auto& one : left_out) {
+    const std::string_view kind = one.kind;
+    const auto blank = kind.rfind(' ');  // a listener's name has none
+    log_.write(Level::warning, "connection.refused_more",
+               {{"listener", kind.substr(0, blank)},
+                {"result", kind.substr(blank + 1)},
+                {"left_out", one.count},
+                {"within_seconds", seconds(one.within)}});
+  }
+  log_.tell_lost();
 }
 
 void EventLog::failure(std::string_view where, std::string_view what) {

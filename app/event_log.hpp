@@ -4,7 +4,10 @@
 #include "app/notify/webhooks.hpp"
 #include "metrics/http_server.hpp"
 #include "proxy/events.hpp"
+#include "proxy/flood_count.hpp"
 #include "watchdog/watchdog.hpp"
+
+#include <mutex>
 
 namespace pgleash::app {
 
@@ -58,10 +61,16 @@ class EventLog final : public proxy::ProxyEvents,
   void page_failed(std::string_view why) override;
   void failure(std::string_view where, std::string_view what) override;
 
+  /// For the log, how many lines of a flood were left out, in windows that are over by now or, with
+  /// `all`, so far. To be called every now and then. Any thread.
+  void tell_left_out(bool all);
+
  private:
   Log& log_;
   notify::Webhooks* webhooks_ = nullptr;
   bool engine_told_ = false;  ///< set while the workers are made, on one thread
+  std::mutex mutex_;
+  proxy::FloodCount refusals_;  ///< by listener and result; strangers decide how many there are
 };
 
 }  // namespace pgleash::app

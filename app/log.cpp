@@ -70,6 +70,12 @@ Log::~Log() {
   spdlog::shutdown();
 }
 
+void Log::tell_lost() {
+  const std::uint64_t lost = spdlog::thread_pool()->overrun_counter();
+  const std::uint64_t told = told_lost_.exchange(lost);
+  if (lost > told) write(Level::warning, "log.lines_lost", {{"lost", lost - told}});
+}
+
 void Log::write(Level level, std::string_view event, const std::vector<Field>& fields) {
   fmt::memory_buffer line;
   auto out = std::back_inserter(line);

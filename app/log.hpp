@@ -2,6 +2,7 @@
 
 #include "config/config.hpp"
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -49,10 +50,13 @@ class Log {
   Log& operator=(const Log&) = delete;
 
   void write(Level level, std::string_view event, const std::vector<Field>& fields);
+  /// Writes how many lines were dropped since it was said last, when there are any.
+  void tell_lost();
 
  private:
   std::shared_ptr<spdlog::logger> logger_;
   bool json_;
+  std::atomic<std::uint64_t> told_lost_ = 0;
 };
 
 }  // namespace pgleash::app

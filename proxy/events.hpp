@@ -15,6 +15,7 @@ struct SessionEnd {
   SessionId id{};
   EndCause cause{};
   std::string_view state;  ///< the state it was in
+  Duration state_for{};    ///< how long, or since the client's last message while it was in COPY IN
   Duration lasted{};
   std::uint64_t bytes_to_backend = 0;
   std::uint64_t bytes_to_frontend = 0;

@@ -10,6 +10,7 @@
 #include "proxy/socket.hpp"
 #include "proxy/tls_stream.hpp"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -138,8 +139,9 @@ struct Session {
   bool client_lost = false;  ///< FIN without Terminate, reset, or dead peer
   bool terminate_seen = false;
   bool counted_login = false;
-  bool queued = false;  ///< on the relay's list of sessions with more to read
-  bool dead = false;    ///< off the registry, memory is freed after the batch
+  bool queued = false;                ///< on the relay's list of sessions with more to read
+  std::array<char, 5> login_error{};  ///< the SQLSTATE with which the server ends the login
+  bool dead = false;                  ///< off the registry, memory is freed after the batch
 };
 
 }  // namespace pgleash::proxy

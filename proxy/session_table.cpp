@@ -67,6 +67,8 @@ class SessionTable::Events final : public protocol::TrackerEvents {
 
   void server_error(std::string_view /*severity*/, std::string_view sqlstate) override {
     if (session_.console && session_.phase != SessionPhase::login) return;  // ours
+    if (session_.phase == SessionPhase::login && sqlstate.size() == session_.login_error.size())
+      std::ranges::copy(sqlstate, session_.login_error.begin());
     session_.counters->server_errors[sqlstate_class(sqlstate)].add();
   }
 

@@ -102,6 +102,7 @@ void SessionTable::over(Session& session, EndCause cause, bool server_eof, std::
     SessionEnd end{session.id,
                    cause,
                    protocol::name(facts.state),
+                   now > facts.state_since ? now - facts.state_since : Duration{},
                    now - session.who->connected,
                    facts.frontend_bytes,
                    facts.backend_bytes,

@@ -5,6 +5,7 @@
 
 #include <boost/asio/co_spawn.hpp>
 
+#include <array>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -38,6 +39,16 @@ bool ends_in_alert(std::string_view unread) {
 bool says_farewell(const Leg& client) {
   if (client.tls == nullptr) return unread_ends_with(client.fd.get(), farewell);
   return ends_in_alert(unread_tail(client.fd.get()));
+}
+
+/// What the log says of a login that the server refused: its code, as its text may hold anything.
+std::string refusal_of(const SessionIdentity& who, const std::array<char, 5>& sqlstate) {
+  constexpr std::size_t longest = 63;
+  std::string text{"the server refused it with SQLSTATE "};
+  text.append(sqlstate.data(), sqlstate.size());
+  text.append(": user ").append(who.user, 0, longest);
+  text.append(", database ").append(who.database, 0, longest);
+  return text;
 }
 
 }  // namespace
@@ -230,6 +241,9 @@ void SessionTable::server_left(Session& session, bool end_of_file, Instant now) 
   if (session.phase == SessionPhase::login) {
     const auto listener = static_cast<std::size_t>(session.listener - settings_.listeners.data());
     listeners_[listener].connections[static_cast<std::size_t>(AcceptResult::server_refused)].add();
+    if (session.login_error[0] != '\0')
+      events_.refused(session.listener->name, session.who->client, AcceptResult::server_refused,
+                      refusal_of(*session.who, session.login_error));
   }
   if (session.terminate_seen && session.phase == SessionPhase::up)
     session.cause = EndCause::client_terminate;

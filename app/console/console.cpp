@@ -11,6 +11,7 @@
 #include <boost/asio/read.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
+#include <fmt/format.h>
 
 #include <cerrno>
 #include <exception>
@@ -117,7 +118,7 @@ Task<void> Console::receive(proxy::Socket socket, proxy::ConsoleGuest guest) {
   const Role role = role_of(config->console, guest.user);
   const std::string user = guest.user;
   std::string hello = guest.server.empty() ? local_greeting() : greeting();
-  Desk desk{host_, kills_, guest};
+  Desk desk{host_, kills_, floods_, guest};
   Conversation conversation{std::move(socket), desk, user, config->console.database};
   if (role == Role::none) {
     SqlError error = nobody(user);
@@ -218,7 +219,7 @@ Task<void> Console::welcome_local(proxy::Socket socket) {
     }
   }
   if (guest.user.empty() || wanted != guest.user) {
-    Desk desk{host_, kills_, guest};
+    Desk desk{host_, kills_, floods_, guest};
     Conversation conversation{std::move(socket), desk, guest.user, {}};
     SqlError error{"28000",
                    "the console's socket knows you as OS user \"" + cleaned(guest.user) +
@@ -231,8 +232,32 @@ Task<void> Console::welcome_local(proxy::Socket socket) {
   co_await receive(std::move(socket), std::move(guest));
 }
 
+Task<void> Console::write_left_out(std::string user, std::uint64_t count, Duration within) {
+  const std::string result = fmt::format("{} commands that changed nothing within {:.1f} s", count,
+                                         std::chrono::duration<double>{within}.count());
+  const Role role = user.empty() ? Role::none : role_of(host_.config()->console, user);
+  if (user.empty()) user = "(others)";
+  host_.commanded(user, name(role), "(left out)", result);
+  watchdog::AuditLog* audit = host_.audit();
+  if (audit == nullptr) co_return;
+  watchdog::AuditRecord line;
+  line.ts = proxy::wall_now();
+  line.event = watchdog::AuditEvent::command;
+  line.actor = std::move(user);
+  line.role = name(role);
+  line.command = "(left out)";
+  line.result = result;
+  (void)co_await audit->write(std::move(line));
+}
+
+void Console::tell_left_out(bool all) {
+  for (auto& one : floods_.left_out(proxy::monotonic_now(), all))
+    spawn(write_left_out(std::move(one.kind), one.count, one.within));
+}
+
 Task<void> Console::stop() {
   stopping_ = true;
+  tell_left_out(true);
   boost::system::error_code ignored;
   acceptor_.close(ignored);  // NOLINT(bugprone-unused-return-value): closed either way
   for (Conversation* one : conversations_) one->stop();

@@ -5,6 +5,7 @@
 #include "app/console/host.hpp"
 #include "app/console/pending_kills.hpp"
 #include "proxy/console_door.hpp"
+#include "proxy/flood_count.hpp"
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
@@ -36,6 +37,9 @@ class Console final : public proxy::ConsoleDoor {
   /// Listens in `directory` as a server with that port would: whoever connects is the OS user that
   /// the kernel says. Throws std::system_error that names the path.
   void listen(const std::string& directory, std::uint16_t port);
+  /// For log and audit log, how many commands of a flood were left out, in windows that are over by
+  /// now or, with `all`, so far. To be called every now and then.
+  void tell_left_out(bool all);
   /// Takes nobody in any more and ends the conversations; returns when none is left. Acts under way
   /// come to their outcome first.
   Task<void> stop();
@@ -44,11 +48,13 @@ class Console final : public proxy::ConsoleDoor {
   Task<void> receive(proxy::Socket socket, proxy::ConsoleGuest guest);
   Task<void> accept();
   Task<void> welcome_local(proxy::Socket socket);
+  Task<void> write_left_out(std::string user, std::uint64_t count, Duration within);
   void spawn(Task<void> task);
 
   boost::asio::io_context& context_;
   Host& host_;
   PendingKills kills_;
+  proxy::FloodCount floods_;
   std::list<Conversation*> conversations_;
   boost::asio::local::stream_protocol::acceptor acceptor_;
   std::string socket_path_;

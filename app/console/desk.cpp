@@ -39,6 +39,12 @@ bool changes_something(const Action& action) noexcept {
   return std::holds_alternative<Exempt>(action);
 }
 
+/// Ends nobody and changes nothing: a flood of it must not fill the disk.
+bool only_looks(const Action& action) noexcept {
+  return !std::holds_alternative<Signal>(action) && !std::holds_alternative<Confirm>(action) &&
+         !std::holds_alternative<Exempt>(action) && !std::holds_alternative<Plain>(action);
+}
+
 std::vector<Row> lines_of(std::string_view text) {
   std::vector<Row> rows;
   while (!text.empty()) {
@@ -90,8 +96,8 @@ std::string incident_text(std::string_view server, const watchdog::RecentAction&
 
 }  // namespace
 
-Desk::Desk(Host& host, PendingKills& kills, proxy::ConsoleGuest guest)
-    : host_(host), kills_(kills), guest_(std::move(guest)) {}
+Desk::Desk(Host& host, PendingKills& kills, proxy::FloodCount& floods, proxy::ConsoleGuest guest)
+    : host_(host), kills_(kills), floods_(floods), guest_(std::move(guest)) {}
 
 Role Desk::role() const {
   return role_of(host_.config()->console, guest_.user);
@@ -113,7 +119,7 @@ Task<Outcome<Reply>> Desk::execute(const Statement& statement, Scope scope) {
                                           : "an admin"),
         {},
         fmt::format("[console] {}s of the configuration lists who may", std::string{name(needs)})};
-    (void)co_await write_down(std::move(command), "refused: " + error.message);
+    co_await write_down_some(std::move(command), "refused: " + error.message);
     co_return error;
   }
   const bool first = changes_something(statement.action);
@@ -125,13 +131,25 @@ Task<Outcome<Reply>> Desk::execute(const Statement& statement, Scope scope) {
   auto reply = co_await perform(statement, scope);
   std::string result =
       reply ? "ok" : "error " + reply.error().sqlstate + ": " + reply.error().message;
-  if (!first || !reply) (void)co_await write_down(std::move(command), std::move(result));
+  if (only_looks(statement.action)) {
+    co_await write_down_some(std::move(command), std::move(result));
+  } else if (!first || !reply) {
+    (void)co_await write_down(std::move(command), std::move(result));
+  }
   co_return reply;
 }
 
 Task<void> Desk::refused(std::string text, SqlError error) {
   std::string command = in_one_line(text);
   std::string result = "error " + error.sqlstate + ": " + error.message;
+  co_await write_down_some(std::move(command), std::move(result));
+}
+
+Task<void> Desk::write_down_some(std::string command, std::string result) {
+  // Whoever may do nothing here may have any name.
+  const Role has = role();
+  const std::string kind{has == Role::none ? std::string_view{} : guest_.user};
+  if (!floods_.admit(kind, proxy::monotonic_now())) co_return;
   (void)co_await write_down(std::move(command), std::move(result));
 }
 

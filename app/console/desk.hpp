@@ -5,6 +5,7 @@
 #include "app/console/pending_kills.hpp"
 #include "app/console/reply.hpp"
 #include "proxy/console_door.hpp"
+#include "proxy/flood_count.hpp"
 
 #include <string>
 #include <vector>
@@ -22,7 +23,8 @@ namespace pgleash::console {
 class Desk final : public Commander {
  public:
   /// `kills` are those of all guests. References outlive the desk.
-  Desk(Host& host, PendingKills& kills, proxy::ConsoleGuest guest);
+  /// `floods` counts what is looked at and refused, by who asked.
+  Desk(Host& host, PendingKills& kills, proxy::FloodCount& floods, proxy::ConsoleGuest guest);
 
   Task<Outcome<Reply>> execute(const Statement& statement, Scope scope) override;
   Task<void> refused(std::string text, SqlError error) override;
@@ -58,10 +60,13 @@ class Desk final : public Commander {
   Task<Outcome<Target>> find(const Whom& whom, const Scope& scope);
   Task<Row> act(Target target, proxy::KillAction action, proxy::JudgedCounter counter);
   Task<bool> write_down(std::string command, std::string result);
+  /// The same for what changed nothing: of a flood only so many, and then how many more.
+  Task<void> write_down_some(std::string command, std::string result);
   [[nodiscard]] Role role() const;
 
   Host& host_;
   PendingKills& kills_;
+  proxy::FloodCount& floods_;
   proxy::ConsoleGuest guest_;
 };
 

@@ -258,6 +258,36 @@ TEST_F(Console, AViewersKillIsRefusedAndAudited) {
   EXPECT_THAT(commands(), Contains(HasSubstr("vera (viewer): " + kill + " -> refused")));
 }
 
+TEST_F(Console, AFloodOfCommandsDoesNotFillTheDiskAndHidesNoKill) {
+  pgleash(options());
+  auto flood = console("vera");
+  auto application = login();
+  constexpr int asked = 500;
+  for (int i = 0; i < asked / 2; ++i) {
+    EXPECT_FALSE(ask(flood, "SHOW VERSION").error);
+    EXPECT_TRUE(ask(flood, fmt::format("KILL PID {}", application.pid())).error) << "a viewer";
+  }
+  auto alice = console("alice");
+  EXPECT_FALSE(ask(alice, fmt::format("KILL PID {}", application.pid())).error);
+  EXPECT_EQ(pgleash().terminate(), 0);
+  std::size_t veras = 0;
+  std::size_t kills = 0;
+  std::size_t left_out = 0;
+  for (const auto& line : pgleash().audit("command")) {
+    if (text(line, "actor") == "alice" && text(line, "command").starts_with("KILL")) ++kills;
+    if (text(line, "actor") != "vera") continue;
+    if (text(line, "command") == "(left out)") {
+      left_out += std::stoul(text(line, "result"));
+    } else {
+      ++veras;
+    }
+  }
+  EXPECT_EQ(veras + left_out, static_cast<std::size_t>(asked)) << "written or counted";
+  EXPECT_LT(veras, 200U);
+  EXPECT_EQ(kills, 1U);
+  EXPECT_LT(pgleash().log("console.command").size(), 220U);
+}
+
 TEST_F(Console, AKillByHandIsGuardedVerifiedAuditedAndExplained) {
   pgleash(options({.mode = "observe"}));
   Application app = login();
