@@ -107,6 +107,16 @@ void fill_counters(FakeSource& source, watchdog::WatchdogStatus& status,
   }
 }
 
+/// Each has had every result.
+void fill_webhooks(FakeSource& source, std::size_t webhooks) {
+  for (std::size_t i = 0; i < webhooks; ++i) {
+    NotificationFacts& one = source.notification_facts.emplace_back();
+    one.sink = "webhook" + std::to_string(i);
+    one.results.fill(1);
+    one.queued = 1;
+  }
+}
+
 TEST(Bounds, OneServerOneApplicationAndTheDefaultRulesGiveAtMost550Series) {
   FakeSource source;
   auto full = full_status({.sessions = every_state({}), .direct = 1});
@@ -115,6 +125,7 @@ TEST(Bounds, OneServerOneApplicationAndTheDefaultRulesGiveAtMost550Series) {
   fill_application(full, "checkout", actions);
   fill_counters(source, full, std::array<std::string, 1>{"checkout"});
   source.set(std::move(full));
+  fill_webhooks(source, 1);
   const Series series = parse_exposition(*Collector{source}.text(start));
   RecordProperty("series", static_cast<int>(series.size()));
   EXPECT_LE(series.size(), 550U);
@@ -159,6 +170,7 @@ void fill(FakeSource& source, std::size_t names) {
 TEST(Bounds, ThreeServersAndFiftyRulesWithEveryLabelFullGiveAtMost12000Series) {
   FakeSource source{big_config()};
   fill(source, 100);
+  fill_webhooks(source, config::Webhook::most);
   Collector collector{source};
   const Series series = parse_exposition(*collector.text(start));
   RecordProperty("series", static_cast<int>(series.size()));
@@ -167,6 +179,8 @@ TEST(Bounds, ThreeServersAndFiftyRulesWithEveryLabelFullGiveAtMost12000Series) {
   EXPECT_EQ(count_series(series, "pgleash_sessions{"), 3U * 52 * 7);
   EXPECT_EQ(count_series(series, "pgleash_database_sessions{"), 3U * 66 * 7);
   EXPECT_EQ(count_series(series, "pgleash_user_sessions{"), 3U * 52);
+  EXPECT_EQ(count_series(series, "pgleash_notifications_total{"),
+            config::Webhook::most * words::notification_results.size());
   EXPECT_EQ(count_series(series, "pgleash_sent_bytes_total{"), 3U * 52);
   EXPECT_EQ(count_series(series, "pgleash_exempt_sessions_over_age{"),
             3U * words::exemptions.size());
