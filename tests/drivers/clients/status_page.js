@@ -86,7 +86,8 @@ async function main() {
     await page.evaluate(() => document.activeElement.blur());
     for (const scheme of ['light', 'dark']) {
       await page.emulateMedia({ colorScheme: scheme });
-      await page.screenshot({ path: `${process.env.SHOTS}/status-page-${scheme}.png`, fullPage: true });
+      const whole = scheme === 'light';
+      await page.screenshot({ path: `${process.env.SHOTS}/status-page-${scheme}.png`, fullPage: whole, ...(whole ? {} : { clip: { x: 0, y: 0, width: 1280, height: 640 } }) });
     }
   }
 
@@ -104,6 +105,12 @@ async function main() {
   await page.locator('#sessions .pages button', { hasText: 'Next' }).focus();
   await page.keyboard.press('Enter');
   assert.match(await page.locator('#sessions .pages span').innerText(), /^101 to 200 of 50/);
+  if (process.env.SHOTS) {
+    await page.emulateMedia({ colorScheme: 'light' });
+    await page.locator('#h-sessions').scrollIntoViewIfNeeded();
+    await page.evaluate(() => document.querySelector('#h-sessions').scrollIntoView());
+    await page.screenshot({ path: `${process.env.SHOTS}/status-page-5000.png`, clip: { x: 0, y: 0, width: 1280, height: 480 } });
+  }
   console.log('five thousand');
 
   assert.strictEqual(await page.locator('#news').innerText(), '');
