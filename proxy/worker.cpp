@@ -4,8 +4,8 @@
 
 #include <boost/asio/post.hpp>
 
-#include <pthread.h>
 #include <string>
+#include <sys/prctl.h>
 
 namespace pgleash::proxy {
 
@@ -39,7 +39,6 @@ void Worker::start() {
   timer_.start();
   schedule(busy_tick);
   thread_ = std::thread{[this] { run(); }};
-  ::pthread_setname_np(thread_.native_handle(), ("worker-" + std::to_string(index_)).c_str());
 }
 
 void Worker::join() {
@@ -47,6 +46,7 @@ void Worker::join() {
 }
 
 void Worker::run() {
+  ::prctl(PR_SET_NAME, ("worker-" + std::to_string(index_)).c_str());
   // A handler that throws ends its own session's coroutine at most: the others go on.
   for (;;) {
     try {

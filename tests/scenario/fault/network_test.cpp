@@ -185,6 +185,12 @@ TEST_P(DarkLeg, OfAServerIsToldToItsClientsWhileAnotherServesOn) {
   Application idle{pgleash().words({{"port", std::to_string(far_port)}})};
   Application working{pgleash().words({{"port", std::to_string(far_port)}})};
   working.send("SELECT pg_sleep(600)");
+  // Only a backend that the monitor has seen is provably ours when it is left behind.
+  const auto samples = [&] {
+    return pgleash().metric("pgleash_monitor_query_duration_seconds_count", {{"server", "far"}});
+  };
+  const double before = samples();
+  ASSERT_TRUE(wait_until([&] { return samples() >= before + 3; }, 20s));
 
   fall();
   const auto error = working.ended(40s);
