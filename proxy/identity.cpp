@@ -60,10 +60,15 @@ std::string ApplicationNames::resolve(const NameSources& known) const {
   return {};
 }
 
-std::string ApplicationNames::reported(std::string_view application_name) const {
+bool ApplicationNames::is_name(std::string_view application_name) const {
   const auto fits = [&](const auto& pattern) { return matches(application_name, pattern); };
   const auto& defaults = patterns_->driver_defaults;
-  if (application_name.empty() || std::any_of(defaults.begin(), defaults.end(), fits)) return {};
+  return !application_name.empty() && std::none_of(defaults.begin(), defaults.end(), fits);
+}
+
+std::string ApplicationNames::reported(std::string_view application_name) const {
+  if (!is_name(application_name)) return {};
+  const auto fits = [&](const auto& pattern) { return matches(application_name, pattern); };
   const auto& folds = patterns_->folds;
   const auto fold = std::find_if(folds.begin(), folds.end(), fits);
   if (fold != folds.end()) return identity_.fold[static_cast<std::size_t>(fold - folds.begin())].as;

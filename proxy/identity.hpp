@@ -29,7 +29,10 @@ class ApplicationNames {
 
   /// Empty only when no source gives a name.
   [[nodiscard]] std::string resolve(const NameSources& known) const;
-  /// Whether a SET after the login renames the session.
+  /// Whether it names an application: it is not empty, and no driver's default.
+  [[nodiscard]] bool is_name(std::string_view application_name) const;
+  /// Whether each SET after the login renames the session; one that brought no name takes the first
+  /// that it sets in any case.
   [[nodiscard]] bool follow_set() const noexcept { return identity_.follow_set; }
 
  private:

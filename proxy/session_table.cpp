@@ -49,15 +49,18 @@ class SessionTable::Events final : public protocol::TrackerEvents {
   void parameter_status(std::string_view parameter, std::string_view value) override {
     if (parameter != "application_name" || value == session_.who->application_name) return;
     auto who = std::make_shared<SessionIdentity>(*session_.who);
+    const auto names = table_.settings_.names();
+    // A driver may give the name that it was told to by a SET behind the login, as JDBC does.
+    const bool nameless = !names->is_name(who->application_name);
     who->application_name = value;
     // A later SET changes what is shown, and what rules and metrics call the session if so wished.
     // The name that we lengthened stands for the one that the client gave.
     const bool ours = !who->name_sent.empty() && value == who->name_sent;
     const bool login = session_.phase == SessionPhase::login;
-    if (!(login && ours) && (login || who->pooler || table_.settings_.names()->follow_set())) {
+    if (!(login && ours) && (login || nameless || who->pooler || names->follow_set())) {
       if (ours)
         value = name_without_suffix(value, who->client, session_.upstream->application_name_suffix);
-      who->application = table_.settings_.names()->resolve(
+      who->application = names->resolve(
           {value, session_.listener->application, who->client.address, who->user, who->database});
     }
     session_.who = std::move(who);

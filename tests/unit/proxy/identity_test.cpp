@@ -63,6 +63,13 @@ TEST(ApplicationNames, MakesThreeApplicationsOfThreeServicesThatSetNothing) {
   EXPECT_THAT(applications, ::testing::ElementsAre("billing@shop", "cart@shop", "reports@shop"));
 }
 
+TEST(ApplicationNames, TakesNothingAndADriversDefaultForNoName) {
+  const ApplicationNames names{with_defaults()};
+  EXPECT_FALSE(names.is_name(""));
+  EXPECT_FALSE(names.is_name("PostgreSQL JDBC Driver"));
+  EXPECT_TRUE(names.is_name("PostgreSQL JDBC Driver of billing"));
+}
+
 TEST(ApplicationNames, TellsServicesOfOneRoleApartByTheirNetworks) {
   auto identity = with_defaults();
   identity.client_map = {network("10.20.4.0/24", "billing"), network("10.20.0.0/16", "other-team"),
