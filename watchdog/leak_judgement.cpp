@@ -4,6 +4,7 @@
 #include <array>
 #include <bitset>
 #include <cmath>
+#include <cstdint>
 
 namespace pgleash::watchdog {
 namespace {
@@ -26,14 +27,23 @@ constexpr double least_longer = 3;
 /// By how much gaps may be longer than what is remembered: people and load have slow hours.
 constexpr double slower = 3;
 /// Growth beyond all that the days before saw, as a share of the slots that were free, that is
-/// pressing (gaps are not given the benefit of a slow hour), and that is a leak in any case, since
-/// the sessions are unused. Where no day was seen yet, the same for growth within the window.
+/// pressing (gaps are not given the benefit of a slow hour), and that is a leak whatever gaps were
+/// before, unless sessions come back in the same window. Where no day was seen yet, the same for
+/// growth within the window.
 constexpr Duration a_day = std::chrono::hours{24};
 constexpr double pressing_beyond_peak = 0.1;
 constexpr double sure_beyond_peak = 0.25;
 constexpr double sure_share = 0.45;
+/// Where sessions come back: so many gaps ended within the window for each that is still open.
+/// Growth alone proves nothing there.
+constexpr double comes_back = 3;
 /// Of the window's buckets, those in which a session must have been lost.
 constexpr double least_spread = 0.45;
+/// Sessions are lost one after the other, while a process that starts, and a burst, open many in a
+/// moment. In how many moments they must have been lost: one in so many, this many at most.
+constexpr double most_a_moment = 4;
+constexpr double enough_moments = 20;
+constexpr std::int64_t moments_in_window = 360;
 
 double seconds(Duration duration) {
   return std::chrono::duration<double>(duration).count();
@@ -80,6 +90,24 @@ Shape shape_of(std::span<const double> growth) {
     }
   }
   return shape;
+}
+
+/// Moments in which sessions were last used, each of many counting for little beside it: as many
+/// moments with equally many sessions would have the same sum of squares.
+double moments_of(const std::vector<Duration>& unused, Duration moment) {
+  std::vector<std::int64_t> at;
+  at.reserve(unused.size());
+  for (const Duration one : unused) at.push_back(one / moment);
+  std::sort(at.begin(), at.end());
+  double squares = 0;
+  for (auto first = at.begin(); first != at.end();) {
+    const auto next = std::upper_bound(first, at.end(), *first);
+    const auto together = static_cast<double>(next - first);
+    squares += together * together;
+    first = next;
+  }
+  const auto all = static_cast<double>(at.size());
+  return squares > 0 ? all * all / squares : 0;
 }
 
 /// Of gaps that reached `gap`, the share that usually lasts on, when looked at anywhere between now
@@ -161,15 +189,18 @@ LeakJudgement judge_leak(const LeakScale& scale, Instant now,
   if (judgement.lost < least_explained * seen * judgement.growth) return judgement;
   const double buckets = seen * static_cast<double>(growth.size());
   if (static_cast<double>(hit.count()) < least_spread * buckets) return judgement;
+  const double moments = moments_of(unused, scale.window / moments_in_window);
+  if (moments < std::min(enough_moments, judgement.lost / most_a_moment)) return judgement;
   const double room = std::max(headroom, 0.0) + judgement.growth;
   const bool know_days = history.beyond_peak && history.observed >= a_day;
   const double beyond = know_days ? *history.beyond_peak / room : 0;
   const double share = judgement.growth / room;
-  if (know_days ? beyond >= sure_beyond_peak : share >= sure_share) {
+  const bool sure = know_days ? beyond >= sure_beyond_peak : share >= sure_share;
+  if (sure && history.gaps_in_window(scale.unused) < comes_back * judgement.lost) {
     judgement.leak = true;
     return judgement;
   }
-  const bool pressing = know_days && beyond >= pressing_beyond_peak;
+  const bool pressing = sure || (know_days && beyond >= pressing_beyond_peak);
   judgement.leak =
       is_unusual(scale, std::move(unused), judgement.growth, history, pressing ? 1 : slower);
   return judgement;

@@ -8,12 +8,14 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -102,17 +104,38 @@ void print_leak(const Scene& scene, std::uint64_t seed, const Run& one) {
   std::printf("%s\n", !one.detected ? " MISSED" : share >= 0.5 ? " LATE" : "");
 }
 
+/// All scenes, on all cores; what came of them in their order.
+template <class MakeScene>
+std::vector<Run> run_all(int count, const MakeScene& scene, bool with_baselines) {
+  std::vector<Run> runs(static_cast<std::size_t>(std::max(0, count)));
+  std::atomic<std::size_t> next{0};
+  {
+    std::vector<std::jthread> threads;
+    for (unsigned i = 0; i < std::max(1U, std::thread::hardware_concurrency()); ++i) {
+      threads.emplace_back([&] {
+        for (std::size_t at = next++; at < runs.size(); at = next++)
+          runs[at] = run(scene(static_cast<int>(at)), with_baselines);
+      });
+    }
+  }
+  return runs;
+}
+
 class Report {
  public:
   explicit Report(bool detail) : detail_(detail) {}
 
   void healthy(int weeks, std::uint64_t seeds) {
+    const auto seed_of = [&](int i) { return seeds + static_cast<std::uint64_t>(i); };
+    const auto scene_of = [&](int i) {
+      return healthy_scene(i % healthy_kinds, seed_of(i), i / healthy_kinds % 4 == 3 ? 1997U : 97U);
+    };
+    const std::vector<Run> runs = run_all(weeks, scene_of, !detail_);
     for (int i = 0; i < weeks; ++i) {
       const int kind = i % healthy_kinds;
-      const std::uint32_t limit = i / healthy_kinds % 4 == 3 ? 1997 : 97;
-      const Scene scene = healthy_scene(kind, seeds + static_cast<std::uint64_t>(i), limit);
-      const Run one = run(scene, !detail_);
-      if (detail_) print_alarms(scene, seeds + static_cast<std::uint64_t>(i), one);
+      const Scene scene = scene_of(i);
+      const Run& one = runs[static_cast<std::size_t>(i)];
+      if (detail_) print_alarms(scene, seed_of(i), one);
       weeks_ += one.healthy_seconds / week;
       ours_.alarms += static_cast<double>(one.alarms.size());
       kinds_[static_cast<std::size_t>(kind)].first = scene.application.what;
@@ -125,13 +148,20 @@ class Report {
   }
 
   void leaking(int leaks, std::uint64_t seeds) {
+    const auto seed_of = [&](int i) { return seeds + 500'000 + static_cast<std::uint64_t>(i); };
+    const auto leak_of = [](int i) { return static_cast<LeakKind>(1 + i % (leak_kinds - 1)); };
+    const auto big_of = [](int i) { return i / (leak_kinds - 1) % 2 == 1 ? 1U : 0U; };
+    const auto scene_of = [&](int i) {
+      return leaking_scene(leak_of(i), seed_of(i), big_of(i) == 1 ? 1997U : 97U);
+    };
+    const std::vector<Run> runs = run_all(leaks, scene_of, !detail_);
     for (int i = 0; i < leaks; ++i) {
-      const auto leak = static_cast<LeakKind>(1 + i % (leak_kinds - 1));
-      const std::size_t big = i / (leak_kinds - 1) % 2 == 1 ? 1 : 0;
-      const std::uint32_t limit = big ? 1997 : 97;
-      const std::uint64_t seed = seeds + 500'000 + static_cast<std::uint64_t>(i);
-      const Scene scene = leaking_scene(leak, seed, limit);
-      const Run one = run(scene, !detail_);
+      const LeakKind leak = leak_of(i);
+      const std::size_t big = big_of(i);
+      const std::uint64_t seed = seed_of(i);
+      const Scene scene = scene_of(i);
+      const std::uint32_t limit = scene.limit;
+      const Run& one = runs[static_cast<std::size_t>(i)];
       if (detail_) print_alarms(scene, seed, one);
       ByKind& kind = leaks_[static_cast<std::size_t>(leak)][big];
       early_ += static_cast<int>(one.alarms.size());

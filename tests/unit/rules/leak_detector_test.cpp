@@ -278,5 +278,20 @@ TEST(ExhaustionForecast, ExpectsTheDayToComeAsTheDayBefore) {
   EXPECT_LT(*end.expected, 12h) << "the morning's load takes what the leak has left";
 }
 
+TEST_F(LeakDetectorTest, TakesProcessesThatStartOneAfterTheOtherBehindOneAddressForNoLeak) {
+  limit_ = 1997;
+  for (int process = 0; process < 14; ++process) {
+    for (int i = 0; i < 40; ++i) open(++ids_);  // the pool of each fills at once
+    pass(30min);
+  }
+  EXPECT_THAT(detected_, IsEmpty());
+}
+
+TEST_F(LeakDetectorTest, NamesAsManySessionsThatAreLostOneAfterTheOther) {
+  limit_ = 1997;
+  leak(45s, 7h);
+  EXPECT_THAT(detected_, SizeIs(1));
+}
+
 }  // namespace
 }  // namespace pgleash::watchdog
