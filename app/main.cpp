@@ -180,7 +180,9 @@ int main(int argc, char** argv) {
   CLI::App* watch_command = cli.add_subcommand(
       "watch",
       "look at a server without being in its path: sessions, leak suspects, who blocks whom, what "
-      "the rules would do; read-only, pg_monitor is enough");
+      "the rules would do; read-only, pg_monitor is enough. Rules of the kinds held and stalled "
+      "and "
+      "of what a statement costs are not judged from outside");
   watch_command->add_option("server", watch_options.server,
                             "postgres://user@host:5432/database, as psql takes it; default: the "
                             "server of --config, else PGHOST, PGUSER …");
