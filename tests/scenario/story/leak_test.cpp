@@ -1,5 +1,6 @@
 #include "tests/scenario/story/story.hpp"
 
+#include <algorithm>
 #include <functional>
 #include <vector>
 
@@ -76,6 +77,48 @@ TEST_F(Leaks, EnforcedSuspectsAreEndedTheLongestUnusedFirstAndNobodyElse) {
   EXPECT_EQ(error->sqlstate, "57P05");
   EXPECT_THAT(error->message, AllOf(HasSubstr("leaked and idle"), HasSubstr("rule 'leak'")));
   EXPECT_EQ(text(outcome_line(error->incident()), "outcome"), "confirmed");
+  for (Application& session : pool_) EXPECT_FALSE(session.error_of("SELECT 1"));
+}
+
+TEST_F(Leaks, SuspectsInATransactionOrInUseAreSparedAndTheOthersEndInTheOrderTheyWereLost) {
+  // One kill each two seconds.
+  pgleash({.rules = leak_section("terminate"),
+           .brakes = "[enforcement.pace]\nkills_per_minute = 30\n"
+                     "kills_per_minute_per_application = 30\nkills_per_minute_per_rule = 30\n"
+                     "[enforcement.fuse]\nat_least = 100000\nsurvived = 100000\n"});
+  pgleash().process().signal(SIGUSR2);  // nobody is ended until the story is set up
+  ASSERT_TRUE(wait_until([&] { return pgleash().metric("pgleash_enforcement_paused") == 1; }, 10s));
+  bool in_transaction = false;
+  live([&] {
+    // Every other one is lost in a transaction.
+    if (in_transaction && !lost_.empty()) lost_.back().exec("BEGIN");
+    in_transaction = !in_transaction;
+    return lost_.size() >= 12 && acted("leak", "deferred") >= 4;
+  });
+  ASSERT_GE(acted("leak", "deferred"), 4);
+  std::vector<pid_t> idle;
+  std::vector<pid_t> open;
+  for (Application& session : lost_)
+    (state_of(session.pid()) == "idle" ? idle : open).push_back(session.pid());
+  ASSERT_GE(idle.size(), 4U);
+  ASSERT_GE(open.size(), 4U);
+  // The application comes back to the oldest of them after all.
+  const auto returned = std::find_if(lost_.begin(), lost_.end(), [&](const Application& session) {
+    return session.pid() == idle.front();
+  });
+  returned->exec("SELECT 1");
+
+  pgleash().process().signal(SIGUSR2);
+  ASSERT_TRUE(wait_until([&] { return acted("leak", "confirmed") >= 3; }, 30s));
+  std::vector<pid_t> ended;
+  for (const auto& line : pgleash().audit("outcome"))
+    if (text(line, "outcome") == "confirmed")
+      ended.push_back(static_cast<pid_t>(number(line, "pid")));
+  ASSERT_GE(ended.size(), 3U);
+  EXPECT_EQ(std::vector<pid_t>(ended.begin(), ended.begin() + 3),
+            std::vector<pid_t>(idle.begin() + 1, idle.begin() + 4))
+      << "the longest unused first; the one that was used again is not among them";
+  for (const pid_t pid : open) EXPECT_TRUE(backend_lives(pid)) << "left to rules for transactions";
   for (Application& session : pool_) EXPECT_FALSE(session.error_of("SELECT 1"));
 }
 
