@@ -264,7 +264,7 @@ int main(int argc, char** argv) {
 
   CLI11_PARSE(cli, argc, argv);
   try {
-    if (const auto status = console.run()) return *status;
+    if (const auto done = console.run()) return *done;
     if (*run_command) {
       if (run_options.config.empty() && run_options.line.server.empty()) {
         std::fputs("pgleash run: give --server (and --listen), or --config FILE\n", stderr);
