@@ -30,7 +30,7 @@ THIRD = {
     "app/notify": ("boost/", "openssl/", "fmt/"),
     "app": ("boost/", "spdlog/", "fmt/", "CLI/", "prometheus/", "libpq-fe.h", "openssl/"),
 }
-ONLY_CPP = {"config": ("toml++/", "re2/", "fmt/"), "proxy": ("re2/",), "app/console": ("re2/",), "app": ("systemd/",)}
+ONLY_CPP = {"config": ("toml++/", "re2/", "fmt/"), "proxy": ("re2/", "liburing.h"), "app/console": ("re2/",), "app": ("systemd/",)}
 # The pure files of watchdog decide and do nothing else: no socket, no thread, no libpq, no clock.
 PURE = {"activity", "snapshot", "rule_engine", "exemptions", "verdict", "termination_plan", "evidence", "brake", "kill_pace", "fuse_box",
         "message", "status", "confirmation", "cost", "cost_meter", "cost_rule", "proc_text",

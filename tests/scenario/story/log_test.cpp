@@ -104,7 +104,9 @@ TEST_F(Log, HasExactlyOneLineOfEachEndWithItsCauseAndDurations) {
     ++ended[text(line, "session")];
     EXPECT_GE(number(line, "state_seconds"), 0);
     EXPECT_GE(number(line, "lasted_seconds"), number(line, "state_seconds"));
-    if (text(line, "application") == "forgetful") EXPECT_GE(number(line, "state_seconds"), 0.3);
+    if (text(line, "application") == "forgetful") {
+      EXPECT_GE(number(line, "state_seconds"), 0.3);
+    }
   }
   EXPECT_EQ(ended, opened) << "one line for each";
   const auto refused = lines("connection.refused", "result", "why");
