@@ -121,6 +121,9 @@ class SessionTable final : private RelayHost {
   /// Nobody reads what the server works on, or would hand over.
   [[nodiscard]] static bool works_for_nobody(const Session& session) noexcept;
   void stop_abandoned_query(Session& session, Instant now);
+  [[nodiscard]] Count& connections(const Session& session, AcceptResult result);
+  /// The server ended the login; with an error the log says which.
+  void server_refused(const Session& session);
   void server_left(Session& session, bool end_of_file, Instant now);
   bool tell_client(Session& session, const ErrorNotice& notice, Instant now);
   void tell_of_the_loss(Session& session, int error, Instant now);

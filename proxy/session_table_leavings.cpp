@@ -118,8 +118,11 @@ void SessionTable::tell_of_the_loss(Session& session, int error, Instant now) {
 
 void SessionTable::client_left(Session& session, bool reset, Instant now) {
   if (session.phase == SessionPhase::login) {
-    const auto listener = static_cast<std::size_t>(session.listener - settings_.listeners.data());
-    listeners_[listener].connections[static_cast<std::size_t>(AcceptResult::client_gone)].add();
+    // A client that was refused may close before the server does.
+    if (session.login_error[0] != '\0')
+      server_refused(session);
+    else
+      connections(session, AcceptResult::client_gone).add();
     over(session, EndCause::client_abort, false, "during login", now);
     bury(session);
     return;
@@ -232,6 +235,18 @@ bool SessionTable::reset_and_cancel(Session& session, const ErrorNotice* notice,
   return told;
 }
 
+Count& SessionTable::connections(const Session& session, AcceptResult result) {
+  const auto listener = static_cast<std::size_t>(session.listener - settings_.listeners.data());
+  return listeners_[listener].connections[static_cast<std::size_t>(result)];
+}
+
+void SessionTable::server_refused(const Session& session) {
+  connections(session, AcceptResult::server_refused).add();
+  if (session.login_error[0] != '\0')
+    events_.refused(session.listener->name, session.who->client, AcceptResult::server_refused,
+                    refusal_of(*session.who, session.login_error));
+}
+
 void SessionTable::server_left(Session& session, bool end_of_file, Instant now) {
   session.server.pending.clear();
   session.server.fd.close();
@@ -239,11 +254,7 @@ void SessionTable::server_left(Session& session, bool end_of_file, Instant now) 
     settings_.journal->free(std::exchange(session.journal_slot, -1));
   if (is_over(session.phase)) return;
   if (session.phase == SessionPhase::login) {
-    const auto listener = static_cast<std::size_t>(session.listener - settings_.listeners.data());
-    listeners_[listener].connections[static_cast<std::size_t>(AcceptResult::server_refused)].add();
-    if (session.login_error[0] != '\0')
-      events_.refused(session.listener->name, session.who->client, AcceptResult::server_refused,
-                      refusal_of(*session.who, session.login_error));
+    server_refused(session);
   }
   if (session.terminate_seen && session.phase == SessionPhase::up)
     session.cause = EndCause::client_terminate;
