@@ -48,8 +48,8 @@ struct Leg {
   bool discard =
       false;  ///< what is read from it goes nowhere; what should be written to it is dropped
   bool in_batch = false;  ///< bytes for it were observed and are written at the end of the turn
-  bool shut = false;  ///< our half towards it is closed
-  int lost = 0;       ///< client: errno of a reset that is dealt with once the hold ends
+  bool shut = false;      ///< our half towards it is closed
+  int lost = 0;           ///< client: errno of a reset that is dealt with once the hold ends
 
   /// There may be something to read.
   void wake() noexcept {
