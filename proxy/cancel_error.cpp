@@ -3,6 +3,9 @@
 #include "protocol/encode.hpp"
 #include "protocol/messages.hpp"
 
+#include <span>
+#include <utility>
+
 namespace pgleash::proxy {
 namespace {
 
@@ -15,6 +18,30 @@ std::size_t message_size(protocol::Bytes header) {
   return std::size_t{1} + length;
 }
 
+protocol::Bytes bytes_of(const std::string& text) {
+  return std::as_bytes(std::span{text});
+}
+
+/// Where the first ErrorResponse of `chunk` stands, or what is cut at its end. `size` reaches
+/// beyond the chunk, or is 0 in a header, of what is cut.
+struct Place {
+  std::size_t at;
+  std::size_t size;
+};
+
+std::optional<Place> find_error(protocol::Bytes chunk, std::size_t begin) {
+  for (std::size_t at = begin; at < chunk.size();) {
+    const protocol::Bytes rest = chunk.subspan(at);
+    if (rest.size() < header_size) return Place{at, 0};
+    const std::size_t size = message_size(rest);
+    if (size < header_size) return std::nullopt;
+    if (static_cast<char>(rest[0]) == 'E') return Place{at, size};
+    if (size > rest.size()) return std::nullopt;
+    at += size;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::string cancel_error(const ErrorNotice& notice) {
@@ -25,26 +52,34 @@ std::string cancel_error(const ErrorNotice& notice) {
                                    .hint = notice.hint});
 }
 
-bool replace_cancel_error(protocol::Bytes chunk, std::size_t begin, const std::string& replacement,
-                          std::string& out) {
-  if (begin > chunk.size()) return false;
-  std::size_t at = begin;
-  while (chunk.size() - at >= header_size) {
-    const std::size_t size = message_size(chunk.subspan(at));
-    if (size < header_size || size > chunk.size() - at) return false;
-    if (static_cast<char>(chunk[at]) == 'E') {
-      const protocol::ErrorSummary error =
-          protocol::decode_error(chunk.subspan(at + header_size, size - header_size));
-      if (error.sqlstate != "57014" || error.fatal()) return false;
-      const auto* text = reinterpret_cast<const char*>(chunk.data());
-      out.assign(text, at);
-      out += replacement;
-      out.append(text + at + size, chunk.size() - at - size);
-      return true;
-    }
-    at += size;
+protocol::Bytes CancelWords::feed(protocol::Bytes chunk, std::optional<std::size_t> left,
+                                  std::string& out) {
+  if (!begun_.empty()) {
+    out = std::exchange(begun_, {});
+    out.append(reinterpret_cast<const char*>(chunk.data()), chunk.size());
+    chunk = bytes_of(out);
+    left = 0;
   }
-  return false;
+  if (told_ || !left) return chunk;
+  const std::optional<Place> error = find_error(chunk, *left);
+  if (!error || error->size > longest) return chunk;
+  const protocol::Bytes rest = chunk.subspan(error->at);
+  if (rest.size() < header_size || rest.size() < error->size) {
+    begun_.assign(reinterpret_cast<const char*>(rest.data()), rest.size());
+    return chunk.first(error->at);
+  }
+  const protocol::ErrorSummary summary =
+      protocol::decode_error(rest.subspan(header_size, error->size - header_size));
+  if (summary.sqlstate != "57014" || summary.fatal()) return chunk;
+  const auto* text = reinterpret_cast<const char*>(chunk.data());
+  std::string replaced;
+  replaced.reserve(chunk.size() - error->size + words_.size());
+  replaced.append(text, error->at);
+  replaced += words_;
+  replaced.append(text + error->at + error->size, rest.size() - error->size);
+  out = std::move(replaced);
+  told_ = true;
+  return bytes_of(out);
 }
 
 }  // namespace pgleash::proxy

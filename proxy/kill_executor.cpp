@@ -156,7 +156,10 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
     ~Hold() {
       Session* held = executor.sessions_.find(id);
       if (held == nullptr) return;
-      held->cancel_error.reset();
+      if (held->cancel_words != nullptr) {
+        held->cancel_words->give_up();
+        if (held->cancel_words->done()) held->cancel_words.reset();
+      }
       executor.sessions_.relay().resume(*held, monotonic_now());
     }
   };
@@ -181,6 +184,7 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
   KillReport done = report(KillResult::done);
   done.step = InBandStep::cancel;
   std::optional<KillReport> late;
+  bool ours = false;
   const std::function<bool()> still_wanted = [&] {
     if (!watcher.alive()) {
       late = report(KillResult::gone);
@@ -190,8 +194,8 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
       late = objection(now_in(*session), order);
     }
     // From here on a 57014 is our doing.
-    if (!late)
-      session->cancel_error = std::make_unique<const std::string>(cancel_error(order.notice));
+    if (!late && !std::exchange(ours, true))
+      session->cancel_words = std::make_unique<CancelWords>(order.notice);
     return !late;
   };
   ServerCounters* counters = session->counters;
@@ -216,7 +220,7 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
   } while (runs_on() && monotonic_now() < deadline);
   // One that could not be sent takes nothing back of the one before.
   if (acted && sent != CancelResult::timeout) sent = CancelResult::delivered;
-  if (sent == CancelResult::timeout && watcher.alive() && session->cancel_error != nullptr) {
+  if (sent == CancelResult::timeout && watcher.alive() && session->cancel_words != nullptr) {
     // The request is with the server, which may read it at any time: a session that lived on could
     // be hit in a later statement. So it does not live on.
     done.step = InBandStep::reset_then_cancel;
@@ -232,7 +236,7 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
   }
   // The error itself went out as soon as it came; whether it did in our words decides
   // `client_told`.
-  done.client_told = watcher.alive() && session->cancel_error == nullptr;
+  done.client_told = watcher.alive() && session->cancel_words == nullptr;
   done.statement_ended = watcher.alive() && session->tracker.facts().outstanding == 0;
   done.server_eof = watcher.server_eof();
   co_return done;

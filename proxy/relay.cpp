@@ -472,9 +472,8 @@ void Relay::relay_rest(Session& session, Side from, Instant now) {
     if (got <= 0) return;
     const protocol::Bytes onward =
         host_.observe(session, from, {room(), static_cast<std::size_t>(got)}, now);
-    if (onward.empty()) return;
     Leg& out = session.leg(to);
-    if (out.discard || !out.fd.open()) continue;
+    if (onward.empty() || out.discard || !out.fd.open()) continue;
     if (!forward(session, to, onward.data(), onward.size(), now)) return;
   }
 }

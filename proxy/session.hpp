@@ -2,6 +2,7 @@
 
 #include "config/config.hpp"
 #include "protocol/session_tracker.hpp"
+#include "proxy/cancel_error.hpp"
 #include "proxy/counters.hpp"
 #include "proxy/kill_order.hpp"
 #include "proxy/login_edit.hpp"
@@ -121,10 +122,9 @@ struct Session {
   Instant settled{};                     ///< until then it is booked there
   std::uint64_t settled_bytes = 0;
   SessionWaiter* waiter = nullptr;
-  std::unique_ptr<const std::string>
-      cancel_error;           ///< goes to the client in place of the 57014 that our cancel causes
-  QuotaKeeper::Ticket place;  ///< under [[quota]]
-  std::unique_ptr<LoginEdit> login_edit;  ///< only during a login, and where the legs differ
+  std::unique_ptr<CancelWords> cancel_words;  ///< while a 57014 is our cancel's doing
+  QuotaKeeper::Ticket place;                  ///< under [[quota]]
+  std::unique_ptr<LoginEdit> login_edit;      ///< only during a login, and where the legs differ
   std::unique_ptr<Untold> untold;  ///< only of a session that we end, or ended, behind its back
   Instant stalled_since{};         ///< the epoch: nothing waits for the client
   Instant

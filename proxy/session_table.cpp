@@ -303,10 +303,9 @@ protocol::Bytes SessionTable::observe_server(Session& session, protocol::Bytes b
   // A pipeline stays busy from one request to the next: who waits for the last one is told of each.
   const bool moved = changes.state || facts.outstanding != before_outstanding;
   if (moved && session.waiter != nullptr) session.waiter->state_changed();
-  if (session.cancel_error != nullptr && under_way &&
-      replace_cancel_error(bytes, *under_way, *session.cancel_error, rewritten_)) {
-    session.cancel_error.reset();
-    return std::as_bytes(std::span{rewritten_});
+  if (session.cancel_words != nullptr) {
+    bytes = session.cancel_words->feed(bytes, under_way, rewritten_);
+    if (session.cancel_words->done()) session.cancel_words.reset();
   }
   return bytes;
 }

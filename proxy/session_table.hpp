@@ -151,7 +151,7 @@ class SessionTable final : private RelayHost {
   std::atomic<std::uint32_t>& live_;
   std::function<void()> deadline_set_;
   LoopShare& share_;
-  std::string rewritten_;  ///< a chunk in which an error was replaced; valid until the next one
+  std::string rewritten_;  ///< a chunk in our words; valid until the next one
   protocol::StatementTexts texts_;
   Relay relay_;
   std::unordered_map<std::uint64_t, std::unique_ptr<Session>> sessions_;

@@ -330,6 +330,31 @@ TEST(KillByCancel, HoldsTheClientsBytesWhileItIsInFlight) {
   pair.server.expect(wire::query("select 2") + wire::query("select 3"));
 }
 
+/// A statement that streams rows has its error anywhere in what is read, also across two reads.
+TEST(KillByCancel, SaysItInTheRulesWordsWhereverTheServersErrorIsCut) {
+  const std::string row = wire::message('D', std::string_view{"\0\1\0\0\0\1x", 7});
+  const std::string error = wire::error("57014");
+  for (std::size_t cut = 1; cut < error.size(); cut += 7) {
+    Stage stage;
+    Pair pair = stage.login();
+    pair.up(wire::query("select generate_series(1, 1000000)"));
+    pair.down(row);
+    auto asked = stage.carry_out(stage.order_for(pair, KillAction::cancel));
+    test::CancelArrived cancel = stage.backend.accept_cancel();
+    pair.server.send(row + error.substr(0, cut));
+    pair.client.expect(row);
+    EXPECT_TRUE(pair.client.silent()) << "half of an error is of no use";
+    cancel.connection.close();
+    pair.server.send(error.substr(cut) + wire::ready());
+    EXPECT_EQ(test::error_field(pair.client.read_message(), 'M'), "ended by the test") << cut;
+    pair.client.expect(wire::ready());
+    const KillReport report = Stage::result(asked);
+    EXPECT_EQ(report.result, KillResult::done) << report.why;
+    EXPECT_TRUE(report.client_told);
+    pair.echo();
+  }
+}
+
 TEST(KillByCancel, PassesOnWhatAClientSentBeforeItResetMeanwhile) {
   Stage stage;
   Pair pair = stage.login();

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,63 +26,134 @@ protocol::Bytes bytes(const std::string& text) {
   return std::as_bytes(std::span{text});
 }
 
-const std::string ours =
-    cancel_error({"57014", "canceling statement: running for 2 s (pgleash rule 'slow', limit 1 s)",
-                  "Incident 1.", ""});
+const ErrorNotice notice{"57014",
+                         "canceling statement: running for 2 s (pgleash rule 'slow', limit 1 s)",
+                         "Incident 1.", ""};
+const std::string ours = cancel_error(notice);
 const std::string ready = message('Z', "I");
 const std::string row = message('D', std::string_view("\0\1\0\0\0\1x", 7));
 
-TEST(CancelError, TakesThePlaceOfTheServersOwnWords) {
-  std::string out;
-  ASSERT_TRUE(replace_cancel_error(bytes(error("ERROR", "57014") + ready), 0, ours, out));
-  EXPECT_EQ(out, ours + ready);
-  EXPECT_NE(out.find("SERROR"), std::string::npos);
+/// What the client has of `chunks`.
+struct Client {
+  CancelWords words{notice};
+  std::string got;
+  void feed(const std::string& chunk, std::optional<std::size_t> left = 0) {
+    std::string out = "of the chunk before";
+    const protocol::Bytes onward = words.feed(bytes(chunk), left, out);
+    got.append(reinterpret_cast<const char*>(onward.data()), onward.size());
+  }
+};
+
+TEST(CancelWords, TakeThePlaceOfTheServersOwn) {
+  Client client;
+  client.feed(error("ERROR", "57014") + ready);
+  EXPECT_EQ(client.got, ours + ready);
+  EXPECT_NE(client.got.find("SERROR"), std::string::npos);
+  EXPECT_TRUE(client.words.done());
 }
 
-TEST(CancelError, KeepsWhatStandsBeforeAndBehind) {
-  const std::string chunk = row + row + error("ERROR", "57014") + ready;
-  std::string out;
-  ASSERT_TRUE(replace_cancel_error(bytes(chunk), 0, ours, out));
-  EXPECT_EQ(out, row + row + ours + ready);
+TEST(CancelWords, KeepWhatStandsBeforeAndBehind) {
+  Client client;
+  client.feed(row + row + error("ERROR", "57014") + ready + row);
+  EXPECT_EQ(client.got, row + row + ours + ready + row);
 }
 
-TEST(CancelError, IsFoundBehindTheRestOfAMessageThatBeganInTheChunkBefore) {
-  const std::string chunk = row.substr(7) + row + error("ERROR", "57014") + ready;
-  std::string out;
-  ASSERT_TRUE(replace_cancel_error(bytes(chunk), row.size() - 7, ours, out));
-  EXPECT_EQ(out, row.substr(7) + row + ours + ready);
-  out = "untouched";
-  EXPECT_FALSE(replace_cancel_error(bytes(row.substr(7)), 100, ours, out))
-      << "all of it is the rest";
-  EXPECT_EQ(out, "untouched");
+TEST(CancelWords, FindTheErrorBehindTheRestOfAMessageThatBeganInTheChunkBefore) {
+  Client client;
+  client.feed(row.substr(7), 100);
+  EXPECT_EQ(client.got, row.substr(7)) << "all of it is the rest";
+  client.feed(row.substr(7) + row + error("ERROR", "57014") + ready, row.size() - 7);
+  EXPECT_EQ(client.got, row.substr(7) + row.substr(7) + row + ours + ready);
 }
 
-TEST(CancelError, LeavesAnyOtherErrorAlone) {
-  std::string out = "untouched";
-  EXPECT_FALSE(replace_cancel_error(bytes(error("ERROR", "22012") + ready), 0, ours, out));
-  EXPECT_FALSE(replace_cancel_error(bytes(error("FATAL", "57014")), 0, ours, out));
-  EXPECT_FALSE(replace_cancel_error(bytes(row + ready), 0, ours, out));
-  EXPECT_EQ(out, "untouched");
-}
-
-TEST(CancelError, LeavesAnErrorAloneThatIsCutAnywhere) {
-  const std::string whole = row + error("ERROR", "57014");
-  for (std::size_t end = 0; end < whole.size(); ++end) {
-    std::string out;
-    const std::string cut = whole.substr(0, end);
-    EXPECT_FALSE(replace_cancel_error(bytes(cut), 0, ours, out)) << end;
+TEST(CancelWords, LeaveAnyOtherErrorAlone) {
+  for (const std::string& other :
+       {error("ERROR", "22012") + ready, error("FATAL", "57014"), row + ready}) {
+    Client client;
+    client.feed(other);
+    EXPECT_EQ(client.got, other);
+    EXPECT_FALSE(client.words.done());
   }
 }
 
-TEST(CancelError, DoesNotWalkPastALengthThatCannotBe) {
-  std::string out;
-  const std::string broken{"D\0\0\0\1E", 6};
-  EXPECT_FALSE(replace_cancel_error(bytes(broken), 0, ours, out));
-  const std::string huge{
-      "D\xff\xff\xff\xff"
-      "E\0\0\0\4",
-      10};
-  EXPECT_FALSE(replace_cancel_error(bytes(huge), 0, ours, out));
+/// A statement that streams rows has its error anywhere in what is read: at each cut, and byte by
+/// byte, the client has the same bytes in the end, and no byte too late.
+TEST(CancelWords, AreFoundWhereverTheErrorIsCut) {
+  const std::string begin = row + row;
+  const std::string whole = begin + error("ERROR", "57014") + ready + row;
+  const auto left = [&](std::size_t at) -> std::optional<std::size_t> {  // as the tracker counts it
+    if (at >= begin.size()) return 0;  // what is kept counts instead
+    const std::size_t in = at % row.size();
+    if (in > 0 && in < 5) return std::nullopt;
+    return in == 0 ? 0 : row.size() - in;
+  };
+  for (std::size_t first = 0; first <= whole.size(); ++first) {
+    for (std::size_t second = first; second <= whole.size(); ++second) {
+      Client client;
+      client.feed(whole.substr(0, first));
+      client.feed(whole.substr(first, second - first), left(first));
+      client.feed(whole.substr(second), left(second));
+      EXPECT_EQ(client.got, begin + ours + ready + row) << first << ", " << second;
+      EXPECT_TRUE(client.words.done());
+    }
+  }
+  Client client;
+  for (std::size_t at = 0; at < whole.size(); ++at) client.feed({whole[at]}, left(at));
+  EXPECT_EQ(client.got, begin + ours + ready + row);
+}
+
+TEST(CancelWords, KeepNothingOfAnotherMessageThatIsCut) {
+  const std::string whole = row + row;
+  for (std::size_t end = 0; end <= whole.size(); ++end) {
+    Client client;
+    client.feed(whole.substr(0, end));
+    const std::size_t in_header = end % row.size() < 5 ? end % row.size() : 0;
+    EXPECT_EQ(client.got, whole.substr(0, end - in_header));
+    client.feed(whole.substr(end),
+                in_header > 0 ? std::nullopt : std::optional{row.size() - end % row.size()});
+    EXPECT_EQ(client.got, whole);
+  }
+}
+
+TEST(CancelWords, GiveBackWhatTheyKeptOfAnErrorOfAnotherKind) {
+  const std::string other = error("ERROR", "22012") + ready;
+  for (std::size_t cut = 1; cut < other.size() - ready.size(); ++cut) {
+    Client client;
+    client.feed(other.substr(0, cut));
+    EXPECT_TRUE(client.got.empty());
+    client.feed(other.substr(cut), std::nullopt);
+    EXPECT_EQ(client.got, other);
+  }
+}
+
+TEST(CancelWords, AreOverWhenGivenUpButForWhatTheyKeep) {
+  Client client;
+  client.words.give_up();
+  EXPECT_TRUE(client.words.done());
+  Client late;
+  late.feed(error("ERROR", "57014").substr(0, 20));
+  late.words.give_up();
+  EXPECT_FALSE(late.words.done());
+  late.feed(error("ERROR", "57014").substr(20) + ready, std::nullopt);
+  EXPECT_EQ(late.got, ours + ready);
+  EXPECT_TRUE(late.words.done());
+}
+
+TEST(CancelWords, KeepNoErrorOfAnySize) {
+  const std::string large = "E" + std::string("\0\0\x20\0", 4) + std::string(8'000, 'x');
+  Client client;
+  client.feed(large);
+  EXPECT_EQ(client.got, large);
+}
+
+TEST(CancelWords, DoNotWalkPastALengthThatCannotBe) {
+  for (const std::string& broken : {std::string{"D\0\0\0\1E", 6}, std::string{"D\xff\xff\xff\xff"
+                                                                              "E\0\0\0\4",
+                                                                              10}}) {
+    Client client;
+    client.feed(broken);
+    EXPECT_EQ(client.got, broken);
+  }
 }
 
 }  // namespace
