@@ -9,10 +9,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -39,7 +41,8 @@ struct Answers {
 };
 
 /// What a client gets that sends `text` in such pieces and then says that this was all.
-Answers answers(std::string_view text, std::size_t piece, bool loopback_host_only) {
+Answers answers(std::string_view text, std::size_t piece, bool loopback_host_only,
+                const HttpAccess& access) {
   int ends[2] = {-1, -1};
   require(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0,
           "a pair");
@@ -48,7 +51,7 @@ Answers answers(std::string_view text, std::size_t piece, bool loopback_host_onl
     asio::io_context context{1};
     asio::ip::tcp::socket socket{context};
     socket.assign(asio::ip::tcp::v4(), ends[0]);  // a stream is a stream
-    HttpConnection connection{std::move(socket), limits(loopback_host_only)};
+    HttpConnection connection{std::move(socket), limits(loopback_host_only), access};
     const GetPage get_page = [&](std::string_view target) {
       got.targets.emplace_back(target);
       return plain_reply(target == "/page" ? 200 : 404, "page\n");
@@ -91,21 +94,33 @@ std::size_t count(std::string_view text, std::string_view word) {
   return found;
 }
 
+bool mentions_authorization(std::string_view text) {
+  const std::string_view word = "authorization";
+  return std::search(text.begin(), text.end(), word.begin(), word.end(),
+                     [](char a, char b) { return (a | 0x20) == b; }) != text.end();
+}
+
 }  // namespace
 
 /// Any bytes as HTTP requests. However they are cut the same is answered; a page is asked for only
-/// by a whole header, and where only this machine may ask, only under its own name.
+/// by a whole header, where only this machine may ask only under its own name, and where a token
+/// is asked for only with one.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 2 || size > 1024) return 0;  // the limit of a header is 512 here
   const std::string_view text{reinterpret_cast<const char*>(data + 1), size - 1};
   const bool loopback_host_only = (data[0] & 1U) != 0;
-  const std::size_t piece = 1 + (data[0] >> 1U);
-  const Answers whole = answers(text, text.size(), loopback_host_only);
-  const Answers pieces = answers(text, piece, loopback_host_only);
+  const bool asks_for_token = (data[0] & 2U) != 0;
+  const std::size_t piece = 1 + (data[0] >> 2U);
+  HttpAccess access;
+  if (asks_for_token) access.token = std::make_shared<const std::string>("key");
+  const Answers whole = answers(text, text.size(), loopback_host_only, access);
+  const Answers pieces = answers(text, piece, loopback_host_only, access);
   require(whole.bytes == pieces.bytes, "the same answers in pieces");
   require(whole.targets == pieces.targets, "to the same questions");
   require(whole.bytes.empty() || whole.bytes.starts_with("HTTP/1."), "an answer is one of HTTP");
   require(whole.targets.size() <= count(text, "\r\n\r\n"), "a page for each whole header at most");
+  require(!asks_for_token || whole.targets.empty() || mentions_authorization(text),
+          "no page without the token");
   for (const std::string& target : whole.targets) {
     require(text.find(target) != std::string_view::npos, "what was asked for was said");
     require(std::none_of(target.begin(), target.end(),
