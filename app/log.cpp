@@ -66,8 +66,9 @@ Log::Log(config::LogFormat format)
 }
 
 Log::~Log() {
-  logger_.reset();
+  // Its thread writes what is queued and ends; only then does nobody use the sink any more.
   spdlog::shutdown();
+  logger_.reset();
 }
 
 void Log::tell_lost() {
