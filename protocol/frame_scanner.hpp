@@ -40,10 +40,19 @@ class FrameScanner {
   [[nodiscard]] bool at_boundary() const noexcept {
     return body_left_ == 0 && header_seen_ == 0 && !broken_;
   }
-  /// Bytes to come of the message under way, 0 at a boundary; nothing when its length was not seen
-  /// whole.
-  [[nodiscard]] std::optional<std::uint32_t> message_left() const noexcept {
-    return header_seen_ == 0 && !broken_ ? std::optional{body_left_} : std::nullopt;
+  /// How many of the bytes to come belong to the message under way, 0 at a boundary. `next` is what
+  /// comes, before it is fed: a header that was cut ends there. Nothing when it does not, or when
+  /// its length can not be one.
+  [[nodiscard]] std::optional<std::size_t> message_left(Bytes next) const noexcept {
+    if (broken_) return std::nullopt;
+    if (header_seen_ == 0) return body_left_;
+    std::array<std::byte, header_size> header = header_;
+    const std::size_t rest = header_size - header_seen_;
+    if (next.size() < rest) return std::nullopt;
+    std::copy_n(next.begin(), rest, header.begin() + header_seen_);
+    const std::uint32_t length = load_uint32(header.data() + 1);
+    if (!possible(length)) return std::nullopt;
+    return rest + (length - length_size);
   }
 
  private:

@@ -43,8 +43,9 @@ bool SessionTracker::at_boundary(Direction direction) const noexcept {
   return (direction == Direction::to_backend ? frontend_ : backend_).at_boundary();
 }
 
-std::optional<std::uint32_t> SessionTracker::message_left(Direction direction) const noexcept {
-  return (direction == Direction::to_backend ? frontend_ : backend_).message_left();
+std::optional<std::size_t> SessionTracker::message_left(Direction direction,
+                                                        Bytes next) const noexcept {
+  return (direction == Direction::to_backend ? frontend_ : backend_).message_left(next);
 }
 
 bool SessionTracker::queue_full() const noexcept {

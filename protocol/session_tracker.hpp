@@ -156,7 +156,8 @@ class SessionTracker {
   /// message follow.
   [[nodiscard]] bool at_boundary(Direction direction) const noexcept;
   /// Bytes to come of the message under way: see FrameScanner.
-  [[nodiscard]] std::optional<std::uint32_t> message_left(Direction direction) const noexcept;
+  [[nodiscard]] std::optional<std::size_t> message_left(Direction direction,
+                                                        Bytes next) const noexcept;
   /// True while the queue of outstanding messages is at its cap: read no more from the frontend
   /// until it drained.
   [[nodiscard]] bool queue_full() const noexcept;

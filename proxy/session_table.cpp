@@ -263,7 +263,9 @@ protocol::Bytes SessionTable::observe_server(Session& session, protocol::Bytes b
   const auto before_transaction = facts.transaction;
   const auto before_since = facts.transaction_since;
   const auto before_anomalies = facts.anomalies;
-  const auto under_way = session.tracker.message_left(protocol::Direction::to_frontend);
+  const auto under_way = session.cancel_words != nullptr
+                             ? session.tracker.message_left(protocol::Direction::to_frontend, bytes)
+                             : std::nullopt;
 
   session.counters->bytes_to_frontend.add(bytes.size());
   const protocol::Changes changes = session.tracker.on_backend(bytes, now, events);

@@ -330,6 +330,24 @@ TEST(KillByCancel, HoldsTheClientsBytesWhileItIsInFlight) {
   pair.server.expect(wire::query("select 2") + wire::query("select 3"));
 }
 
+/// Rows stream: the order comes while one of them is under way, mostly in the middle of its header.
+TEST(KillByCancel, SaysItInTheRulesWordsWhateverIsUnderWayThen) {
+  const std::string row = wire::message('D', std::string_view{"\0\1\0\0\0\1x", 7});
+  for (std::size_t cut = 1; cut < row.size(); ++cut) {
+    Stage stage;
+    Pair pair = stage.login();
+    pair.up(wire::query("select generate_series(1, 1000000)"));
+    pair.down(row + row.substr(0, cut));
+    auto asked = stage.carry_out(stage.order_for(pair, KillAction::cancel));
+    test::CancelArrived cancel = stage.backend.accept_cancel();
+    pair.server.send(row.substr(cut) + row + wire::error("57014") + wire::ready());
+    pair.client.expect(row.substr(cut) + row);
+    EXPECT_EQ(test::error_field(pair.client.read_message(), 'M'), "ended by the test") << cut;
+    cancel.connection.close();
+    EXPECT_TRUE(Stage::result(asked).client_told);
+  }
+}
+
 /// A statement that streams rows has its error anywhere in what is read, also across two reads.
 TEST(KillByCancel, SaysItInTheRulesWordsWhereverTheServersErrorIsCut) {
   const std::string row = wire::message('D', std::string_view{"\0\1\0\0\0\1x", 7});

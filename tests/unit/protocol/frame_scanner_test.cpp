@@ -5,7 +5,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <iterator>
 #include <string>
+#include <vector>
 
 namespace pgleash::protocol {
 namespace {
@@ -65,6 +68,31 @@ TEST(FrameScanner, IsAtABoundaryOnlyBetweenMessages) {
     scanner.feed(wire::bytes(std::string_view{message}.substr(i, 1)), log);
     EXPECT_EQ(scanner.at_boundary(), i + 1 == message.size()) << i;
   }
+}
+
+TEST(FrameScanner, SaysHowMuchOfWhatComesBelongsToTheMessageUnderWay) {
+  const std::vector<std::size_t> ends{13, 21, 26, 31, 41};
+  for (std::size_t cut = 0; cut <= stream.size(); ++cut) {
+    FrameScanner scanner;
+    Log log;
+    ASSERT_TRUE(scanner.feed(wire::bytes(stream.substr(0, cut)), log));
+    const auto begun = std::ranges::find_if(ends, [&](std::size_t end) { return end >= cut; });
+    const std::size_t begin = begun == ends.begin() ? 0 : *std::prev(begun);
+    const bool at_boundary = cut == begin || cut == *begun;
+    const std::size_t left = at_boundary ? 0 : *begun - cut;
+    EXPECT_EQ(scanner.message_left(wire::bytes(stream.substr(cut))), left) << cut;
+    const std::size_t in_header = at_boundary ? 0 : cut - begin;
+    for (std::size_t size = 0; size < 5; ++size) {
+      const bool is_told = in_header == 0 || in_header + size >= 5;
+      if (cut + size > stream.size()) break;
+      const std::string next = stream.substr(cut, size);
+      EXPECT_EQ(scanner.message_left(wire::bytes(next)).has_value(), is_told) << cut << " " << size;
+    }
+  }
+  FrameScanner scanner;
+  Log log;
+  ASSERT_TRUE(scanner.feed(wire::bytes("Q"), log));
+  EXPECT_FALSE(scanner.message_left(wire::bytes(std::string{"\0\0\0\3", 4}))) << "no length";
 }
 
 TEST(FrameScanner, SaysThatAMessageIsWholeAtItsLastByteOnly) {
