@@ -56,6 +56,13 @@ std::string scram_way(const config::Listener& listener, const config::Server& se
          "channel_binding=disable";
 }
 
+std::string server_tls(const config::Server& server) {
+  if (server.address.is_unix) return "none";
+  std::string text{config::word_for(config::ssl_mode_words, server.tls.mode)};
+  if (server.tls.negotiation == config::TlsNegotiation::direct) text += " begun outright";
+  return text;
+}
+
 }  // namespace
 
 std::string start_card(const config::Config& config, bool colour) {
@@ -75,9 +82,7 @@ std::string start_card(const config::Config& config, bool colour) {
   for (const config::Server& server : config.servers)
     card += fmt::format(
         "  server        {} at {}, TLS {}, monitor {}\n", server.name,
-        proxy::to_text(server.address),
-        server.address.is_unix ? std::string_view{"none"}
-                               : config::word_for(config::ssl_mode_words, server.tls.mode),
+        proxy::to_text(server.address), server_tls(server),
         server.monitor.enabled
             ? fmt::format("{}@{} every {}", server.monitor.user, server.monitor.database,
                           config::format_duration(server.monitor.poll_interval))

@@ -350,6 +350,14 @@ class Checker {
       error({path + ".tls", path + ".host"},
             {"PostgreSQL has no TLS on Unix sockets", "leave tls out: nobody can listen there"});
     }
+    if (tls.negotiation == TlsNegotiation::direct && tls.mode < SslMode::require) {
+      error({path + ".tls_negotiation", path + ".tls"},
+            {"tls = " + in_quotes(word_for(ssl_mode_words, tls.mode)) + " of server " +
+                 in_quotes(server.name) +
+                 " may go on in clear, and who begins with TLS outright cannot",
+             "write tls = \"require\", \"verify-ca\" or \"verify-full\" with tls_negotiation = "
+             "\"direct\""});
+    }
     if (tls.mode == SslMode::disable && !tls.ca_file.empty()) {
       warning(
           {path + ".tls_ca_file", path + ".tls"},

@@ -35,6 +35,8 @@ enum class ProxyProtocol : std::uint8_t { off, require };
 enum class ClientCertificate : std::uint8_t { request, require };
 /// libpq's sslmode, for the server leg.
 enum class SslMode : std::uint8_t { disable, allow, prefer, require, verify_ca, verify_full };
+/// libpq's sslnegotiation: ask with SSLRequest, or begin with TLS outright (PostgreSQL 17).
+enum class TlsNegotiation : std::uint8_t { postgres, direct };
 enum class TlsVersion : std::uint8_t { v1_2, v1_3 };
 enum class OnClientGone : std::uint8_t { cancel, finish };
 /// What connects to a listener: applications, or a pooler whose sessions carry many of them.
@@ -163,6 +165,7 @@ struct ServerTls {
   std::string cert_file;  ///< of our own, for servers that ask for one
   std::string key_file;
   TlsVersion min_version = TlsVersion::v1_2;
+  TlsNegotiation negotiation = TlsNegotiation::postgres;
   bool operator==(const ServerTls&) const = default;
 };
 

@@ -151,6 +151,7 @@ void write(Writer& out, const ListenerTls& tls) {
 
 void write(Writer& out, const ServerTls& tls) {
   out.key("tls", word(ssl_mode_words, tls.mode));
+  out.key("tls_negotiation", word(tls_negotiation_words, tls.negotiation));
   write_file(out, "tls_ca_file", tls.ca_file);
   write_file(out, "tls_crl_file", tls.crl_file);
   write_file(out, "tls_cert_file", tls.cert_file);

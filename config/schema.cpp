@@ -57,6 +57,7 @@ void read_tls(Section& at, ListenerTls& tls) {
 
 void read_tls(Section& at, ServerTls& tls) {
   at.word("tls", tls.mode, ssl_mode_words);
+  at.word("tls_negotiation", tls.negotiation, tls_negotiation_words);
   at.readable_file("tls_ca_file", tls.ca_file, "system");
   at.readable_file("tls_crl_file", tls.crl_file);
   at.readable_file("tls_cert_file", tls.cert_file);

@@ -51,6 +51,9 @@ inline constexpr std::array ssl_mode_words{Word<SslMode>{"disable", SslMode::dis
                                            Word<SslMode>{"require", SslMode::require},
                                            Word<SslMode>{"verify-ca", SslMode::verify_ca},
                                            Word<SslMode>{"verify-full", SslMode::verify_full}};
+inline constexpr std::array tls_negotiation_words{
+    Word<TlsNegotiation>{"postgres", TlsNegotiation::postgres},
+    Word<TlsNegotiation>{"direct", TlsNegotiation::direct}};
 inline constexpr std::array tls_version_words{Word<TlsVersion>{"1.2", TlsVersion::v1_2},
                                               Word<TlsVersion>{"1.3", TlsVersion::v1_3}};
 inline constexpr std::array client_gone_words{Word<OnClientGone>{"cancel", OnClientGone::cancel},

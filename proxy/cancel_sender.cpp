@@ -78,7 +78,7 @@ asio::awaitable<CancelResult> CancelSender::send(CancelTarget target, protocol::
   if (refused) co_return guard->expired() ? CancelResult::timeout : CancelResult::unreachable;
   std::unique_ptr<TlsStream> tls;
   if (target.tls != nullptr) {
-    Secured secured = co_await request_tls(socket, target.tls);
+    Secured secured = co_await secure_server_leg(socket, target.tls);
     if (secured.stream == nullptr)
       co_return guard->expired() ? CancelResult::timeout : CancelResult::unreachable;
     tls = std::move(secured.stream);

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 struct ssl_ctx_st;
@@ -21,6 +22,9 @@ struct FreeSslContext {
   void operator()(ssl_ctx_st* context) const noexcept;
 };
 using SslContext = std::unique_ptr<ssl_ctx_st, FreeSslContext>;
+
+/// ALPN's name of the protocol.
+inline constexpr std::string_view postgresql_protocol = "postgresql";
 
 /// What is wrong with one key's file.
 struct TlsFault {

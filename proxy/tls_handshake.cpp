@@ -45,7 +45,10 @@ asio::awaitable<Handshake> handshake(Socket& socket, TlsStream& stream) {
   for (;;) {
     const TlsStream::Result made = stream.handshake();
     std::string output = copied(TlsStream::output());
-    if (made.step == TlsStream::Step::failed) result.error = stream.reason();
+    if (made.step == TlsStream::Step::failed) {
+      result.error = stream.reason();
+      result.hung_up = stream.hung_up();
+    }
     result.socket = co_await send_output(socket, std::move(output));
     if (!result.error.empty() || (!result.socket && made.step == TlsStream::Step::done))
       co_return result;
@@ -54,6 +57,7 @@ asio::awaitable<Handshake> handshake(Socket& socket, TlsStream& stream) {
     }
     if (result.socket) {
       result.error = result.socket.message();
+      result.hung_up = socket.is_open();  // else a deadline has closed it
       co_return result;
     }
   }
@@ -100,8 +104,8 @@ asio::awaitable<boost::system::error_code> write_all(Socket& socket, TlsStream* 
   co_return co_await send_output(socket, std::move(wire));
 }
 
-asio::awaitable<Secured> request_tls(Socket& socket, std::shared_ptr<const ServerTlsContext> tls) {
-  Secured result;
+asio::awaitable<SslAnswer> ask_for_tls(Socket& socket) {
+  SslAnswer result;
   const auto unsent = co_await write_all(socket, nullptr, protocol::ssl_request());
   if (unsent) {
     result.error = unsent.message();
@@ -111,28 +115,45 @@ asio::awaitable<Secured> request_tls(Socket& socket, std::shared_ptr<const Serve
   const ReadSome got = co_await read_exactly(socket, nullptr, {&answer, 1});
   if (got.error) {
     result.error = "no answer to SSLRequest: " + got.error.message();
-    co_return result;
-  }
-  if (answer == 'N') {
+  } else if (answer == 'N') {
     result.unwilling = true;
-    co_return result;
-  }
-  if (answer != 'S') {
+  } else if (answer != 'S') {
     // Whatever text follows, nobody vouches for it (CVE-2024-10977).
     result.error = answer == 'E' ? "the server answered SSLRequest with an error"
                                  : "the server's answer to SSLRequest is neither S nor N";
-    co_return result;
   }
-  if (!socket.is_open() || unread_bytes(socket.native_handle()) > 0) {
-    result.error = "received unencrypted data after SSL response";
-    co_return result;
+  co_return result;
+}
+
+asio::awaitable<Secured> secure_server_leg(Socket& socket,
+                                           std::shared_ptr<const ServerTlsContext> tls) {
+  Secured result;
+  const bool outright = tls->settings.negotiation == config::TlsNegotiation::direct;
+  if (!outright) {
+    SslAnswer answer = co_await ask_for_tls(socket);
+    result.unwilling = answer.unwilling;
+    result.error = std::move(answer.error);
+    if (result.unwilling || !result.error.empty()) co_return result;
+    if (!socket.is_open() || unread_bytes(socket.native_handle()) > 0) {
+      result.error = "received unencrypted data after SSL response";
+      co_return result;
+    }
   }
   auto stream = tls->connect(socket.native_handle());
   const Handshake made = co_await handshake(socket, *stream);
-  if (made.error.empty()) {
-    result.stream = std::move(stream);
-  } else {
+  if (!made.error.empty()) {
     result.error = "TLS: " + made.error;
+    if (outright && made.hung_up)
+      result.error +=
+          "; so does a server before PostgreSQL 17, or without ssl = on, when TLS is begun "
+          "outright: tls_negotiation = \"postgres\" asks first";
+  } else if (outright && stream->application_protocol() != postgresql_protocol) {
+    // Else what speaks TLS there could be anything (ALPACA).
+    result.error =
+        "TLS: the server did not name the protocol \"postgresql\" (ALPN), which tls_negotiation = "
+        "\"direct\" demands";
+  } else {
+    result.stream = std::move(stream);
   }
   co_return result;
 }

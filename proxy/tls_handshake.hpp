@@ -18,6 +18,7 @@ namespace pgleash::proxy {
 /// What became of a handshake; empty `error`: it is done.
 struct Handshake {
   boost::system::error_code socket;  ///< of the wait, when that ended it
+  bool hung_up = false;              ///< the peer did, in the middle of it
   std::string error;
 };
 /// The alert is sent when it fails.
@@ -33,15 +34,26 @@ boost::asio::awaitable<ReadSome> read_exactly(Socket& socket, TlsStream* stream,
 boost::asio::awaitable<boost::system::error_code> write_all(Socket& socket, TlsStream* stream,
                                                             std::string_view bytes);
 
-/// What a server answers to an SSLRequest, and the handshake behind it.
+/// What a server answers to an SSLRequest.
+struct SslAnswer {
+  bool unwilling = false;  ///< 'N'
+  std::string error;       ///< neither yes nor no; empty when either
+};
+/// Reads one byte and no more: what follows is for whoever makes the handshake. Source:
+/// "Frontend/Backend Protocol", SSL Session Encryption.
+boost::asio::awaitable<SslAnswer> ask_for_tls(Socket& socket);
+
+/// A server leg's TLS.
 struct Secured {
   std::unique_ptr<TlsStream> stream;
-  bool unwilling = false;  ///< it answered 'N'
+  bool unwilling = false;  ///< it was asked, and has none
   std::string error;       ///< empty when neither
 };
-/// Reads one byte and no more: bytes behind it are somebody else's who wants to be taken for the
-/// server (CVE-2021-23222). Source: "Frontend/Backend Protocol", SSL Session Encryption.
-boost::asio::awaitable<Secured> request_tls(Socket& socket,
-                                            std::shared_ptr<const ServerTlsContext> tls);
+/// By SSLRequest, or outright where the server's tls_negotiation says so. Bytes between the
+/// server's yes and the handshake are somebody else's who wants to be taken for the server
+/// (CVE-2021-23222); a handshake begun outright has to end with the server's own word that it
+/// speaks PostgreSQL (ALPN).
+boost::asio::awaitable<Secured> secure_server_leg(Socket& socket,
+                                                  std::shared_ptr<const ServerTlsContext> tls);
 
 }  // namespace pgleash::proxy

@@ -69,6 +69,10 @@ class TlsStream {
 
   /// errno of what failed; EPROTO when it was TLS itself.
   [[nodiscard]] int error() const noexcept { return errno_ != 0 ? errno_ : protocol_error; }
+  /// It failed because the peer closed or reset the connection, and not over a word of it.
+  [[nodiscard]] bool hung_up() const noexcept {
+    return eof_ || (errno_ != 0 && errno_ != protocol_error);
+  }
   /// Why it failed, for people: "certificate verify failed: self-signed certificate".
   [[nodiscard]] std::string reason() const;
   /// "TLSv1.3"; lives for ever.

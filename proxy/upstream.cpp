@@ -152,7 +152,7 @@ asio::awaitable<UpstreamResult> Upstream::dial(const config::Server& server, Ins
     const auto [error] = co_await socket.async_connect(endpoint, as_result);
     boost::system::error_code failed = error;
     if (!failed && tls != nullptr) {
-      Secured made = co_await request_tls(socket, tls);
+      Secured made = co_await secure_server_leg(socket, tls);
       unwilling = made.unwilling;
       if (made.error.empty()) {
         result.tls = std::move(made.stream);

@@ -59,6 +59,9 @@ LibpqParameters::LibpqParameters(const PgEndpoint& where, const std::string& hos
   add("client_encoding", "SQL_ASCII");
   add("gssencmode", "disable");
   add("sslmode", std::string{config::word_for(config::ssl_mode_words, where.tls.mode)});
+  // A word of libpq 17; before, it asks, which a server that takes TLS outright answers as well.
+  if (where.tls.negotiation == config::TlsNegotiation::direct && PQlibVersion() >= 170000)
+    add("sslnegotiation", "direct");
   add("ssl_min_protocol_version",
       "TLSv" + std::string{config::word_for(config::tls_version_words, where.tls.min_version)});
   // "system" is a word of libpq 16; before, it would be a file's name.

@@ -29,8 +29,9 @@ enum class StreamEnd : std::uint8_t { open, closed, reset };
 struct ScriptedTls {
   std::string cert_file = {};  ///< as a server always
   std::string key_file = {};
-  std::string ca_file = {};   ///< the peer's certificate is a must, and must be signed by it
-  std::string protocol = {};  ///< ALPN
+  std::string ca_file = {};    ///< the peer's certificate is a must, and must be signed by it
+  std::string protocol = {};   ///< ALPN, as a client
+  bool names_protocol = true;  ///< as a server: takes the first that the client offers
   bool only_1_2 = false;
 };
 

@@ -48,7 +48,8 @@ void ScriptedPeer::start_tls(bool as_server, const ScriptedTls& how) {
     SSL_CTX_load_verify_locations(context.get(), how.ca_file.c_str(), nullptr);
     SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   }
-  if (as_server) SSL_CTX_set_alpn_select_cb(context.get(), &accept_protocol, nullptr);
+  if (as_server && how.names_protocol)
+    SSL_CTX_set_alpn_select_cb(context.get(), &accept_protocol, nullptr);
   if (!how.protocol.empty()) {
     std::string named(1, static_cast<char>(how.protocol.size()));
     named += how.protocol;

@@ -61,6 +61,31 @@ TEST_P(EachScramWay, LogsInOrFailsAsTheManualSays) {
   }
 }
 
+// ---------------------------------------------------------------- begun outright
+
+TEST_F(Tls, IsBegunOutrightWhereTheServerTakesIt) {
+  PgleashOptions options;
+  options.server = server_leg() + "tls_negotiation = \"direct\"\n";
+  options.rules = rule("runaway", "statement", "300ms", "cancel");
+  const bool takes = std::stoi(postgres().value("SHOW server_version_num")) >= 170000;
+  options.monitor = takes;
+  pgleash(options);
+  EXPECT_THAT(pgleash().process().out(), HasSubstr("TLS verify-full begun outright"));
+  if (!takes) {
+    EXPECT_THAT(failure({}), AllOf(HasSubstr("could not reach server \"main\""),
+                                   HasSubstr("a server before PostgreSQL 17")));
+    return;
+  }
+  auto application = Application{pgleash().words()};
+  EXPECT_EQ(application.exec("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"), "t");
+  const auto error = application.error_of("SELECT pg_sleep(60)");  // the cancel begins so too
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->sqlstate, "57014");
+  EXPECT_THAT(error->message, HasSubstr("runaway"));
+  EXPECT_EQ(application.exec("SELECT 'still here'"), "still here");
+  EXPECT_TRUE(wait_until([&] { return pgleash().metric("pgleash_monitor_up") == 1; }, 10s));
+}
+
 // ---------------------------------------------------------------- sessions and their ends
 
 TEST_F(Tls, IsShownWithTheSessionAndInTheServersView) {

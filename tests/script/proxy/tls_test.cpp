@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 
+#include <array>
 #include <fstream>
 
 namespace pgleash::proxy {
@@ -14,6 +15,7 @@ using config::SslMode;
 using test::Certificates;
 using test::error_field;
 using test::ScriptedTls;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -569,11 +571,11 @@ TEST(ClientTls, RenewedCertificatesAreForConnectionsToCome) {
 
 // ---------------------------------------------------------------- the server leg's start
 
-std::string refusal(Stage& stage, const std::function<void(ScriptedPeer&)>& answer) {
+/// What the client is told of a server that answers the first connection so.
+std::string told_of(Stage& stage, const std::function<void(ScriptedPeer&)>& answer) {
   ScriptedPeer client = stage.connect();
   client.send(startup_packet());
   ScriptedPeer server = stage.backend.accept();
-  server.expect(ssl_request());
   try {
     answer(server);
   } catch (const test::ScriptFailure&) {  // the handshake fails on this side too
@@ -581,6 +583,14 @@ std::string refusal(Stage& stage, const std::function<void(ScriptedPeer&)>& answ
   const std::string message = client.read_to_end();
   EXPECT_EQ(error_field(message, 'C'), "08006");
   return error_field(message, 'D');
+}
+
+/// The same behind an SSLRequest.
+std::string refusal(Stage& stage, const std::function<void(ScriptedPeer&)>& answer) {
+  return told_of(stage, [&](ScriptedPeer& server) {
+    server.expect(ssl_request());
+    answer(server);
+  });
 }
 
 TEST(ServerTls, RefusesBytesBehindTheServersYes) {
@@ -712,6 +722,67 @@ TEST(ServerTls, KnowsTheCertificateThatBothLegsShow) {
                              wire::zero_ended("SCRAM-SHA-256") + '\0');
   pair.down(offer);  // as it is: the binding holds
   EXPECT_TRUE(stage.session_of(pair).who->tls->same_certificate);
+}
+
+// ---------------------------------------------------------------- begun outright
+
+Stage::Adjust outright() {
+  return with_tls(Legs::server, [](config::Config& config) {
+    config.servers.front().tls.negotiation = config::TlsNegotiation::direct;
+  });
+}
+
+TEST(ServerTls, IsBegunWithoutAskingWhereTheConfigurationSaysSo) {
+  Stage stage{outright()};
+  Pair pair;
+  pair.client = stage.connect();
+  pair.client.send(startup_packet());
+  pair.server = stage.backend.accept();
+  pair.server.accept_tls(as_server());  // nothing but a handshake begins here
+  pair.server.expect(startup_packet());
+  finish_login(pair, 4711);
+  pair.echo();
+  EXPECT_EQ(stage.session_of(pair).who->tls->server_version, "TLSv1.3");
+
+  pair.up(wire::query("select pg_sleep(600)"));
+  auto report = stage.carry_out(stage.order_for(pair, KillAction::cancel));
+  ScriptedPeer cancel = stage.backend.accept();
+  cancel.accept_tls(as_server());
+  cancel.expect(cancel_packet(4711, "key!"));
+  cancel.close();
+  pair.server.send(wire::error("57014") + wire::ready());
+  EXPECT_EQ(error_field(pair.client.read_message(), 'M'), "ended by the test");
+  pair.client.expect(wire::ready());
+  EXPECT_EQ(Stage::result(report).result, KillResult::done);
+}
+
+TEST(ServerTls, SaysWhatAnOlderServerMakesOfIt) {
+  Stage stage{outright()};
+  for (const bool reset : {false, true}) {
+    EXPECT_THAT(told_of(stage,
+                        [&](ScriptedPeer& server) {
+                          std::array<char, 4096> hello{};
+                          (void)server.read_some(hello.data(), hello.size());
+                          reset ? server.reset() : server.close();
+                        }),
+                AllOf(HasSubstr("a server before PostgreSQL 17"),
+                      HasSubstr("tls_negotiation = \"postgres\" asks first")));
+  }
+}
+
+TEST(ServerTls, IsNotBegunOutrightWithWhoeverSpeaksIt) {
+  Stage stage{outright()};
+  EXPECT_THAT(told_of(stage,
+                      [](ScriptedPeer& server) {
+                        ScriptedTls how = as_server();
+                        how.names_protocol = false;
+                        server.accept_tls(how);
+                      }),
+              HasSubstr("did not name the protocol \"postgresql\""));
+  const Certificates strangers;
+  const auto files = strangers.issue("server");
+  EXPECT_THAT(told_of(stage, [&](ScriptedPeer& server) { server.accept_tls(as_server(files)); }),
+              AllOf(HasSubstr("certificate verify failed"), Not(HasSubstr("PostgreSQL 17"))));
 }
 
 // ---------------------------------------------------------------- what SCRAM makes of it

@@ -49,6 +49,7 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(config.servers[0].address, (Address{"/var/run/postgresql", 5433, true}));
   EXPECT_FALSE(config.servers[0].monitor.enabled);
   EXPECT_EQ(config.servers[0].direct_sessions, DirectSessions::count);
+  EXPECT_EQ(config.servers[1].tls.negotiation, TlsNegotiation::direct);
   EXPECT_EQ(config.servers[1].direct_sessions, DirectSessions::judge);
   EXPECT_EQ(config.servers[0].application_name_suffix, ApplicationNameSuffix::off);
   EXPECT_EQ(config.servers[1].application_name_suffix, ApplicationNameSuffix::address_port);
@@ -81,9 +82,9 @@ TEST(Loader, ReadsEveryKey) {
   EXPECT_EQ(rule.sqlstate, "25P03");
   EXPECT_EQ(rule.match.applications.front().text, "checkout-\\d+");
   EXPECT_EQ(rule.match.applications.front().position,
-            (SourcePosition{"/etc/pgleash/pgleash.toml", 93, 17}));
+            (SourcePosition{"/etc/pgleash/pgleash.toml", 95, 17}));
   EXPECT_EQ(rule.except.clients.front().text, "10.20.4.17/32");
-  EXPECT_EQ(rule.position.line, 81U);
+  EXPECT_EQ(rule.position.line, 83U);
   EXPECT_EQ(config.rules[1].limit, std::nullopt);
   EXPECT_EQ(config.rules[2].kind, RuleKind::blocking);
   EXPECT_EQ(config.rules[2].blocked_at_least, 5U);

@@ -82,6 +82,8 @@ monitor = "none"
 [[server]]
 name = "b"
 host = "2001:db8::1"
+tls = "require"
+tls_negotiation = "direct"
 direct_sessions = "judge"
 application_name_suffix = "address_port"
 [server.keepalive]

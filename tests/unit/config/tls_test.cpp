@@ -56,7 +56,8 @@ TEST(Tls, TakesAllItsKeys) {
           "tls_client_ca_file = \"ca.crt\"\ntls_client_crl_file = \"ca.crt\"\n"
           "tls_client_cert = \"request\"\ntls_min_version = \"1.3\"\n",
       std::string{"tls = \"verify-full\"\n"} + pair +
-          "tls_ca_file = \"ca.crt\"\ntls_crl_file = \"ca.crt\"\ntls_min_version = \"1.3\"\n");
+          "tls_ca_file = \"ca.crt\"\ntls_crl_file = \"ca.crt\"\ntls_min_version = \"1.3\"\n"
+          "tls_negotiation = \"direct\"\n");
   ASSERT_TRUE(all.config);
   EXPECT_THAT(all.diagnostics, IsEmpty());
   const ListenerTls listener{ListenerTlsMode::require, files.path("s.crt"),
@@ -64,8 +65,9 @@ TEST(Tls, TakesAllItsKeys) {
                              files.path("ca.crt"),     ClientCertificate::request,
                              TlsVersion::v1_3};
   EXPECT_TRUE(all.config->listeners.front().tls == listener);
-  const ServerTls server{SslMode::verify_full, files.path("ca.crt"), files.path("ca.crt"),
-                         files.path("s.crt"),  files.path("s.key"),  TlsVersion::v1_3};
+  const ServerTls server{SslMode::verify_full,  files.path("ca.crt"), files.path("ca.crt"),
+                         files.path("s.crt"),   files.path("s.key"),  TlsVersion::v1_3,
+                         TlsNegotiation::direct};
   EXPECT_TRUE(all.config->servers.front().tls == server);
   const LoadResult again = load_text(effective_toml(*all.config), "again");
   ASSERT_TRUE(again.config);
@@ -144,6 +146,19 @@ TEST(Tls, SaysWhatDoesNotGoTogether) {
   EXPECT_THAT(files.said("", "", "/run/postgresql"), IsEmpty());
   EXPECT_THAT(files.said("", "tls = \"disable\"\ntls_ca_file = \"ca.crt\"\n"),
               HasSubstr("warning: tls_ca_file of server \"s\" is not used"));
+}
+
+TEST(Tls, BeginsOutrightOnlyWhereNothingMayGoOnInClear) {
+  const WithFiles files;
+  const std::string direct = "tls_negotiation = \"direct\"\n";
+  for (const char* mode : {"disable", "allow", "prefer"})
+    EXPECT_THAT(
+        files.said("", direct + "tls = \"" + mode + "\"\n"),
+        HasSubstr(std::string{"error: tls = \""} + mode + "\" of server \"s\" may go on in clear"));
+  EXPECT_THAT(files.said("", direct), HasSubstr("write tls = \"require\""));
+  EXPECT_THAT(files.said("", direct + "tls = \"require\"\n"), IsEmpty());
+  EXPECT_THAT(files.said("", "tls_negotiation = \"postgres\"\n"), IsEmpty());
+  EXPECT_THAT(files.said("", "tls_negotiation = \"ssl\"\n"), HasSubstr("error: "));
 }
 
 TEST(Tls, IsTakenAtAReload) {
