@@ -6,7 +6,6 @@
 #include <array>
 #include <optional>
 #include <span>
-#include <sys/socket.h>
 #include <utility>
 
 namespace pgleash::proxy {
@@ -99,11 +98,7 @@ asio::awaitable<Message> receive(Socket& socket, TlsStream* tls) {
 /// What the leg answers, until it demands something.
 asio::awaitable<void> ask(asio::io_context& context, UpstreamResult& leg, std::string packet,
                           Instant deadline, LoginOffer& offer) {
-  sockaddr_storage peer{};
-  socklen_t size = sizeof peer;
-  ::getpeername(leg.fd.get(), reinterpret_cast<sockaddr*>(&peer), &size);
-  Socket socket{context};
-  socket.assign(StreamProtocol{peer.ss_family, 0}, leg.fd.release());
+  Socket socket = socket_of(context, std::move(leg.fd));
   const SocketDeadline guard{socket, deadline};
   offer.kind = LoginOffer::Kind::unreachable;
   const auto unsent = co_await write_all(socket, leg.tls.get(), packet);

@@ -151,6 +151,11 @@ bool is_allowed(const sockaddr_storage& address,
   });
 }
 
+Socket socket_of(boost::asio::io_context& context, Fd connection) {
+  const StreamProtocol protocol{peer_address(connection.get()).ss_family, 0};
+  return Socket{context, protocol, connection.release()};
+}
+
 std::string unix_socket_path(const config::Address& address) {
   return address.host + "/.s.PGSQL." + std::to_string(address.port);
 }

@@ -5,6 +5,7 @@
 #include "proxy/session_view.hpp"
 
 #include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/io_context.hpp>
 
 #include <string>
 #include <sys/socket.h>
@@ -74,5 +75,7 @@ void close_with_reset(Fd& fd) noexcept;
 
 using StreamProtocol = boost::asio::generic::stream_protocol;
 using Socket = StreamProtocol::socket;
+/// Asio's socket of an open connection.
+[[nodiscard]] Socket socket_of(boost::asio::io_context& context, Fd connection);
 
 }  // namespace pgleash::proxy

@@ -1,26 +1,19 @@
 #include "proxy/startup_phase.hpp"
 
 #include "protocol/encode.hpp"
-#include "protocol/messages.hpp"
-#include "proxy/application_name.hpp"
 #include "proxy/clock.hpp"
-#include "proxy/deadline.hpp"
 #include "proxy/proxy_header.hpp"
-#include "proxy/scram_login.hpp"
+#include "proxy/starting.hpp"
 #include "proxy/tls_handshake.hpp"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <span>
-#include <unistd.h>
 
 namespace pgleash::proxy {
 
@@ -34,91 +27,10 @@ constexpr Duration refusal_time = std::chrono::seconds{2};
 constexpr std::size_t shortest_message = 8;
 /// First byte of a TLS handshake: no length of a first message begins so.
 constexpr char handshake_record = '\x16';
-constexpr std::string_view ssl_request{"\0\0\0\x08\x04\xd2\x16\x2f", shortest_message};
 /// A client that said nothing for so long is in no hurry: established sessions go first again.
 constexpr Duration hurry = std::chrono::milliseconds{100};
 
-StreamProtocol stream_protocol_of(int connected) {
-  sockaddr_storage peer{};
-  socklen_t size = sizeof peer;
-  ::getpeername(connected, reinterpret_cast<sockaddr*>(&peer), &size);
-  return {peer.ss_family, 0};
-}
-
-/// A fresh socket takes a startup packet whole; anything else is a broken connection.
-bool send_packet(const UpstreamResult& upstream, const protocol::StartupPacket& packet) {
-  protocol::Bytes bytes = std::as_bytes(std::span{packet.raw});
-  if (upstream.tls != nullptr) bytes = upstream.tls->seal(bytes);
-  return !bytes.empty() &&
-         ::send(upstream.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT) ==
-             static_cast<ssize_t>(bytes.size());
-}
-
 }  // namespace
-
-/// One connection in this phase. Lives in its coroutine's frame; the list knows it for deadlines
-/// and for making room.
-struct StartupPhase::Starting {
-  Starting(StartupPhase& phase, Accepted& accepted)
-      : owner(phase),
-        flow(std::in_place, phase.share_),
-        socket(phase.context_),
-        listener(accepted.listener),
-        client(to_endpoint(accepted.peer)),
-        peer(accepted.peer),
-        origin{accepted.peer, is_local(accepted.peer)},
-        accepted_at(accepted.at),
-        deadline(accepted.at + phase.settings_.listeners[accepted.listener].login_timeout) {
-    socket.assign(StreamProtocol{accepted.peer.ss_family, 0}, accepted.fd.release());
-    place = owner.starting_.insert(owner.starting_.end(), this);
-  }
-  ~Starting() {
-    owner.starting_.erase(place);
-    owner.live_.fetch_sub(1, std::memory_order_relaxed);
-  }
-  Starting(const Starting&) = delete;
-  Starting& operator=(const Starting&) = delete;
-
-  void give_up(AcceptResult why) {
-    gave_up = why;
-    boost::system::error_code ignored;
-    socket.cancel(ignored);  // NOLINT(bugprone-unused-return-value): the wait ends or has ended
-  }
-
-  StartupPhase& owner;
-  std::optional<LoopShare::Flow> flow;  ///< while it waits for us rather than we for the client
-  Socket socket;
-  std::size_t listener;
-  Endpoint client;        ///< of the origin
-  sockaddr_storage peer;  ///< of the socket
-  Origin origin;          ///< the peer's, unless a balancer names another
-  std::string via;        ///< that balancer
-  Instant accepted_at;
-  Instant deadline;
-  std::unique_ptr<TlsStream> tls;                            ///< null: in clear
-  std::shared_ptr<const ListenerTlsContext> listener_tls{};  ///< null: none is to be had here
-  bool silent = true;  ///< no whole startup packet yet, or refused already: makes room for others
-  std::optional<AcceptResult> gave_up;
-  Entry place;
-};
-
-std::shared_ptr<const TlsFacts> StartupPhase::tls_facts(const Starting& self,
-                                                        const UpstreamResult& upstream) {
-  if (self.tls == nullptr && upstream.tls == nullptr) return nullptr;
-  auto facts = std::make_shared<TlsFacts>();
-  if (self.tls != nullptr) {
-    facts->client_version = self.tls->version();
-    facts->client_cipher = self.tls->cipher();
-    facts->client_dn = self.tls->peer_name();
-  }
-  if (upstream.tls != nullptr) {
-    facts->server_version = upstream.tls->version();
-    facts->server_cipher = upstream.tls->cipher();
-  }
-  facts->same_certificate = self.tls != nullptr && upstream.tls != nullptr &&
-                            self.listener_tls->same_certificate(*upstream.tls);
-  return facts;
-}
 
 StartupPhase::StartupPhase(asio::io_context& context, const ProxySettings& settings,
                            SessionTable& sessions, Upstream& upstream, CancelSender& cancels,
@@ -302,7 +214,7 @@ asio::awaitable<bool> StartupPhase::begin_direct_tls(Starting& self) {
   if (!begins) co_return true;  // whatever it is, reading shows
   const bool secured = co_await secure(self);
   if (!secured) co_return false;
-  if (self.tls->application_protocol() == "postgresql") co_return true;
+  if (self.tls->application_protocol() == postgresql_protocol) co_return true;
   // Else what is meant for another protocol could be made to arrive here (ALPACA).
   ErrorNotice notice{"08P01",
                      "received direct SSL connection request without ALPN protocol negotiation "
@@ -430,279 +342,9 @@ asio::awaitable<void> StartupPhase::forward_cancel(Starting& self, protocol::Can
   (void)!::send(self.socket.native_handle(), last.data(), last.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-bool StartupPhase::is_opaque(const Starting& self) const noexcept {
-  // There is no TLS on a Unix socket.
-  return self.peer.ss_family != AF_UNIX &&
-         settings_.listeners[self.listener].tls.mode == config::ListenerTlsMode::opaque;
-}
-
 bool StartupPhase::must_be_secured(const Starting& self) noexcept {
   return self.listener_tls != nullptr && self.tls == nullptr &&
          self.listener_tls->settings.mode == config::ListenerTlsMode::require;
-}
-
-asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::StartupPacket packet) {
-  if (draining_) {
-    ErrorNotice notice{"57P03", "pgleash is shutting down", "", "connect again"};
-    co_await refuse(self, AcceptResult::draining, std::move(notice));
-    co_return;
-  }
-  const bool console = settings_.is_console(packet.database, packet.is_replication());
-  // Whoever has to find out why the house is full gets in.
-  if (links_.total_live() > settings_.process.max_sessions && !console) {
-    ErrorNotice notice{"53300", "pgleash has no room for another session",
-                       "max_sessions is " + std::to_string(settings_.process.max_sessions), ""};
-    co_await refuse(self, AcceptResult::session_limit, std::move(notice));
-    co_return;
-  }
-  const std::size_t server_index = settings_.server_of[self.listener];
-  const config::Server& server = settings_.servers[server_index];
-  NewSession session = new_session(self);
-  session.who.application = settings_.names()->resolve(
-      {packet.application_name, settings_.listeners[self.listener].application, self.client.address,
-       packet.user, packet.database});
-  session.who.replication = packet.is_replication();
-  session.who.user = std::move(packet.user);
-  session.who.database = std::move(packet.database);
-  if (server.application_name_suffix != config::ApplicationNameSuffix::off && !console) {
-    session.who.name_sent =
-        name_with_suffix(packet.application_name, self.client, server.application_name_suffix);
-    packet.raw = protocol::with_parameter(packet.raw, "application_name", session.who.name_sent);
-  }
-  session.who.application_name = std::move(packet.application_name);
-  if (auto over = console ? std::nullopt : over_quota(session)) {
-    ErrorNotice notice{over->sqlstate, over->message, over->detail, over->hint};
-    co_await refuse(self, AcceptResult::quota, std::move(notice));
-    co_return;
-  }
-  if (!self.flow) self.flow.emplace(share_);
-  UpstreamResult upstream = co_await upstream_.connect(server_index);
-  if (!upstream.fd.open()) {
-    ErrorNotice notice{"08006", "pgleash could not reach server \"" + server.name + "\"",
-                       upstream.error,
-                       "check that the server runs and accepts connections from pgleash"};
-    co_await refuse(self, AcceptResult::server_unreachable, std::move(notice));
-    co_return;
-  }
-  if (console)
-    packet.raw = protocol::with_parameter(packet.raw, "database", server.monitor.database);
-  bool sent = send_packet(upstream, packet);
-  if (sent && upstream.may_be_refused) {
-    const bool turned_away = co_await wants_tls(upstream.fd.get(), server.connect_timeout);
-    if (turned_away) {
-      upstream = co_await upstream_.connect_secured(server_index);
-      sent = upstream.fd.open() && send_packet(upstream, packet);
-    }
-  }
-  if (!sent) {
-    ErrorNotice notice{"08006", "pgleash lost the connection to server \"" + server.name + "\"",
-                       upstream.error.empty() ? std::strerror(errno) : upstream.error, ""};
-    co_await refuse(self, AcceptResult::server_unreachable, std::move(notice));
-    co_return;
-  }
-  const bool own_login = settings_.listeners[self.listener].scram == config::Scram::reoriginate &&
-                         settings_.verifiers != nullptr && !console && !session.who.replication;
-  if (own_login) {
-    const bool goes_on = co_await log_in(self, upstream, session);
-    if (!goes_on) co_return;
-  }
-  boost::system::error_code failed;
-  Fd client{self.socket.release(failed)};
-  if (failed || !client.open()) {
-    count(self, AcceptResult::client_gone, failed.message());
-    co_return;
-  }
-
-  session.client = std::move(client);
-  session.who.leg = local_endpoint(upstream.fd.get());
-  session.who.tls = tls_facts(self, upstream);
-  const bool differ =
-      session.who.tls != nullptr && upstream.tls != nullptr && !session.who.tls->same_certificate;
-  if (differ)
-    session.login_edit = std::make_unique<LoginEdit>(
-        self.tls == nullptr ? LoginEditFor::clear_client : LoginEditFor::two_certificates);
-  session.client_tls = std::move(self.tls);
-  session.server_tls = std::move(upstream.tls);
-  session.server_context = std::move(upstream.context);
-  session.server = std::move(upstream.fd);
-  session.console = console;
-  (void)sessions_.adopt(std::move(session), monotonic_now());
-}
-
-asio::awaitable<bool> StartupPhase::log_in(Starting& self, UpstreamResult& upstream,
-                                           NewSession& session) {
-  Socket socket{context_};
-  socket.assign(stream_protocol_of(upstream.fd.get()), upstream.fd.release());
-  const SocketDeadline guard{socket, self.deadline};
-  ScramLeg client{self.socket, self.tls.get(),
-                  self.tls == nullptr ? std::string{} : self.listener_tls->channel()};
-  ScramLeg server{socket, upstream.tls.get(),
-                  upstream.tls == nullptr ? std::string{} : channel_of_peer(*upstream.tls)};
-  ScramOutcome outcome = co_await originate_scram(
-      std::move(client), std::move(server), *settings_.verifiers, session.who.server,
-      session.who.user, settings_.scram_seed, self.deadline);
-  boost::system::error_code failed;
-  switch (outcome.kind) {
-    case ScramOutcome::Kind::passed_on:
-      session.heard = std::move(outcome.from_server);
-      break;
-    case ScramOutcome::Kind::proved:
-      session.said_to_client = std::move(outcome.from_server);
-      session.said_by_client = std::move(outcome.from_client);
-      break;
-    case ScramOutcome::Kind::refused:
-      socket.close(failed);  // who reads the refusal slowly must not keep a backend for it
-      co_await refuse(self, AcceptResult::server_refused, std::move(outcome.notice));
-      co_return false;
-    case ScramOutcome::Kind::client_lost:
-      if (self.gave_up == AcceptResult::login_timeout) {
-        ErrorNotice notice{"08006", "canceling authentication due to timeout",
-                           "the login did not finish within the listener's login_timeout", ""};
-        co_await refuse(self, AcceptResult::login_timeout, std::move(notice));
-      } else {
-        // As psql goes, to ask for the password and come back.
-        count(self, self.gave_up.value_or(AcceptResult::client_gone), {});
-      }
-      co_return false;
-    case ScramOutcome::Kind::server_lost: {
-      ErrorNotice notice{"08006", "pgleash lost the connection to its server during the login",
-                         guard.expired() ? "no answer within login_timeout" : "", ""};
-      co_await refuse(self, AcceptResult::server_unreachable, std::move(notice));
-      co_return false;
-    }
-  }
-  upstream.fd = Fd{socket.release(failed)};
-  if (!failed) co_return true;
-  count(self, AcceptResult::server_unreachable, failed.message());
-  co_return false;
-}
-
-NewSession StartupPhase::new_session(Starting& self) const {
-  const config::Listener& listener = settings_.listeners[self.listener];
-  NewSession session;
-  session.listener = self.listener;
-  session.who.listener = listener.name;
-  session.who.server = settings_.servers[settings_.server_of[self.listener]].name;
-  session.who.client = self.client;
-  session.who.via = std::move(self.via);
-  session.who.client_is_local = self.origin.local;
-  session.who.pooler = listener.client_kind == config::ClientKind::pooler;
-  session.who.connected = self.accepted_at;
-  session.who.connected_at = wall_now();
-  return session;
-}
-
-asio::awaitable<void> StartupPhase::pass_through(Starting& self, bool asked) {
-  self.silent = false;
-  if (draining_) {
-    ErrorNotice notice{"57P03", "pgleash is shutting down", "", "connect again"};
-    co_await refuse_opaque(self, asked, AcceptResult::draining, std::move(notice));
-    co_return;
-  }
-  if (links_.total_live() > settings_.process.max_sessions) {
-    ErrorNotice notice{"53300", "pgleash has no room for another session",
-                       "max_sessions is " + std::to_string(settings_.process.max_sessions), ""};
-    co_await refuse_opaque(self, asked, AcceptResult::session_limit, std::move(notice));
-    co_return;
-  }
-  const std::size_t server_index = settings_.server_of[self.listener];
-  const config::Server& server = settings_.servers[server_index];
-  NewSession session = new_session(self);
-  session.who.opaque = true;
-  session.who.application = settings_.names()->resolve(
-      {"", settings_.listeners[self.listener].application, self.client.address, "", ""});
-  if (auto over = over_quota(session)) {
-    ErrorNotice notice{over->sqlstate, over->message, over->detail, over->hint};
-    co_await refuse_opaque(self, asked, AcceptResult::quota, std::move(notice));
-    co_return;
-  }
-  if (!self.flow) self.flow.emplace(share_);
-  UpstreamResult upstream = co_await upstream_.connect_clear(server_index);
-  std::string problem = std::move(upstream.error);
-  if (upstream.fd.open() && asked)
-    problem = co_await ask_for_tls(upstream.fd, server.connect_timeout);
-  if (!problem.empty() || !upstream.fd.open()) {
-    ErrorNotice notice{"08006", "pgleash could not reach server \"" + server.name + "\" by TLS",
-                       std::move(problem),
-                       "check that the server runs, has TLS, and accepts connections from pgleash"};
-    co_await refuse_opaque(self, asked, AcceptResult::server_unreachable, std::move(notice));
-    co_return;
-  }
-  if (asked) {
-    const auto unsent = co_await write_all(self.socket, nullptr, "S");
-    if (unsent) {
-      count(self, self.gave_up.value_or(AcceptResult::client_gone), unsent.message());
-      co_return;
-    }
-  }
-  boost::system::error_code failed;
-  Fd client{self.socket.release(failed)};
-  if (failed || !client.open()) {
-    count(self, AcceptResult::client_gone, failed.message());
-    co_return;
-  }
-  session.client = std::move(client);
-  session.who.leg = local_endpoint(upstream.fd.get());
-  session.server = std::move(upstream.fd);
-  (void)sessions_.adopt(std::move(session), monotonic_now());
-}
-
-asio::awaitable<std::string> StartupPhase::ask_for_tls(Fd& server, Duration patience) {
-  Socket socket{context_};
-  socket.assign(stream_protocol_of(server.get()), server.release());
-  const SocketDeadline guard{socket, monotonic_now() + patience};
-  const auto unsent = co_await write_all(socket, nullptr, ssl_request);
-  if (unsent) co_return unsent.message();
-  std::array<char, 1> answer{};
-  // One byte and no more: what follows is the client's to read.
-  const ReadSome read = co_await read_exactly(socket, nullptr, answer);
-  if (read.error) co_return guard.expired() ? "no answer to SSLRequest" : read.error.message();
-  if (answer[0] == 'N') co_return "the server does not speak TLS";
-  if (answer[0] != 'S') co_return "the server answered SSLRequest with an error";
-  boost::system::error_code failed;
-  server = Fd{socket.release(failed)};
-  co_return failed ? failed.message() : std::string{};
-}
-
-asio::awaitable<void> StartupPhase::refuse_opaque(Starting& self, bool asked, AcceptResult result,
-                                                  ErrorNotice notice) {
-  if (asked) {
-    co_await refuse(self, result, std::move(notice));
-  } else {
-    count(self, result, notice.detail.empty() ? notice.message : notice.detail);
-  }
-}
-
-/// Takes the session's place under the quotas. Whom [protect] names, and replication, has one
-/// always.
-std::optional<QuotaRefusal> StartupPhase::over_quota(NewSession& session) {
-  if (!settings_.quotas.active()) return std::nullopt;
-  if (session.who.replication || settings_.protect()->spares(session.who, false)) {
-    session.place = settings_.quotas.count(session.who);
-    return std::nullopt;
-  }
-  return settings_.quotas.admit(session.who, monotonic_now(), session.place);
-}
-
-asio::awaitable<bool> StartupPhase::wants_tls(int server, Duration patience) {
-  // A descriptor of its own: the socket itself must come out of this as it went in.
-  const auto watch = std::make_shared<asio::posix::stream_descriptor>(context_, ::dup(server));
-  asio::steady_timer enough{context_, patience};
-  enough.async_wait([watch](const boost::system::error_code& error) {
-    if (!error) watch->cancel();
-  });
-  const auto [failed] =
-      co_await watch->async_wait(asio::posix::stream_descriptor::wait_read, as_result);
-  enough.cancel();
-  if (failed) co_return false;
-  std::array<std::byte, 512> seen{};
-  const ssize_t got = ::recv(server, seen.data(), seen.size(), MSG_PEEK | MSG_DONTWAIT);
-  constexpr std::size_t header_size = 5;
-  if (got <= static_cast<ssize_t>(header_size) || static_cast<char>(seen[0]) != 'E')
-    co_return false;
-  const auto body = std::span{seen}.first(static_cast<std::size_t>(got)).subspan(header_size);
-  // No line of pg_hba.conf lets it in so.
-  co_return protocol::decode_error(body).sqlstate == "28000";
 }
 
 asio::awaitable<void> StartupPhase::refuse(Starting& self, AcceptResult result,

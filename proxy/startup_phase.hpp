@@ -89,8 +89,8 @@ class StartupPhase {
                                                                  const UpstreamResult& upstream);
   /// A client whose TLS the server ends: after its SSLRequest, unanswered, or at its first record.
   boost::asio::awaitable<void> pass_through(Starting& self, bool asked);
-  /// The SSLRequest handed on. Empty: the server said yes.
-  boost::asio::awaitable<std::string> ask_for_tls(Fd& server, Duration patience);
+  /// The client's SSLRequest goes on. Empty: the server said yes.
+  boost::asio::awaitable<std::string> hand_on_ssl_request(Fd& server, Duration patience);
   /// Tells who asked; whoever began with TLS outright would not understand.
   boost::asio::awaitable<void> refuse_opaque(Starting& self, bool asked, AcceptResult result,
                                              ErrorNotice notice);
