@@ -74,8 +74,8 @@ void keep_memory_private() {
 
 int run(const RunOptions& options) {
   keep_memory_private();
-  config::LoadResult loaded = options.config.empty() ? config::from_command_line(options.line)
-                                                     : app::load_checked(options.config);
+  config::LoadResult loaded =
+      options.config.empty() ? app::load_checked(options.line) : app::load_checked(options.config);
   print(loaded.diagnostics);
   if (!loaded.config) return exit_faults;
   app::Application application{*loaded.config, options.config};
@@ -154,9 +154,11 @@ int main(int argc, char** argv) {
   auto* file =
       run_command->add_option("--config", run_options.config,
                               "configuration file; without one: observe mode, default rules");
-  auto* server =
-      run_command->add_option("--server", run_options.line.server,
-                              "postgres://host:port, host:port, or a Unix socket directory");
+  auto* server = run_command->add_option(
+      "--server", run_options.line.server,
+      "postgres://host:port, host:port, or a Unix socket directory; with "
+      "libpq's words for TLS: 'postgres://db1?sslmode=verify-full&sslrootcert=ca.crt', or "
+      "'host=db1 sslmode=require'");
   auto* listen =
       run_command->add_option("--listen", run_options.line.listen,
                               "host:port, or a Unix socket directory (default 127.0.0.1:6432)");

@@ -19,8 +19,8 @@ inline constexpr std::uint16_t default_server_port = 5432;
 [[nodiscard]] Parsed<Address> parse_listen_address(std::string_view text);
 /// The same, TCP only, or "off".
 [[nodiscard]] Parsed<std::optional<Address>> parse_http_address(std::string_view text);
-/// What `--server` takes: postgres://host:port, host:port, host, or a directory. Says nothing of a
-/// text that holds a password but that it does.
+/// What `--server` takes without libpq's words: postgres://host:port, host:port, host, or a
+/// directory. Says nothing of a text that holds a password but that it does.
 [[nodiscard]] Parsed<Address> parse_server_address(std::string_view text);
 /// The key `host` of a [[server]]: a name, an IP literal without brackets, or a directory.
 [[nodiscard]] Parsed<std::string> parse_host(std::string_view text);

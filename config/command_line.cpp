@@ -3,6 +3,7 @@
 #include "config/defaults.hpp"
 #include "config/loader.hpp"
 #include "config/monitor_words.hpp"
+#include "config/server_words.hpp"
 
 #include <charconv>
 #include <utility>
@@ -25,10 +26,15 @@ class Options {
         {Severity::error, {option}, std::move(fault.message), std::move(fault.hint), excerpt});
   }
 
+  void came_from(const std::string& option, const std::string& path, bool readable = true) {
+    result_.provenance[path] = {option};
+    if (!readable) unreadable_.insert(path);
+  }
+
   template <typename T>
   bool take(const std::string& option, const std::string& path, Parsed<T> parsed, T& target,
             const std::string& given) {
-    result_.provenance[path] = {option};
+    came_from(option, path);
     if (auto* fault = std::get_if<Fault>(&parsed)) {
       // Who puts a URL here puts a password into it sooner or later: it is not repeated.
       fail(option, path, std::move(*fault), given.find('@') == std::string::npos ? given : "");
@@ -44,11 +50,15 @@ class Options {
 };
 
 Server read_server(const CommandLine& line, Options& options) {
-  Server server;
-  server.name = "main";
-  options.take("--server", "server[0].host", parse_server_address(line.server), server.address,
-               line.server);
   std::vector<Fault> faults;
+  Server server = read_server_words(line.server, faults);
+  for (const char* key : {"host", "tls", "tls_negotiation", "tls_ca_file", "tls_crl_file",
+                          "tls_cert_file", "tls_key_file", "tls_min_version"})
+    options.came_from("--server", std::string{"server[0]."} + key, faults.empty());
+  // A text with a user or with words holds a password sooner or later: it is not repeated.
+  const bool plain = line.server.find_first_of("@=") == std::string::npos;
+  for (Fault& fault : std::exchange(faults, {}))
+    options.fail("--server", "server[0].host", std::move(fault), plain ? line.server : "");
   server.monitor = read_monitor_words(line.monitor.value_or("none"), faults);
   for (Fault& fault : faults) options.fail("--monitor", "server[0].monitor", std::move(fault), {});
   return server;

@@ -32,7 +32,8 @@ struct LoadResult {
 
 /// What `pgleash run` takes without a file.
 struct CommandLine {
-  std::string server = {};  ///< postgres://host:port, host:port, or a Unix socket directory
+  /// postgres://host:port, host:port, or a Unix socket directory; with libpq's words for TLS
+  std::string server = {};
   std::vector<std::string> listen =
       {};  ///< host:port, or a Unix socket directory; default 127.0.0.1:6432
   std::optional<std::string> monitor =

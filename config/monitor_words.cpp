@@ -1,5 +1,6 @@
 #include "config/monitor_words.hpp"
 
+#include "config/libpq_words.hpp"
 #include "config/names.hpp"
 #include "config/nearest.hpp"
 #include "config/secret_file.hpp"
@@ -13,38 +14,8 @@ namespace pgleash::config {
 
 namespace {
 
-using Words = std::vector<std::pair<std::string, std::string>>;
-
 constexpr std::array<std::string_view, 3> own_words{"user", "dbname", "password_file"};
 constexpr std::array<std::string_view, 4> server_words{"host", "hostaddr", "port", "sslmode"};
-
-bool is_space(char c) noexcept {
-  return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
-void skip_space(std::string_view& rest) {
-  while (!rest.empty() && is_space(rest.front())) rest.remove_prefix(1);
-}
-
-/// A value as libpq reads it: bare up to white space, or in single quotes; a backslash takes the
-/// next character as it is.
-std::optional<std::string> take_value(std::string_view& rest) {
-  const bool is_quoted = rest.starts_with('\'');
-  if (is_quoted) rest.remove_prefix(1);
-  std::string value;
-  while (!rest.empty()) {
-    char c = rest.front();
-    if (!is_quoted && is_space(c)) return value;
-    rest.remove_prefix(1);
-    if (is_quoted && c == '\'') return value;
-    if (c == '\\' && !rest.empty()) {
-      c = rest.front();
-      rest.remove_prefix(1);
-    }
-    value += c;
-  }
-  return is_quoted ? std::nullopt : std::optional{value};
-}
 
 std::optional<Fault> set_word(const std::string& word, std::string value, Monitor& monitor) {
   if (value.empty() && std::ranges::find(own_words, word) != own_words.end()) {
@@ -76,38 +47,18 @@ std::optional<Fault> set_word(const std::string& word, std::string value, Monito
 
 }  // namespace
 
-Parsed<Words> parse_libpq_words(std::string_view text) {
-  Words words;
-  for (skip_space(text); !text.empty(); skip_space(text)) {
-    const auto end = std::ranges::find_if(text, [](char c) { return c == '=' || is_space(c); });
-    const std::string word{text.begin(), end};
-    text.remove_prefix(word.size());
-    skip_space(text);
-    if (word.empty() || !text.starts_with('=')) {
-      return Fault{"a word without = in the monitor's connection words",
-                   "write user=pgleash_monitor dbname=pgleash, or none"};
-    }
-    text.remove_prefix(1);
-    skip_space(text);
-    auto value = take_value(text);
-    if (!value) return Fault{"the value of '" + word + "' has no closing quote", {}};
-    words.emplace_back(word, std::move(*value));
-  }
-  return words;
-}
-
 Monitor read_monitor_words(std::string_view text, std::vector<Fault>& faults) {
   Monitor monitor;
   if (text == "none") {
     monitor.enabled = false;
     return monitor;
   }
-  auto parsed = parse_libpq_words(text);
+  auto parsed = parse_libpq_words(text, "user=pgleash_monitor dbname=pgleash, or none");
   if (auto* fault = std::get_if<Fault>(&parsed)) {
     faults.push_back(std::move(*fault));
     return monitor;
   }
-  for (auto& [word, value] : std::get<Words>(parsed)) {
+  for (auto& [word, value] : std::get<LibpqWords>(parsed)) {
     if (auto fault = set_word(word, std::move(value), monitor)) faults.push_back(std::move(*fault));
   }
   return monitor;

@@ -12,8 +12,10 @@ namespace {
 std::optional<Fault> file_fault(const std::string& path, bool secret) {
   struct stat status {};
   if (stat(path.c_str(), &status) != 0) {
-    return Fault{"cannot find " + in_quotes(path) + ": " + std::generic_category().message(errno),
-                 "relative paths are taken from the folder of the configuration file"};
+    return Fault{
+        "cannot find " + in_quotes(path) + ": " + std::generic_category().message(errno),
+        "relative paths are taken from the folder of the configuration file; on the command "
+        "line, from the current one"};
   }
   if (!S_ISREG(status.st_mode)) return Fault{in_quotes(path) + " is not a plain file", {}};
   if (secret && (status.st_mode & (S_IROTH | S_IWOTH)) != 0) {

@@ -1,11 +1,14 @@
 #include "config/address.hpp"
 #include "config/defaults.hpp"
 #include "config/loader.hpp"
+#include "tests/unit/config/samples.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
+#include <string>
 #include <sys/stat.h>
 #include <tuple>
 
@@ -66,9 +69,7 @@ TEST(CommandLine, RefusesAServerWithTheOptionAsItsPlace) {
       {"postgres://db1:99999", "not a port", "65535"},
       {"postgres://me@db1:5432", "has a user", "--monitor"},
       {"postgres://db1:5432/orders", "more than host and port", "postgres://db1:5432"},
-      {"postgres://db1?sslmode=require", "more than host and port", "postgres://db1"},
       {"postgres://%2Frun%2Fpostgresql", "%-codes", "/var/run/postgresql"},
-      {"host=db1 port=5432", "host and port only", "host:port"},
       {"2001:db8::1", "brackets", "\"[2001:db8::1]:5432\""},
       {"db1:", "not a port", "65535"},
       {":5432", "host is empty", ""},
@@ -88,10 +89,95 @@ TEST(CommandLine, RefusesAServerWithTheOptionAsItsPlace) {
   }
 }
 
-TEST(CommandLine, NeverRepeatsThePasswordOfAUrl) {
-  const LoadResult result = run({.server = "postgres://me:hunter2@db1:5432"});
-  ASSERT_THAT(result.diagnostics, SizeIs(1));
-  EXPECT_THAT(render(result.diagnostics.front(), false), Not(HasSubstr("hunter2")));
+TEST(CommandLine, NeverRepeatsAPassword) {
+  for (const char* text :
+       {"postgres://me:hunter2@db1:5432", "postgres://db1?password=hunter2",
+        "postgres://db1?sslmode=hunter 2&password=hunter2", "host=db1 password=hunter2",
+        "host=db1 pasword='hunter2", "host=db1 sslmode=require password = hunter2 port",
+        "host=me:hunter2@db1 sslmode=require", "postgres://?host=me:hunter2%40db1"}) {
+    const LoadResult result = run({.server = text});
+    ASSERT_FALSE(result.diagnostics.empty()) << text;
+    for (const Diagnostic& one : result.diagnostics)
+      EXPECT_THAT(render(one, false), Not(HasSubstr("hunter2"))) << text;
+  }
+}
+
+TEST(CommandLine, TakesTheWayToTheServerInLibpqsWords) {
+  const Folder files;
+  files.write("ca.crt", "x", 0644);
+  files.write("revoked.crl", "x", 0644);
+  files.write("own.crt", "x", 0644);
+  files.write("own.key", "x", 0600);
+  const ServerTls all{SslMode::verify_full,  files.path("ca.crt"),  files.path("revoked.crl"),
+                      files.path("own.crt"), files.path("own.key"), TlsVersion::v1_3,
+                      TlsNegotiation::direct};
+  const auto file = [&](const char* name) { return files.path(name); };
+  const std::string words = "sslmode=verify-full sslrootcert='" + file("ca.crt") +
+                            "' sslcrl=" + file("revoked.crl") + " sslcert=" + file("own.crt") +
+                            " sslkey=" + file("own.key") +
+                            " ssl_min_protocol_version=TLSv1.3 sslnegotiation=direct";
+  std::string query = words;
+  std::ranges::replace(query, ' ', '&');
+  std::erase(query, '\'');
+  for (const std::string& text :
+       {"host=db1 port=5433 " + words, words + " port = 5433 host = 'db1'",
+        "postgres://db1:5433?" + query, "postgresql://db1:5433/?" + query,
+        "postgres://?host=db1&port=5433&" + query}) {
+    const LoadResult result = run({.server = text});
+    ASSERT_TRUE(result.config) << text << ": " << render(result.diagnostics.front(), false);
+    EXPECT_EQ(result.config->servers.front().address, (Address{"db1", 5433, false})) << text;
+    EXPECT_TRUE(result.config->servers.front().tls == all) << text;
+  }
+}
+
+TEST(CommandLine, LeavesWhatNoWordSaysAsItIs) {
+  const auto server = [](const char* text) {
+    return run({.server = text}).config->servers.front();
+  };
+  EXPECT_TRUE(server("postgres://db1?sslmode=disable").address == (Address{"db1", 5432, false}));
+  EXPECT_TRUE(server("host=db1").tls == ServerTls{});
+  EXPECT_TRUE(server("postgres://db1?").tls == ServerTls{});
+  EXPECT_EQ(server("host=db1 sslrootcert=system").tls.mode, SslMode::verify_full);
+  EXPECT_EQ(server("host=db1 sslmode=allow sslmode=require").tls.mode, SslMode::require);
+  EXPECT_TRUE(server("host=/run/postgresql port=5433").address ==
+              (Address{"/run/postgresql", 5433, true}));
+  EXPECT_TRUE(server("postgres:///?host=%2Frun%2Fpostgresql").address ==
+              (Address{"/run/postgresql", 5432, true}));
+  EXPECT_TRUE(server("host=::1").address == (Address{"::1", 5432, false}));
+}
+
+TEST(CommandLine, RefusesServerWordsThatItDoesNotKnowOrThatDoNotGoTogether) {
+  const std::tuple<const char*, const char*, const char*> table[] = {
+      {"host=db1 sslmod=require", "unknown word 'sslmod'", "'sslmode'"},
+      {"postgres://db1?sslmod=require", "unknown word 'sslmod'", "'sslmode'"},
+      {"host=db1 connect_timeout=3", "unknown word 'connect_timeout'", "known here: host, port"},
+      {"host=db1 user=app", "'user' is not the server's", "--monitor"},
+      {"postgres://db1?dbname=orders", "'dbname' is not the server's", "--monitor"},
+      {"host=db1 sslmode=on", "\"on\" is no sslmode", "verify-full"},
+      {"host=db1 ssl_min_protocol_version=TLSv1", "is no ssl_min_protocol_version", "TLSv1.2"},
+      {"host=db1 sslmode=", "'sslmode' has no value", "default"},
+      {"host=db1 port=0", "not a port", "65535"},
+      {"host=db1,db2", "neither an address nor a host name", ""},
+      {"sslmode=require", "names no host", "host=db1"},
+      {"postgres://?sslmode=require", "names no host", "host=db1"},
+      {"host=db1 sslmode", "without =", "sslmode=verify-full"},
+      {"postgres://db1?sslmode", "without =", "sslmode=verify-full"},
+      {"postgres://db1?sslmode=%7", "faulty %-code", "%25"},
+      {"postgres://db1?sslrootcert=a%00b", "faulty %-code", "%25"},
+      {"host=db1 sslrootcert=/nonexistent", "cannot find", "from the current one"},
+      {"host=db1 sslmode=verify-full", "no certificate to verify", "sslrootcert"},
+      {"host=db1 sslmode=require sslrootcert=system", "weak sslmode \"require\"", "verify-full"},
+      {"host=db1 sslnegotiation=direct", "weak sslmode \"prefer\"", "\"require\""},
+      {"host=/run/postgresql sslmode=require", "no TLS on Unix sockets", ""},
+  };
+  for (const auto& [text, message, hint] : table) {
+    const LoadResult result = run({.server = text});
+    EXPECT_FALSE(result.config) << text;
+    ASSERT_THAT(result.diagnostics, SizeIs(1)) << text;
+    EXPECT_EQ(result.diagnostics.front().position, (SourcePosition{"--server"})) << text;
+    EXPECT_THAT(result.diagnostics.front().message, HasSubstr(message)) << text;
+    EXPECT_THAT(result.diagnostics.front().hint, HasSubstr(hint)) << text;
+  }
 }
 
 TEST(CommandLine, ListensInSeveralPlaces) {
