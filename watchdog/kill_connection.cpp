@@ -1,7 +1,5 @@
 #include "watchdog/kill_connection.hpp"
 
-#include "watchdog/clock.hpp"
-
 #include <fmt/format.h>
 
 #include <utility>
@@ -147,16 +145,6 @@ JudgedColumns judged_columns(JudgedCounter counter, const ActivityRow& row) {
   return {counter, row.state, row.state_change, row.xact_start, row.query_start, {}, false};
 }
 
-KillConnection::KillConnection(boost::asio::any_io_executor executor, const config::Server& server)
-    : server_(server),
-      executor_(executor),
-      turnstile_(executor),
-      idle_(std::make_shared<boost::asio::steady_timer>(executor)) {}
-
-KillConnection::~KillConnection() {
-  close();
-}
-
 Task<KillConnection::Answer> KillConnection::terminate(BackendId backend, JudgedColumns judged,
                                                        Instant deadline) {
   if (!conclusive(judged))
@@ -204,7 +192,8 @@ Task<KillConnection::Answer> KillConnection::terminate_orphan(BackendId backend,
 
 Task<KillConnection::Answer> KillConnection::signal(std::string name, std::string sql,
                                                     PgParameters parameters, Instant deadline) {
-  const auto rows = co_await run(std::move(name), std::move(sql), std::move(parameters), deadline);
+  const auto rows =
+      co_await connection_.run(std::move(name), std::move(sql), std::move(parameters), deadline);
   if (!rows) {
     const auto& error = rows.error();
     const bool denied = error.sqlstate == "42501";
@@ -219,7 +208,7 @@ Task<KillConnection::Answer> KillConnection::signal(std::string name, std::strin
 Task<BackendSight> KillConnection::look(BackendId backend, JudgedColumns judged, Instant deadline) {
   PgParameters pid;
   pid.add_int4(static_cast<std::int32_t>(backend.pid));
-  const auto rows = co_await run("look", look_sql, std::move(pid), deadline);
+  const auto rows = co_await connection_.run("look", look_sql, std::move(pid), deadline);
   if (!rows) co_return BackendSight::not_visible;
   if (rows->size() == 0) co_return BackendSight::gone;
   const auto backend_start = rows->time(0, 0);
@@ -239,7 +228,7 @@ Task<std::optional<BackendId>> KillConnection::identify(protocol::BackendPid pid
                                                         proxy::Endpoint leg, Instant deadline) {
   PgParameters all;
   all.add_int4(static_cast<std::int32_t>(pid)).add_int4(leg.port).add_text(leg.address);
-  const auto rows = co_await run("identify", identify_sql, std::move(all), deadline);
+  const auto rows = co_await connection_.run("identify", identify_sql, std::move(all), deadline);
   if (!rows || rows->size() != 1) co_return std::nullopt;
   const auto backend_start = rows->time(0, 0);
   if (!backend_start) co_return std::nullopt;  // no pg_read_all_stats
@@ -251,57 +240,13 @@ Task<TerminationPlan::StandbyWait> KillConnection::standby_wait(BackendId backen
   using StandbyWait = TerminationPlan::StandbyWait;
   PgParameters pid;
   pid.add_int4(static_cast<std::int32_t>(backend.pid));
-  const auto rows = co_await run("look", look_sql, std::move(pid), deadline);
+  const auto rows = co_await connection_.run("look", look_sql, std::move(pid), deadline);
   if (!rows) co_return StandbyWait::unknown;
   if (rows->size() == 0) co_return StandbyWait::no;
   const auto backend_start = rows->time(0, 0);
   if (!backend_start) co_return StandbyWait::unknown;  // no pg_read_all_stats
   if (*backend_start != backend.backend_start) co_return StandbyWait::no;
   co_return rows->text(0, 5) == "SyncRep" ? StandbyWait::yes : StandbyWait::no;
-}
-
-/// One statement, on a connection that is opened and a statement that is prepared when they are
-/// not.
-Task<PgResult<PgRows>> KillConnection::run(std::string name, std::string sql,
-                                           PgParameters parameters, Instant deadline) {
-  const auto turn = co_await turnstile_.enter(deadline);
-  if (!turn)
-    co_return PgError{PgError::Kind::timeout, {}, "other statements took all the time", name};
-  idle_->expires_at(Instant::max());
-  if (!connection_ || !connection_->alive()) {
-    prepared_.clear();
-    connection_ = std::make_unique<PgConnection>(executor_);
-    if (auto error = co_await connection_->open(monitor_endpoint(server_), deadline))
-      co_return std::move(*error);
-  }
-  if (!prepared_.contains(name)) {
-    if (auto done = co_await connection_->prepare(name, std::move(sql), deadline); !done)
-      co_return done.error();
-    prepared_.insert(name);
-  }
-  auto rows = co_await connection_->execute(std::move(name), std::move(parameters), deadline);
-  keep_for_a_while();
-  co_return rows;
-}
-
-void KillConnection::keep_for_a_while() {
-  idle_->expires_after(kept);
-  idle_->async_wait([this, idle = std::weak_ptr{idle_}](boost::system::error_code cancelled) {
-    const auto timer = idle.lock();
-    if (cancelled || !timer || timer->expiry() > watchdog::now())
-      return;  // in use again, though it had expired
-    connection_.reset();
-  });
-}
-
-void KillConnection::close() {
-  idle_->cancel();
-  if (connection_) connection_->close();
-}
-
-std::optional<protocol::BackendPid> KillConnection::pid() const noexcept {
-  if (!connection_ || !connection_->alive()) return std::nullopt;
-  return connection_->pid();
 }
 
 }  // namespace pgleash::watchdog

@@ -4,18 +4,13 @@
 #include "proxy/kill_order.hpp"
 #include "proxy/session_view.hpp"
 #include "watchdog/activity.hpp"
-#include "watchdog/pg_connection.hpp"
+#include "watchdog/on_demand_connection.hpp"
 #include "watchdog/task.hpp"
 #include "watchdog/termination_plan.hpp"
-#include "watchdog/turnstile.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/steady_timer.hpp>
 
-#include <chrono>
-#include <memory>
 #include <optional>
-#include <set>
 #include <string>
 
 namespace pgleash::watchdog {
@@ -35,18 +30,14 @@ struct JudgedColumns {
 [[nodiscard]] JudgedColumns judged_columns(proxy::JudgedCounter counter, const ActivityRow& row);
 
 /// The second line: ends and verifies backends by SQL, over a connection of its own so that a slow
-/// sample delays no kill. Opened on demand, kept for a while. Tasks may overlap; statements queue.
-/// Control thread; outlives its tasks. Always by (pid, backend_start), and over
+/// sample delays no kill. Tasks may overlap; statements queue. Control thread; outlives its tasks.
+/// Always by (pid, backend_start), and over
 /// pg_stat_get_activity(pid): the view would read everybody's entry, and that widens the window
 /// between the look and the signal.
 class KillConnection {
  public:
-  static constexpr Duration kept = std::chrono::seconds{60};
-
-  KillConnection(boost::asio::any_io_executor executor, const config::Server& server);
-  ~KillConnection();
-  KillConnection(const KillConnection&) = delete;
-  KillConnection& operator=(const KillConnection&) = delete;
+  KillConnection(boost::asio::any_io_executor executor, const config::Server& server)
+      : connection_(executor, server) {}
 
   /// What guarded SQL answered, and why when it is not `signalled`.
   struct Answer {
@@ -65,31 +56,24 @@ class KillConnection {
   /// `not_visible` when there is no connection, or the server hides the backend from us.
   Task<BackendSight> look(BackendId backend, JudgedColumns judged, Instant deadline);
 
-  /// `no` also when the backend is gone.
   /// The backend of that pid whose client is the end `leg` of a server leg, which its key named:
   /// two witnesses. Empty when the server shows another client there (a pooler or a balancer is
   /// between us), or could not be asked in time.
   Task<std::optional<BackendId>> identify(protocol::BackendPid pid, proxy::Endpoint leg,
                                           Instant deadline);
+  /// `no` also when the backend is gone.
   Task<TerminationPlan::StandbyWait> standby_wait(BackendId backend, Instant deadline);
 
-  void close();
+  void close() { connection_.close(); }
   /// Of the connection that is open now: nobody's session.
-  [[nodiscard]] std::optional<protocol::BackendPid> pid() const noexcept;
+  [[nodiscard]] std::optional<protocol::BackendPid> pid() const noexcept {
+    return connection_.pid();
+  }
 
  private:
   Task<Answer> signal(std::string name, std::string sql, PgParameters parameters, Instant deadline);
-  Task<PgResult<PgRows>> run(std::string name, std::string sql, PgParameters parameters,
-                             Instant deadline);
-  void keep_for_a_while();
 
-  config::Server server_;
-  boost::asio::any_io_executor executor_;
-  Turnstile turnstile_;
-  std::shared_ptr<boost::asio::steady_timer>
-      idle_;  ///< shared with its handler, which may run after us
-  std::unique_ptr<PgConnection> connection_;
-  std::set<std::string> prepared_;  ///< on connection_
+  OnDemandConnection connection_;
 };
 
 }  // namespace pgleash::watchdog
