@@ -121,7 +121,16 @@ Task<Outcome<Desk::Target>> Desk::find(const Whom& whom, const Scope& scope) {
     for (const watchdog::ListedProcess& process : listing->processes) {
       if (static_cast<std::int64_t>(process.pid) != *number) continue;
       if (process.backend_type == "client backend") {
-        found.push_back({one, entry_of(process, *listing, now), watchdog::Target::direct});
+        // An opaque session that no sample has seen is known by its leg only.
+        const auto ours = std::ranges::find_if(entries, [&](const watchdog::SessionEntry& entry) {
+          return entry.view.who->opaque && process_of(entry, *listing) == &process;
+        });
+        if (ours == entries.end()) {
+          found.push_back({one, entry_of(process, *listing, now), watchdog::Target::direct});
+        } else {
+          const watchdog::Target kind = watchdog::target_of(*ours);
+          found.push_back({one, std::move(*ours), kind});
+        }
       } else {
         background = process.backend_type.empty() ? "hidden process" : process.backend_type;
       }

@@ -30,7 +30,8 @@ struct SessionSources {
 
 /// Sessions through pgleash first, then what else the server has. A process is one of our sessions
 /// when pid and backend_start are those it was found with, or, for a session no sample has seen
-/// yet, pid and address; an id that two backends claim is nobody's.
+/// yet, pid and address (of an opaque one the address alone); an id that two backends claim is
+/// nobody's.
 void add_session_rows(const SessionSources& sources, std::vector<Row>& rows);
 /// The process that serves the session; null: it is not in the listing.
 [[nodiscard]] const watchdog::ListedProcess* process_of(const watchdog::SessionEntry& entry,

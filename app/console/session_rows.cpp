@@ -146,6 +146,8 @@ Span span_of(Duration duration) noexcept {
 }
 
 const ListedProcess* process_of(const SessionEntry& entry, const ActivityListing& listing) {
+  const proxy::SessionIdentity& who = *entry.view.who;
+  const ListedProcess* at_leg = nullptr;
   for (const ListedProcess& process : listing.processes) {
     if (entry.backend) {
       if (process.pid == entry.backend->pid &&
@@ -153,12 +155,16 @@ const ListedProcess* process_of(const SessionEntry& entry, const ActivityListing
         return &process;
       continue;
     }
-    const proxy::SessionIdentity& who = *entry.view.who;
-    if (who.pid == process.pid && process.client_port == who.leg.port &&
-        process.client_addr == who.leg.address)
-      return &process;
+    if (process.client_port != who.leg.port || process.client_addr != who.leg.address) continue;
+    if (who.pid) {
+      if (who.pid == process.pid) return &process;
+      continue;
+    }
+    // Nobody names the backend of an opaque session: its leg has to be one backend's only.
+    if (!who.opaque || at_leg != nullptr) return nullptr;
+    at_leg = &process;
   }
-  return nullptr;
+  return at_leg;
 }
 
 void add_session_rows(const SessionSources& sources, std::vector<Row>& rows) {
@@ -175,6 +181,8 @@ void add_session_rows(const SessionSources& sources, std::vector<Row>& rows) {
         const watchdog::ActivityListing one{sources.server_now, {*found->second}};
         if (process_of(entry, one) != nullptr) process = found->second;
       }
+    } else if (sources.listing != nullptr && entry.view.who->opaque) {
+      process = process_of(entry, *sources.listing);
     }
     rows.push_back(session_row(sources, entry, process));
     if (process != nullptr) by_pid.erase(static_cast<std::int32_t>(process->pid));

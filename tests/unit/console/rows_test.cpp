@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
+
 namespace pgleash::console {
 namespace {
 
@@ -68,6 +70,23 @@ TEST(SessionRows, ASessionThatNoSampleHasSeenIsFoundByItsAddress) {
   ActivityListing elsewhere = listing;
   elsewhere.processes[0].client_port = 40002;
   EXPECT_EQ(rows_of({young}, &elsewhere).size(), 2U);
+}
+
+TEST(SessionRows, AnOpaqueSessionIsFoundByAnAddressThatIsOneBackendsOnly) {
+  SessionEntry young = SessionBuilder{protocol::SessionState::idle};
+  young.backend.reset();
+  auto who = std::make_shared<proxy::SessionIdentity>(*young.view.who);
+  who->opaque = true;
+  who->pid.reset();
+  young.view.who = std::move(who);
+  ActivityListing listing{ServerTime{5'000'000}, {process(101, ServerTime{1000})}};
+  const auto rows = rows_of({young}, &listing);
+  ASSERT_EQ(rows.size(), 1U);
+  EXPECT_EQ(at(rows[0], "origin"), "proxied");
+  EXPECT_EQ(at(rows[0], "pid"), "101");
+  EXPECT_EQ(at(rows[0], "usename"), "alice");
+  listing.processes.push_back(process(102, ServerTime{1000}));
+  EXPECT_EQ(rows_of({young}, &listing).size(), 3U) << "whose it is cannot be told";
 }
 
 TEST(SessionRows, TellsBackgroundProcessesAndItsOwnConnections) {
