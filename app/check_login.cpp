@@ -57,6 +57,7 @@ std::vector<Role> roles_of(const config::Config& config, const config::Server& s
     for (const std::string& name : *users) add(roles, name, true);
   add(roles, "postgres", false);
   add(roles, own_user(), false);
+  add(roles, role_of_nobody, false);
   return roles;
 }
 
@@ -70,9 +71,9 @@ LoginFinding open_door(LoginFinding finding, const config::Listener& listener,
                        const LoginOffer& offer) {
   const bool opaque = listener.tls.mode == ListenerTlsMode::opaque;
   finding.message = fmt::format(
-      "gets in without a password, over {}: a trust, peer, ident or cert line of pg_hba.conf "
-      "matches "
-      "pgleash",
+      "gets in without a password{}, over {}: a trust, peer, ident or cert line of pg_hba.conf "
+      "matches pgleash",
+      finding.role == role_of_nobody ? ", though there need not be such a role: so does any" : "",
       leg_of(offer));
   if (opaque || listener.require_challenge == RequireChallenge::never) {
     finding.gravity = Gravity::error;
@@ -196,32 +197,43 @@ std::vector<LoginFinding> check_logins(const config::Config& config,
   proxy::Upstream upstream{context, settings};
 
   std::vector<LoginFinding> all;
+  const auto try_login = [&](std::size_t server, proxy::LoginClaim claim) {
+    LoginOffer offer;
+    boost::asio::co_spawn(
+        context,
+        proxy::probe_login(context, settings, upstream, server, std::move(claim),
+                           proxy::monotonic_now() + 2 * settings.servers[server].connect_timeout),
+        [&offer](const std::exception_ptr& failure, LoginOffer found) {
+          if (failure) std::rethrow_exception(failure);
+          offer = std::move(found);
+        });
+    context.run();
+    context.restart();
+    return offer;
+  };
+  const auto tell = [&](std::size_t server, const proxy::LoginClaim& claim,
+                        const LoginOffer& offer) {
+    for (std::size_t l = 0; l < settings.listeners.size(); ++l) {
+      if (settings.server_of[l] != server) continue;
+      const bool same =
+          std::ranges::find(offer.same_certificate, l) != offer.same_certificate.end();
+      LoginFinding& found =
+          all.emplace_back(judge_login(settings.listeners[l], claim.user, offer, same));
+      found.server = settings.servers[server].name;
+      found.replication = claim.replication;
+    }
+  };
   for (std::size_t i = 0; i < settings.servers.size(); ++i) {
-    const config::Server& server = settings.servers[i];
-    for (const Role& role : roles_of(config, server, question)) {
-      LoginOffer offer;
-      const bool monitor = server.monitor.enabled && role.name == server.monitor.user;
-      boost::asio::co_spawn(
-          context,
-          proxy::probe_login(context, settings, upstream, i, role.name,
-                             monitor ? server.monitor.database : question.database,
-                             proxy::monotonic_now() + 2 * server.connect_timeout),
-          [&offer](const std::exception_ptr& failure, LoginOffer found) {
-            if (failure) std::rethrow_exception(failure);
-            offer = std::move(found);
-          });
-      context.run();
-      context.restart();
-      if (!role.told && offer.kind != Kind::in) continue;
-      for (std::size_t l = 0; l < settings.listeners.size(); ++l) {
-        if (settings.server_of[l] != i) continue;
-        const bool same =
-            std::ranges::find(offer.same_certificate, l) != offer.same_certificate.end();
-        LoginFinding& found =
-            all.emplace_back(judge_login(settings.listeners[l], role.name, offer, same));
-        found.server = server.name;
-      }
+    const config::Monitor& monitor = settings.servers[i].monitor;
+    for (const Role& role : roles_of(config, settings.servers[i], question)) {
+      const bool own = monitor.enabled && role.name == monitor.user;
+      proxy::LoginClaim claim{role.name, own ? monitor.database : question.database, false};
+      LoginOffer offer = try_login(i, claim);
+      if (role.told || offer.kind == Kind::in) tell(i, claim, offer);
       if (offer.kind == Kind::unreachable) break;  // nor will the others get there
+      claim.replication = true;
+      offer = try_login(i, claim);
+      if (offer.kind == Kind::in) tell(i, claim, offer);
     }
   }
   return all;
@@ -236,8 +248,9 @@ Gravity gravest(const std::vector<LoginFinding>& findings) noexcept {
 std::string to_text(const std::vector<LoginFinding>& findings) {
   std::string text;
   for (const LoginFinding& one : findings) {
-    text += fmt::format("login {} -> {}, role {}: {}: {}\n", one.listener, one.server, one.role,
-                        watchdog::name(one.gravity), one.message);
+    text += fmt::format("login {} -> {}, role {}{}: {}: {}\n", one.listener, one.server, one.role,
+                        one.replication ? " for replication" : "", watchdog::name(one.gravity),
+                        one.message);
     if (!one.remedy.empty()) text += fmt::format("      = {}\n", one.remedy);
   }
   return watchdog::valid_utf8(text);
@@ -250,6 +263,7 @@ std::string to_json(const std::vector<LoginFinding>& findings) {
     entry["listener"] = one.listener;
     entry["server"] = one.server;
     entry["role"] = watchdog::valid_utf8(one.role);
+    entry["replication"] = one.replication;
     entry["severity"] = watchdog::name(one.gravity);
     entry["message"] = watchdog::valid_utf8(one.message);
     entry["remedy"] = watchdog::valid_utf8(one.remedy);

@@ -14,6 +14,7 @@ struct LoginFinding {
   std::string listener;
   std::string server;
   std::string role;
+  bool replication = false;  ///< its way as a standby
   watchdog::Gravity gravity = watchdog::Gravity::note;
   std::string message;
   std::string remedy;
@@ -29,9 +30,13 @@ struct LoginQuestion {
 [[nodiscard]] LoginFinding judge_login(const config::Listener& listener, const std::string& role,
                                        const proxy::LoginOffer& offer, bool same_certificate);
 
+/// A role that is nowhere: if the server takes its word, it takes everybody's.
+inline constexpr const char* role_of_nobody = "pgleash_check";
+
 /// Tries roles without a password, over the very legs that sessions take: those asked for, the
-/// monitor's, the console's, `postgres`, and the operating system's user. Of the last two only that
-/// they get in is told. Blocks: for the command line.
+/// monitor's, the console's, `postgres`, the operating system's user, and one that does not exist;
+/// each as a standby too. Of the last three, and of standbys, only that they get in is told.
+/// Blocks: for the command line.
 [[nodiscard]] std::vector<LoginFinding> check_logins(const config::Config& config,
                                                      const LoginQuestion& question);
 

@@ -22,13 +22,17 @@ void append_number(std::string& out, std::uint32_t number) {
   for (const unsigned shift : {24U, 16U, 8U, 0U}) out += static_cast<char>(number >> shift & 0xFFU);
 }
 
-std::string startup(std::string_view user, std::string_view database) {
+std::string startup(const LoginClaim& claim) {
   std::string body;
   append_number(body, 3U << 16U);
-  for (const std::string_view text :
-       {std::string_view{"user"}, user, std::string_view{"database"}, database,
-        std::string_view{"application_name"}, std::string_view{"pgleash check"}})
-    body.append(text).push_back('\0');
+  const auto add = [&body](std::string_view name, std::string_view value) {
+    body.append(name).push_back('\0');
+    body.append(value).push_back('\0');
+  };
+  add("user", claim.user);
+  add("database", claim.database);
+  add("application_name", "pgleash check");
+  if (claim.replication) add("replication", "true");
   body.push_back('\0');
   std::string packet;
   append_number(packet, static_cast<std::uint32_t>(body.size() + 4));
@@ -122,11 +126,11 @@ asio::awaitable<void> ask(asio::io_context& context, UpstreamResult& leg, std::s
 }  // namespace
 
 asio::awaitable<LoginOffer> probe_login(asio::io_context& context, const ProxySettings& settings,
-                                        Upstream& upstream, std::size_t server, std::string user,
-                                        std::string database, Instant deadline) {
+                                        Upstream& upstream, std::size_t server, LoginClaim claim,
+                                        Instant deadline) {
   LoginOffer offer;
   offer.unix_socket = settings.servers[server].address.is_unix;
-  const std::string packet = startup(user, database);
+  const std::string packet = startup(claim);
   UpstreamResult leg = co_await upstream.connect(server);
   for (bool again = true; again;) {
     if (!leg.fd.open()) {

@@ -34,12 +34,19 @@ struct LoginOffer {
   std::vector<std::size_t> same_certificate;  ///< listeners that show the server's certificate
 };
 
+/// Whom a probe says it is.
+struct LoginClaim {
+  std::string user;
+  std::string database;
+  bool replication = false;  ///< as a physical standby, which has lines of its own in pg_hba.conf
+};
+
 /// Takes the way of a session of that server up to its first demand, and turns back there: no
 /// password is sent, nothing is left. Ends by `deadline`. One thread, with its io_context;
 /// references outlive the task. Source: "Frontend/Backend Protocol", Start-up.
 boost::asio::awaitable<LoginOffer> probe_login(boost::asio::io_context& context,
                                                const ProxySettings& settings, Upstream& upstream,
-                                               std::size_t server, std::string user,
-                                               std::string database, Instant deadline);
+                                               std::size_t server, LoginClaim claim,
+                                               Instant deadline);
 
 }  // namespace pgleash::proxy

@@ -208,6 +208,51 @@ std::string own_user() {
   return ::getpwuid(::geteuid())->pw_name;
 }
 
+/// A line for that leg: "local DATABASE USER METHOD", or the same for all addresses.
+std::string line_for(Leg leg, const std::string& who, const std::string& method) {
+  return (leg == Leg::unix_socket ? "local " + who : "host " + who + " all") + " " + method;
+}
+
+TEST_P(EachLeg, CheckFindsTheLineThatLetsAnybodyIn) {
+  // Over TCP neither postgres nor who runs it may come so; whatever others there are, may. (The
+  // tests themselves are postgres on the Unix socket.)
+  const bool tcp = GetParam() != Leg::unix_socket;
+  add_line((tcp ? line_for(GetParam(), "all postgres," + own_user(), "reject") + "\n" : "") +
+           line_for(GetParam(), "all all", "trust"));
+  Answer answer;
+  ASSERT_TRUE(wait_until(
+      [&] {
+        answer = check(GetParam(), "", {});
+        return answer.of("pgleash_check") != nullptr;
+      },
+      10s))
+      << answer.text;
+  EXPECT_EQ(answer.status, 1);
+  EXPECT_THAT(answer.text, HasSubstr("role pgleash_check: warning: gets in without a password, "
+                                     "though there need not be such a role"));
+  if (tcp) {
+    EXPECT_EQ(answer.logins.size(), 1U) << answer.text;
+  }
+}
+
+TEST_P(EachLeg, CheckFindsTheLineThatLetsAStandbyIn) {
+  postgres().sql("DROP ROLE IF EXISTS standby");
+  postgres().sql("CREATE ROLE standby LOGIN REPLICATION PASSWORD 'pw'");
+  add_line(line_for(GetParam(), "replication standby", "trust") + "\n" +
+           line_for(GetParam(), "all standby", "scram-sha-256"));
+  Answer answer;
+  ASSERT_TRUE(wait_until(
+      [&] {
+        answer = check(GetParam(), "", {"--user", "standby"});
+        return answer.text.find("role standby for replication: warning: gets in") !=
+               std::string::npos;
+      },
+      10s))
+      << answer.text;
+  EXPECT_EQ(answer.status, 1);
+  EXPECT_THAT(answer.text, HasSubstr("role standby: note: SCRAM")) << "as a client it has to prove";
+}
+
 TEST_F(Challenge, APeerLineIsNoProofOfTheClient) {
   postgres().sql(
       fmt::format("DO $$ BEGIN CREATE ROLE {} LOGIN; EXCEPTION WHEN duplicate_object "
