@@ -1,5 +1,6 @@
 #include "protocol/session_tracker.hpp"
 #include "tests/unit/protocol/reference_flow.hpp"
+#include "tests/unit/protocol/whole_messages.hpp"
 #include "tests/unit/protocol/wire.hpp"
 
 #include <cstdint>
@@ -27,40 +28,6 @@ void require(bool holds, const char* what) {
   std::abort();
 }
 
-std::string frontend_message(char type) {
-  switch (type) {
-    case 'Q':
-      return wire::query("select 1");
-    case 'P':
-      return wire::parse("select 1");
-    case 'B':
-      return wire::bind();
-    case 'E':
-      return wire::execute();
-    case 'C':
-      return wire::close('S', "");
-    case 'D':
-      return wire::message('D', wire::zero_ended("P"));
-    default:
-      return wire::message(type);
-  }
-}
-
-std::string backend_message(char type, char extra) {
-  switch (type) {
-    case 'Z':
-      return wire::ready(extra);
-    case 'E':
-      return wire::error("22012", extra == 'F' ? "FATAL" : "ERROR");
-    case 'C':
-      return wire::complete("SELECT 1");
-    case 'S':
-      return wire::parameter("a", "b");
-    default:
-      return wire::message(type);
-  }
-}
-
 }  // namespace
 
 /// Each byte is a message that is whole: of the client when its highest bit is not set, else of the
@@ -80,13 +47,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     now += std::chrono::seconds{1};
     if ((byte & 0x80U) == 0) {
       const char type = of_frontend[byte % of_frontend.size()];
-      tracker.on_frontend(wire::bytes(frontend_message(type)), now, events);
+      tracker.on_frontend(wire::bytes(wire::whole_frontend(type)), now, events);
       reference.frontend(type);
     } else {
       const char type = of_backend[(byte & 0x1FU) % of_backend.size()];
       const unsigned more = byte >> 5U & 3U;
       const char extra = type == 'Z' ? "ITEx"[more] : type == 'E' && more == 3 ? 'F' : '\0';
-      tracker.on_backend(wire::bytes(backend_message(type, extra)), now, events);
+      tracker.on_backend(wire::bytes(wire::whole_backend(type, extra)), now, events);
       reference.backend(type, extra);
     }
     const SessionFacts& facts = tracker.facts();

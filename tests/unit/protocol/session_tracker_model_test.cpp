@@ -1,6 +1,7 @@
 #include "tests/unit/protocol/reference_flow.hpp"
 #include "tests/unit/protocol/server_model.hpp"
 #include "tests/unit/protocol/trace.hpp"
+#include "tests/unit/protocol/whole_messages.hpp"
 #include "tests/unit/protocol/wire.hpp"
 
 #include <gtest/gtest.h>
@@ -54,43 +55,13 @@ struct Soup {
   void play_one() {
     if (random() % 2 == 0) {
       const char type = pick("PBEPBEDCQQFSSSHcfddHc");
-      feed(Direction::to_backend, frontend_message(type));
+      feed(Direction::to_backend, wire::whole_frontend(type));
       reference.frontend(type);
     } else {
       const char type = answer();
       const char extra = type == 'Z' ? pick("IIITE") : 0;
-      feed(Direction::to_frontend, backend_message(type, extra));
+      feed(Direction::to_frontend, wire::whole_backend(type, extra));
       reference.backend(type, extra);
-    }
-  }
-
-  static std::string frontend_message(char type) {
-    switch (type) {
-      case 'Q':
-        return wire::query("select 1");
-      case 'P':
-        return wire::parse("select 1");
-      case 'B':
-        return wire::bind();
-      case 'E':
-        return wire::execute();
-      default:
-        return wire::message(type, "S\0");
-    }
-  }
-
-  static std::string backend_message(char type, char extra) {
-    switch (type) {
-      case 'Z':
-        return wire::ready(extra);
-      case 'E':
-        return wire::error();
-      case 'C':
-        return wire::complete("SELECT 1");
-      case 'S':
-        return wire::parameter("a", "b");
-      default:
-        return wire::message(type);
     }
   }
 
