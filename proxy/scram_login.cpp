@@ -60,11 +60,16 @@ struct Message {
   }
 };
 
-asio::awaitable<Message> receive(ScramLeg& leg) {
+/// Of a message of another type than `wanted` the head only: nobody waits for what it announces.
+asio::awaitable<Message> receive(ScramLeg& leg, std::optional<char> wanted = std::nullopt) {
   Message read;
   std::array<char, header_size> head{};
   const ReadSome first = co_await read_exactly(leg.socket, leg.tls, head);
   if (first.error) co_return read;
+  if (wanted && head[0] != *wanted) {
+    read.whole.assign(head.data(), head.size());
+    co_return read;
+  }
   const std::size_t length = protocol::load_uint32(reinterpret_cast<const std::byte*>(&head[1]));
   if (length < 4 || length > longest_message) co_return read;
   std::string whole{head.data(), head.size()};
@@ -191,7 +196,7 @@ asio::awaitable<ScramOutcome> originate_scram(ScramLeg client, ScramLeg server,
   bool told =
       co_await say(client, demand.before + authentication(Authentication::sasl, offer), outcome);
   if (!told) co_return lost(Kind::client_lost);
-  const Message begins = co_await receive(client);
+  const Message begins = co_await receive(client, 'p');
   if (begins.whole.empty()) co_return lost(Kind::client_lost);
   const auto response = scram::parse_initial_response(begins.body());
   if (begins.type() != 'p') co_return unexpected();
@@ -200,7 +205,7 @@ asio::awaitable<ScramOutcome> originate_scram(ScramLeg client, ScramLeg server,
   if (!challenge) co_return refused(challenge.error(), user);
   told = co_await say(client, authentication(Authentication::sasl_continue, *challenge), outcome);
   if (!told) co_return lost(Kind::client_lost);
-  const Message proof = co_await receive(client);
+  const Message proof = co_await receive(client, 'p');
   if (proof.whole.empty()) co_return lost(Kind::client_lost);
   if (proof.type() != 'p') co_return unexpected();
   const auto client_key = exchange.final(proof.body());

@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-/// What brought other proxies down before a login was over (CVE-2026-6664, -6666 and their kin): it
+/// What brought other proxies down before a login was over (docs/faults.md names the CVEs): it
 /// passes as it is, or is refused, and a session beside it notices nothing.
 namespace pgleash::proxy {
 namespace {
@@ -98,16 +98,45 @@ TEST_F(HostileLogin, PassesAnErrorWithoutASqlstate) {
   EXPECT_TRUE(soon([&] { return stage_.views().size() == 1; })) << "the neighbour's";
 }
 
-TEST_F(HostileLogin, PassesASearchPathAsItIs) {
-  const std::string packet =
-      startup_packet("app", 3U << 16U,
-                     wire::zero_ended("search_path") + wire::zero_ended("evil, \"$user\"") +
-                         wire::zero_ended("options") + wire::zero_ended("-c search_path=evil"));
-  ScriptedPeer client = stage_.connect();
-  client.send(packet);
-  ScriptedPeer server = stage_.backend.accept();
-  server.expect(packet);
-  EXPECT_TRUE(server.silent()) << "and nothing of our own behind it";
+TEST_F(HostileLogin, PassesASearchPathAndAnyOptionsAsTheyAre) {
+  for (const char* options : {"-c search_path=evil", "-c=", "-c =", "--=", "-c", "--", "\\", "="}) {
+    const std::string packet =
+        startup_packet("app", 3U << 16U,
+                       wire::zero_ended("search_path") + wire::zero_ended("evil, \"$user\"") +
+                           wire::zero_ended("options") + wire::zero_ended(options));
+    ScriptedPeer client = stage_.connect();
+    client.send(packet);
+    ScriptedPeer server = stage_.backend.accept();
+    server.expect(packet);
+    EXPECT_TRUE(server.silent()) << "and nothing of our own behind it";
+  }
+}
+
+TEST_F(HostileLogin, BelievesNoSecondStartupPacket) {
+  Pair pair = asked();
+  pair.up(startup_packet("postgres"));  // the server's to refuse: it has a login under way
+  const auto view = stage_.view(pair.client);
+  ASSERT_TRUE(view);
+  EXPECT_EQ(view->who->user, "app");
+  refuse(pair, wire::error("08P01", "FATAL"));
+}
+
+TEST_F(HostileLogin, WaitsForNoMessageOfTwoGigabytes) {
+  constexpr std::uint32_t longest = 0x7fffffff;
+  for (const std::uint32_t length : {longest, longest + 1, longest + 2, 0xffffffffU}) {
+    Pair pair = asked();
+    const std::string begun = "p" + wire::int32(length) + "and a little";
+    if (length <= longest) {
+      pair.up(begun);
+      refuse(pair, wire::error("08P01", "FATAL"));
+    } else {
+      pair.client.send(begun);
+      EXPECT_EQ(error_field(pair.client.read_to_end(), 'M'), "invalid message length from client");
+      pair.server.expect_end();
+    }
+    Pair other = asked();
+    other.down("R" + wire::int32(length) + "and a little");
+  }
 }
 
 TEST_F(HostileLogin, RefusesThousandsOfParameters) {

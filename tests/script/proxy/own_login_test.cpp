@@ -136,6 +136,10 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair{"AZeroByte", initial("SCRAM-SHA-256", std::string("n,,n=,r=a\0b", 11))},
         std::pair{"ALengthThatLies", wire::message('p', wire::zero_ended("SCRAM-SHA-256") +
                                                             wire::int32(0x7fffffff) + "n,,")},
+        std::pair{"ALengthThatWrapsAround",
+                  wire::message('p', wire::zero_ended("SCRAM-SHA-256") + wire::int32(0xffffffff) +
+                                         "n,,")},
+        std::pair{"AnotherStartupPacket", startup_packet("postgres")},
         std::pair{"APassword", wire::message('p', wire::zero_ended("secret"))},
         std::pair{"AQuery", wire::query("select 1")}),
     [](const auto& one) { return std::string{one.param.first}; });
@@ -152,13 +156,34 @@ TEST_P(HostileProof, IsRefusedAndTheServerNeverHearsOfIt) {
   EXPECT_EQ(stage.connections(AcceptResult::server_refused), 1U);
 }
 
-TEST(OwnLogin, AMessageOfAGigabyteIsNotWaitedFor) {
+TEST(OwnLogin, AMessageOfAGigabyteIsNotWaitedForNorOneOfMore) {
   Stage stage{own_login()};
   stage.secrets.know("app", right.verifier());
-  Pair pair = asked(stage);
-  pair.client.send("p" + wire::int32(1U << 30U));
-  pair.client.expect_end();
-  pair.server.expect_end();
+  for (const std::uint32_t length : {1U << 30U, 0x7fffffffU, 0x80000001U, 0xffffffffU}) {
+    Pair pair = asked(stage);
+    pair.client.send("p" + wire::int32(length));
+    pair.client.expect_end();
+    pair.server.expect_end();
+  }
+}
+
+TEST(OwnLogin, AProofThatLacksAPartIsRefusedAndTheServerNeverHearsOfIt) {
+  Stage stage{own_login()};
+  stage.secrets.know("app", right.verifier());
+  for (const std::string& hostile :
+       {wire::message('p', ""), wire::message('p', "c=biws"), wire::message('p', "r=abc,p=AAAA"),
+        wire::message('p', "c=biws,p=AAAA"), wire::message('p', "c=biws,r=abc"),
+        wire::message('p', "c=biws,r=abc,p"), wire::message('p', ",,,"),
+        startup_packet("postgres")}) {
+    Pair pair = asked(stage);
+    ScramForServer client = client_with(right);
+    pair.client.send(initial("SCRAM-SHA-256", client.first()));
+    ASSERT_TRUE(client.final(data_of(pair.client.read_message())));
+    pair.client.send(hostile);
+    EXPECT_EQ(error_field(pair.client.read_message(), 'C'), "08P01");
+    pair.client.expect_end();
+    pair.server.expect_end();
+  }
 }
 
 TEST(OwnLogin, AWrongPasswordAndAStrangerHearTheSame) {
@@ -193,6 +218,51 @@ TEST(OwnLogin, AServerThatCannotProveItselfIsNotBelieved) {
   EXPECT_EQ(error_field(error, 'C'), "08006");
   EXPECT_THAT(error_field(error, 'M'), HasSubstr("could not prove"));
   pair.client.expect_end();
+}
+
+/// What a server answers to our first message, once the client has proved itself.
+void answer(Pair& pair, const std::string& challenge) {
+  (void)prove(pair, right);
+  const std::string first = pair.server.read_message();
+  const auto response = scram::parse_initial_response(std::string_view{first}.substr(5));
+  ASSERT_TRUE(response);
+  std::string nonce{response->data.substr(response->data.find(",r=") + 3)};
+  pair.server.send(sasl(11, "r=" + nonce + challenge));
+}
+
+TEST(OwnLogin, ALongNonceOfTheServersIsNotTaken) {
+  Stage stage{own_login()};
+  stage.secrets.know("app", right.verifier());
+  for (const std::size_t length : {2'000U, 60'000U}) {
+    Pair pair = asked(stage);
+    answer(pair, std::string(length, 'n') + ",s=AAAA,i=4096");
+    EXPECT_EQ(error_field(pair.client.read_message(), 'C'), "08006");
+    pair.client.expect_end();
+    pair.server.expect_end();
+  }
+}
+
+TEST(OwnLogin, IterationsThatTheServerDemandsCostNothing) {
+  Stage stage{own_login()};
+  stage.secrets.know("app", right.verifier());
+  Pair pair = asked(stage);
+  answer(pair, "more,s=AAAA,i=10000000");
+  EXPECT_EQ(pair.server.read_message().front(), 'p') << "no key is derived: the client's is there";
+  Pair more = asked(stage);
+  answer(more, "more,s=AAAA,i=2147483647");
+  EXPECT_EQ(error_field(more.client.read_message(), 'C'), "08006");
+}
+
+TEST(OwnLogin, AnErrorWithoutASqlstateIsPassedOn) {
+  Stage stage{own_login()};
+  stage.secrets.know("app", right.verifier());
+  const std::string error = wire::message('E', std::string{"SFATAL\0Mno code\0\0", 17});
+  Pair pair = asked(stage);
+  (void)prove(pair, right);
+  (void)pair.server.read_message();
+  pair.server.send(error);
+  pair.server.close();
+  EXPECT_EQ(pair.client.read_to_end(), error);
 }
 
 TEST(OwnLogin, TheServersOwnRefusalIsPassedOn) {
