@@ -45,6 +45,11 @@ class Tls : public testing::Test {
   std::string server_leg() {
     return fmt::format("tls = \"verify-full\"\ntls_ca_file = \"{}\"\n", world().certificates.ca());
   }
+  /// For behind server_leg().
+  static constexpr const char* outright = "tls_negotiation = \"direct\"\n";
+  bool takes_tls_outright() {
+    return std::stoi(postgres().value("SHOW server_version_num")) >= 170000;
+  }
   PgleashProcess& pgleash(PgleashOptions options) {
     pgleash_ = std::make_unique<PgleashProcess>(PGLEASH_BINARY, world().server, postgres(),
                                                 std::move(options));

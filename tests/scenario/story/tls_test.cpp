@@ -1,4 +1,5 @@
 #include "tests/scenario/story/tls_story.hpp"
+#include "tests/support/free_port.hpp"
 
 #include <fstream>
 #include <sys/socket.h>
@@ -20,31 +21,40 @@ std::ostream& operator<<(std::ostream& out, const Way& way) {
   return out << way.name;
 }
 
-class EachScramWay : public Tls, public testing::WithParamInterface<Way> {};
+class EachScramWay : public Tls, public testing::WithParamInterface<Way> {
+ protected:
+  /// Logs in with each channel_binding, and compares what libpq says; `more`: keys of [[server]].
+  void expect_what_the_manual_says(const std::string& more = {});
+};
 
 constexpr const char* no_tls = "channel binding required, but SSL not in use";
 constexpr const char* no_offer =
     "channel binding is required, but server did not offer an authentication method";
 constexpr const char* check_failed = "SCRAM channel binding check failed";
 
-INSTANTIATE_TEST_SUITE_P(
-    Legs, EachScramWay,
-    testing::Values(Way{"A_BothPlain", Way::plain, false, "", "", no_tls},
-                    Way{"A_TlsToClientsOnly", Way::other, false, "", "", no_offer},
-                    Way{"A_TlsToClientsOnlyWithTheServersCertificate", Way::same, false, "", "",
-                        no_offer},
-                    Way{"B_TlsToTheServerOnly", Way::plain, true, "", "", no_tls},
-                    Way{"C_TheSameCertificate", Way::same, true, "", "", ""},
-                    Way{"D_TwoCertificates", Way::other, true, "", check_failed, check_failed}),
-    [](const auto& way) { return std::string{way.param.name}; });
+const Way way_b{"B_TlsToTheServerOnly", Way::plain, true, "", "", no_tls};
+const Way way_c{"C_TheSameCertificate", Way::same, true, "", "", ""};
+const Way way_d{"D_TwoCertificates", Way::other, true, "", check_failed, check_failed};
+std::string name_of(const testing::TestParamInfo<Way>& way) {
+  return way.param.name;
+}
 
-TEST_P(EachScramWay, LogsInOrFailsAsTheManualSays) {
+INSTANTIATE_TEST_SUITE_P(Legs, EachScramWay,
+                         testing::Values(Way{"A_BothPlain", Way::plain, false, "", "", no_tls},
+                                         Way{"A_TlsToClientsOnly", Way::other, false, "", "",
+                                             no_offer},
+                                         Way{"A_TlsToClientsOnlyWithTheServersCertificate",
+                                             Way::same, false, "", "", no_offer},
+                                         way_b, way_c, way_d),
+                         name_of);
+
+void EachScramWay::expect_what_the_manual_says(const std::string& more) {
   const Way& way = GetParam();
   PgleashOptions options;
   options.monitor = false;
   if (way.client != Way::plain)
     options.listener = client_leg(way.client == Way::same ? world().servers : world().own);
-  options.server = way.server_tls ? server_leg() : "tls = \"disable\"\n";
+  options.server = (way.server_tls ? server_leg() : "tls = \"disable\"\n") + more;
   pgleash(options);
   for (const auto& [binding, expected] :
        {std::pair{"disable", way.disable}, {"prefer", way.prefer}, {"require", way.require}}) {
@@ -61,17 +71,29 @@ TEST_P(EachScramWay, LogsInOrFailsAsTheManualSays) {
   }
 }
 
+TEST_P(EachScramWay, LogsInOrFailsAsTheManualSays) {
+  expect_what_the_manual_says();
+}
+
+class EachWayBegunOutright : public EachScramWay {};
+
+INSTANTIATE_TEST_SUITE_P(Legs, EachWayBegunOutright, testing::Values(way_b, way_c, way_d), name_of);
+
+TEST_P(EachWayBegunOutright, LogsInOrFailsAsTheManualSays) {
+  if (!takes_tls_outright()) GTEST_SKIP() << "NO POSTGRESQL 17 HERE: set PGLEASH_TEST_PG_BIN";
+  expect_what_the_manual_says(outright);
+}
+
 // ---------------------------------------------------------------- begun outright
 
 TEST_F(Tls, IsBegunOutrightWhereTheServerTakesIt) {
   PgleashOptions options;
-  options.server = server_leg() + "tls_negotiation = \"direct\"\n";
+  options.server = server_leg() + outright;
   options.rules = rule("runaway", "statement", "300ms", "cancel");
-  const bool takes = std::stoi(postgres().value("SHOW server_version_num")) >= 170000;
-  options.monitor = takes;
+  options.monitor = takes_tls_outright();
   pgleash(options);
   EXPECT_THAT(pgleash().process().out(), HasSubstr("TLS verify-full begun outright"));
-  if (!takes) {
+  if (!takes_tls_outright()) {
     EXPECT_THAT(failure({}), AllOf(HasSubstr("could not reach server \"main\""),
                                    HasSubstr("a server before PostgreSQL 17")));
     return;
@@ -84,6 +106,63 @@ TEST_F(Tls, IsBegunOutrightWhereTheServerTakesIt) {
   EXPECT_THAT(error->message, HasSubstr("runaway"));
   EXPECT_EQ(application.exec("SELECT 'still here'"), "still here");
   EXPECT_TRUE(wait_until([&] { return pgleash().metric("pgleash_monitor_up") == 1; }, 10s));
+}
+
+// ---------------------------------------------------------------- without a file
+
+/// pgleash by its command line alone.
+std::unique_ptr<Process> on_the_command_line(const std::string& server, std::uint16_t port) {
+  return std::make_unique<Process>(Command{{PGLEASH_BINARY, "run", "--server", server, "--listen",
+                                            fmt::format("127.0.0.1:{}", port), "--http", "off"},
+                                           {},
+                                           {}});
+}
+
+TEST_F(Tls, TheCommandLineSaysTheWayToTheServerInLibpqsWords) {
+  const std::uint16_t server = postgres().port();
+  const std::string ca = world().certificates.ca();
+  const std::map<std::string, std::string> app{
+      {"host", "127.0.0.1"}, {"user", "app"}, {"password", "app"}, {"dbname", "orders"}};
+  const auto answer = [&](const std::string& words) {
+    auto client = app;
+    client["port"] = std::to_string(free_port());
+    const auto process =
+        on_the_command_line(words, static_cast<std::uint16_t>(std::stoi(client["port"])));
+    std::string said;
+    EXPECT_TRUE(wait_until(
+        [&] {
+          try {
+            said = LibpqClient{client}.exec(
+                "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()");
+          } catch (const std::exception& e) {
+            said = e.what();
+          }
+          return said.find("refused") == std::string::npos;  // it listens
+        },
+        10s));
+    return said;
+  };
+  EXPECT_EQ(answer(fmt::format("host=127.0.0.1 port={} sslmode=verify-full sslrootcert='{}'",
+                               server, ca)),
+            "t");
+  EXPECT_EQ(
+      answer(fmt::format("postgres://127.0.0.1:{}?sslmode=verify-full&sslrootcert={}", server, ca)),
+      "t");
+  EXPECT_EQ(answer(fmt::format("postgres://127.0.0.1:{}?sslmode=disable", server)), "f");
+  const Certificates strangers;
+  EXPECT_THAT(answer(fmt::format("host=127.0.0.1 port={} sslmode=verify-ca sslrootcert='{}'",
+                                 server, strangers.ca())),
+              HasSubstr("certificate verify failed"));
+}
+
+TEST_F(Tls, AFileOnTheCommandLineThatIsNoCertificateStopsTheStart) {
+  const TempDir folder;
+  const std::string noise = folder / "noise.crt";
+  std::ofstream{noise} << "noise";
+  const auto process = on_the_command_line(
+      "host=127.0.0.1 sslmode=verify-full sslrootcert='" + noise + "'", free_port());
+  EXPECT_EQ(process->wait(10s), 2);
+  EXPECT_THAT(process->err(), AllOf(HasSubstr("--server"), HasSubstr("holds no certificate")));
 }
 
 // ---------------------------------------------------------------- sessions and their ends
