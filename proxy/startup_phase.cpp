@@ -94,6 +94,14 @@ void StartupPhase::count(const Starting& self, AcceptResult result, std::string_
     events_.refused(settings_.listeners[self.listener].name, self.client, result, why);
 }
 
+Fd StartupPhase::take_client(Starting& self) {
+  boost::system::error_code failed;
+  Fd client{self.socket.release(failed)};
+  if (!failed && client.open()) return client;
+  count(self, AcceptResult::client_gone, failed.message());
+  return {};
+}
+
 asio::awaitable<void> StartupPhase::run(Accepted accepted) {
   const config::Listener& listener = settings_.listeners[accepted.listener];
   set_leg_options(accepted.fd.get(), listener.keepalive);

@@ -109,6 +109,8 @@ class StartupPhase {
   boost::asio::awaitable<void> say_and_close(Starting& self, std::string bytes);
   /// Counts, and logs when there is a reason to tell.
   void count(const Starting& self, AcceptResult result, std::string_view why);
+  /// Its descriptor, away from Asio; not open: the client is gone, and counted so.
+  Fd take_client(Starting& self);
   /// Refuses who may not come, within bounds: such must not take the places of those who may.
   boost::asio::awaitable<void> turn_away(Starting& self, AcceptResult result, ErrorNotice notice);
   /// A place among the logins under way. False: there is none, and that was said.

@@ -58,12 +58,8 @@ asio::awaitable<void> StartupPhase::pass_through(Starting& self, bool asked) {
       co_return;
     }
   }
-  boost::system::error_code failed;
-  Fd client{self.socket.release(failed)};
-  if (failed || !client.open()) {
-    count(self, AcceptResult::client_gone, failed.message());
-    co_return;
-  }
+  Fd client = take_client(self);
+  if (!client.open()) co_return;
   session.client = std::move(client);
   session.who.leg = local_endpoint(upstream.fd.get());
   session.server = std::move(upstream.fd);

@@ -120,12 +120,8 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
     const bool goes_on = co_await log_in(self, upstream, session);
     if (!goes_on) co_return;
   }
-  boost::system::error_code failed;
-  Fd client{self.socket.release(failed)};
-  if (failed || !client.open()) {
-    count(self, AcceptResult::client_gone, failed.message());
-    co_return;
-  }
+  Fd client = take_client(self);
+  if (!client.open()) co_return;
 
   session.client = std::move(client);
   session.who.leg = local_endpoint(upstream.fd.get());

@@ -1,11 +1,6 @@
 #include "watchdog/activity_lister.hpp"
 
-#include "watchdog/clock.hpp"
-#include "watchdog/pg_endpoint.hpp"
-
 #include <fmt/format.h>
-
-#include <utility>
 
 namespace pgleash::watchdog {
 namespace {
@@ -97,29 +92,8 @@ ListedProcess decode(const PgRows& rows, int i) {
 
 }  // namespace
 
-ActivityLister::ActivityLister(boost::asio::any_io_executor executor, const config::Server& server)
-    : server_(server),
-      executor_(executor),
-      turnstile_(executor),
-      idle_(std::make_shared<boost::asio::steady_timer>(executor)) {}
-
-ActivityLister::~ActivityLister() {
-  close();
-}
-
 Task<PgResult<ActivityListing>> ActivityLister::read(Instant deadline) {
-  const auto turn = co_await turnstile_.enter(deadline);
-  if (!turn)
-    co_return PgError{PgError::Kind::timeout, {}, "others who asked took all the time", "listing"};
-  idle_->expires_at(Instant::max());
-  if (!connection_ || !connection_->alive()) {
-    connection_ = std::make_unique<PgConnection>(executor_);
-    if (auto error = co_await connection_->open(monitor_endpoint(server_), deadline))
-      co_return std::move(*error);
-  }
-  std::string sql = listing_sql(connection_->server_version());
-  const auto rows = co_await connection_->query(std::move(sql), PgParameters{}, deadline);
-  keep_for_a_while();
+  const auto rows = co_await connection_.run("listing", listing_sql, PgParameters{}, deadline);
   if (!rows) co_return rows.error();
   ActivityListing listing;
   listing.processes.reserve(static_cast<std::size_t>(rows->size()));
@@ -130,25 +104,6 @@ Task<PgResult<ActivityListing>> ActivityLister::read(Instant deadline) {
     listing.processes.push_back(decode(*rows, i));
   }
   co_return listing;
-}
-
-void ActivityLister::keep_for_a_while() {
-  idle_->expires_after(kept);
-  idle_->async_wait([this, idle = std::weak_ptr{idle_}](boost::system::error_code cancelled) {
-    const auto timer = idle.lock();
-    if (cancelled || !timer || timer->expiry() > watchdog::now()) return;
-    connection_.reset();
-  });
-}
-
-void ActivityLister::close() {
-  idle_->cancel();
-  if (connection_) connection_->close();
-}
-
-std::optional<protocol::BackendPid> ActivityLister::pid() const noexcept {
-  if (!connection_ || !connection_->alive()) return std::nullopt;
-  return connection_->pid();
 }
 
 }  // namespace pgleash::watchdog

@@ -2,18 +2,15 @@
 
 #include "config/config.hpp"
 #include "watchdog/activity.hpp"
-#include "watchdog/pg_connection.hpp"
+#include "watchdog/on_demand_connection.hpp"
 #include "watchdog/task.hpp"
-#include "watchdog/turnstile.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/steady_timer.hpp>
 
-#include <chrono>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace pgleash::watchdog {
@@ -53,30 +50,21 @@ struct ActivityListing {
 };
 
 /// Reads the whole of pg_stat_activity for a person who asks, over a connection of its own, so that
-/// neither a sample nor a kill waits for it. Opened on demand, kept for a while. Control thread;
-/// outlives its tasks.
+/// neither a sample nor a kill waits for it. Control thread; outlives its tasks.
 class ActivityLister {
  public:
-  static constexpr Duration kept = std::chrono::seconds{60};
-
-  ActivityLister(boost::asio::any_io_executor executor, const config::Server& server);
-  ~ActivityLister();
-  ActivityLister(const ActivityLister&) = delete;
-  ActivityLister& operator=(const ActivityLister&) = delete;
+  ActivityLister(boost::asio::any_io_executor executor, const config::Server& server)
+      : connection_(std::move(executor), server) {}
 
   Task<PgResult<ActivityListing>> read(Instant deadline);
-  void close();
+  void close() { connection_.close(); }
   /// Of the connection that is open now: nobody's session.
-  [[nodiscard]] std::optional<protocol::BackendPid> pid() const noexcept;
+  [[nodiscard]] std::optional<protocol::BackendPid> pid() const noexcept {
+    return connection_.pid();
+  }
 
  private:
-  void keep_for_a_while();
-
-  config::Server server_;
-  boost::asio::any_io_executor executor_;
-  Turnstile turnstile_;
-  std::shared_ptr<boost::asio::steady_timer> idle_;  ///< shared with its handler
-  std::unique_ptr<PgConnection> connection_;
+  OnDemandConnection connection_;
 };
 
 }  // namespace pgleash::watchdog

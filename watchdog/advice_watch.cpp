@@ -65,6 +65,11 @@ void AdviceWatch::wake() {
   timer_.cancel();
 }
 
+std::optional<protocol::BackendPid> AdviceWatch::pid() const noexcept {
+  if (!connection_ || !connection_->alive()) return std::nullopt;
+  return connection_->pid();
+}
+
 void AdviceWatch::configure(std::shared_ptr<const config::Config> config) {
   const bool another = config_ != nullptr;
   config_ = std::move(config);

@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace pgleash::watchdog {
@@ -30,6 +31,8 @@ class AdviceWatch {
   void stop();
   /// The monitor has come up: ask soon.
   void wake();
+  /// Of the connection over which it asks right now: nobody's session.
+  [[nodiscard]] std::optional<protocol::BackendPid> pid() const noexcept;
   /// The configuration that the advice is about from now on.
   void configure(std::shared_ptr<const config::Config> config);
 

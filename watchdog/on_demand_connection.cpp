@@ -17,7 +17,8 @@ OnDemandConnection::~OnDemandConnection() {
   close();
 }
 
-Task<PgResult<PgRows>> OnDemandConnection::run(std::string name, std::string sql,
+Task<PgResult<PgRows>> OnDemandConnection::run(std::string name,
+                                               std::variant<std::string, SqlOfVersion> sql,
                                                PgParameters parameters, Instant deadline) {
   const auto turn = co_await turnstile_.enter(deadline);
   if (!turn)
@@ -30,7 +31,10 @@ Task<PgResult<PgRows>> OnDemandConnection::run(std::string name, std::string sql
       co_return std::move(*error);
   }
   if (!prepared_.contains(name)) {
-    if (auto done = co_await connection_->prepare(name, std::move(sql), deadline); !done)
+    const auto* by_version = std::get_if<SqlOfVersion>(&sql);
+    std::string text = by_version != nullptr ? (*by_version)(connection_->server_version())
+                                             : std::get<std::string>(std::move(sql));
+    if (auto done = co_await connection_->prepare(name, std::move(text), deadline); !done)
       co_return done.error();
     prepared_.insert(name);
   }

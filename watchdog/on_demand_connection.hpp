@@ -13,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <variant>
 
 namespace pgleash::watchdog {
 
@@ -28,9 +29,12 @@ class OnDemandConnection {
   OnDemandConnection(const OnDemandConnection&) = delete;
   OnDemandConnection& operator=(const OnDemandConnection&) = delete;
 
+  /// What it is in the server's version (server_version_num).
+  using SqlOfVersion = std::string (*)(int version);
+
   /// One statement, prepared under its name when this connection does not know it yet.
-  Task<PgResult<PgRows>> run(std::string name, std::string sql, PgParameters parameters,
-                             Instant deadline);
+  Task<PgResult<PgRows>> run(std::string name, std::variant<std::string, SqlOfVersion> sql,
+                             PgParameters parameters, Instant deadline);
 
   void close();
   /// Of the connection that is open now: nobody's session.

@@ -183,6 +183,7 @@ Watchdog::Watchdog(asio::io_context& context, std::shared_ptr<const config::Conf
                                               events_.advised(server_.name, advice);
                                             });
     advice_->configure(config_);
+    sampler_->also_ours([this] { return advice_->pid(); });
   }
   totals_.rules = engine_->status();
   status_ = std::make_shared<const WatchdogStatus>(totals_);
