@@ -68,7 +68,8 @@ struct ChildPlan {
   ::dup2(err, 2);
   if (plan.account != nullptr &&
       (::setgroups(plan.account->groups.size(), plan.account->groups.data()) != 0 ||
-       ::setgid(plan.account->gid) != 0 || ::setuid(plan.account->uid) != 0)) {
+       ::setgid(plan.account->gid) != 0 || ::setuid(plan.account->uid) != 0 ||
+       ::chdir("/") != 0)) {  // ours may be nobody else's to enter: a checkout under /root
     ::_exit(126);
   }
   sigset_t none;
