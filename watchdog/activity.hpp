@@ -2,6 +2,7 @@
 
 #include "protocol/types.hpp"
 #include "watchdog/locks.hpp"
+#include "watchdog/shared.hpp"
 
 #include <chrono>
 #include <cstddef>
@@ -50,6 +51,9 @@ struct ActivityRow {
   bool xmin = false;
 };
 
+/// Held by the sample and by each snapshot that shows it.
+using SharedRow = Shared<ActivityRow>;
+
 /// Which server this is, and which life of it. Unknown parts (the server hides them) are zero.
 struct ServerIdentity {
   std::uint64_t system_identifier = 0;
@@ -69,7 +73,7 @@ struct ActivitySample {
   ServerTime server_now;
   std::int32_t server_version = 0;  ///< 150018
   ServerIdentity identity;          ///< as of a few seconds ago at most
-  std::vector<ActivityRow> rows;    ///< client backends only, without those that still authenticate
+  std::vector<SharedRow> rows;      ///< client backends only, without those that still authenticate
   std::uint32_t max_connections = 0;
   std::uint32_t reserved_connections =
       0;  ///< superuser_reserved_connections, and from 16 reserved_connections

@@ -68,7 +68,8 @@ bool commits(std::string_view statement) noexcept {
   }
 }
 
-SessionEntry entry_of(const ActivityRow& row, Instant taken) {
+SessionEntry entry_of(const SharedRow& shown, Instant taken) {
+  const ActivityRow& row = *shown;
   SessionEntry entry;
   proxy::SessionIdentity who;
   who.user = row.user;
@@ -100,7 +101,7 @@ SessionEntry entry_of(const ActivityRow& row, Instant taken) {
                 folded(row.xact_start.value_or(ServerTime{}).microseconds)};
   entry.view.id = id_of(row.backend);
   entry.backend = row.backend;
-  entry.row = row;
+  entry.row = shown;
   entry.row_taken = taken;
   entry.superuser = row.superuser;
   return entry;

@@ -18,7 +18,7 @@ namespace pgleash::watchdog {
 /// What it does not tell is said so (the statement's traits are unknown). `taken`: when the sample
 /// was. The identity is the row's; the id is made of pid and
 /// backend_start, and like none of ours.
-[[nodiscard]] SessionEntry entry_of(const ActivityRow& row, Instant taken);
+[[nodiscard]] SessionEntry entry_of(const SharedRow& shown, Instant taken);
 
 /// Whether the text commits, or may: taken back half way, nobody would know what became of it.
 [[nodiscard]] bool commits(std::string_view statement) noexcept;

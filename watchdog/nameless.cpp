@@ -37,7 +37,7 @@ std::string_view naming_remedy(std::string_view application_name) noexcept {
   return found == drivers.end() ? std::string_view{} : found->remedy;
 }
 
-std::vector<Nameless> nameless_sessions(std::span<const ActivityRow> rows) {
+std::vector<Nameless> nameless_sessions(std::span<const SharedRow> rows) {
   std::map<std::string, Nameless> by_driver;
   for (const ActivityRow& row : rows) {
     const std::string_view remedy = naming_remedy(row.application_name);

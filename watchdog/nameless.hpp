@@ -24,6 +24,6 @@ struct Nameless {
 
 /// The client backends without a name, by what they say instead, the most first. Superusers' and
 /// people's tools (psql) have names of their own.
-[[nodiscard]] std::vector<Nameless> nameless_sessions(std::span<const ActivityRow> rows);
+[[nodiscard]] std::vector<Nameless> nameless_sessions(std::span<const SharedRow> rows);
 
 }  // namespace pgleash::watchdog

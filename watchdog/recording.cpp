@@ -403,8 +403,7 @@ void RecordingDecoder::restore(std::uint64_t number, const RecordedState& state,
     entry.row.reset();
     return;
   }
-  if (!entry.row) entry.row.emplace();
-  ActivityRow& row = *entry.row;
+  ActivityRow& row = entry.row.edit();
   row.backend = {who.pid.value_or(protocol::BackendPid{}),
                  ServerTime{static_cast<std::int64_t>(number)}};
   row.state = works ? "active" : std::string{protocol::name(facts.state)};

@@ -121,9 +121,9 @@ Task<PgResult<ServerFacts>> probe(PgConnection& fresh, const config::Server& ser
   {
     const auto rows = co_await connection->query(names_sql, {}, deadline);
     if (!rows && !denied(rows.error())) co_return rows.error();
-    std::vector<ActivityRow> sessions;
+    std::vector<SharedRow> sessions;
     for (int i = 0; rows && i < rows->size(); ++i) {
-      ActivityRow& one = sessions.emplace_back();
+      ActivityRow& one = sessions.emplace_back().edit();
       one.application_name = rows->text(i, 0);
       one.user = rows->text(i, 1);
       one.database = rows->text(i, 2);

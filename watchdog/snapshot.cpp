@@ -70,20 +70,27 @@ std::string_view name(Mapping mapping) noexcept {
 struct SnapshotJoin::Rows {
   const ActivitySample* sample;
   std::unordered_map<std::int32_t, std::size_t> by_pid;
-  std::unordered_multimap<std::int32_t, std::size_t> by_port;
+  std::unordered_multimap<std::int32_t, std::size_t> by_port;  ///< made when first asked for
+  bool ports_indexed = false;
   std::vector<bool> claimed;
 
   explicit Rows(const ActivitySample* newest) : sample(newest) {
     if (!sample) return;
     claimed.resize(sample->rows.size());
-    for (std::size_t i = 0; i < sample->rows.size(); ++i) {
-      const ActivityRow& row = sample->rows[i];
-      by_pid.emplace(static_cast<std::int32_t>(row.backend.pid), i);
-      if (row.client_port >= 0) by_port.emplace(row.client_port, i);
-    }
+    by_pid.reserve(sample->rows.size());
+    for (std::size_t i = 0; i < sample->rows.size(); ++i)
+      by_pid.emplace(static_cast<std::int32_t>(sample->rows[i]->backend.pid), i);
   }
 
-  [[nodiscard]] const ActivityRow* of(protocol::BackendPid pid) const {
+  /// Hardly any session needs it: BackendKeyData names its backend.
+  void index_ports() {
+    if (std::exchange(ports_indexed, true)) return;
+    by_port.reserve(sample->rows.size());
+    for (std::size_t i = 0; i < sample->rows.size(); ++i)
+      if (sample->rows[i]->client_port >= 0) by_port.emplace(sample->rows[i]->client_port, i);
+  }
+
+  [[nodiscard]] const SharedRow* of(protocol::BackendPid pid) const {
     const auto found = by_pid.find(static_cast<std::int32_t>(pid));
     return found == by_pid.end() ? nullptr : &sample->rows[found->second];
   }
@@ -95,19 +102,20 @@ struct SnapshotJoin::Rows {
 
   /// The one row of our leg's address and port; null when there is none or more than one. A port of
   /// ours may still be shown with the backend of an earlier session that has not noticed its end.
-  [[nodiscard]] const ActivityRow* of_leg(const proxy::SessionIdentity& who) const {
-    const ActivityRow* only = nullptr;
+  [[nodiscard]] const SharedRow* of_leg(const proxy::SessionIdentity& who) {
+    index_ports();
+    const SharedRow* only = nullptr;
     const auto [first, last] = by_port.equal_range(who.leg.port);
     for (auto it = first; it != last; ++it) {
-      const ActivityRow& row = sample->rows[it->second];
-      if (!same_leg(who.leg, row) || !plausible(row, who)) continue;
+      const SharedRow& row = sample->rows[it->second];
+      if (!same_leg(who.leg, *row) || !plausible(*row, who)) continue;
       if (only) return nullptr;
       only = &row;
     }
     return only;
   }
 
-  void claim(const ActivityRow& row) {
+  void claim(const SharedRow& row) {
     claimed[static_cast<std::size_t>(&row - sample->rows.data())] = true;
   }
 };
@@ -130,7 +138,7 @@ void SnapshotJoin::tell_opaque(SessionEntry& entry, Known& known, Instant taken)
   }
   entry.view.who = known.named;
   const protocol::SessionFacts seen = entry.view.facts;
-  entry.view.facts = entry_of(row, taken).view.facts;
+  entry.view.facts = entry_of(entry.row, taken).view.facts;
   protocol::SessionFacts& facts = entry.view.facts;
   facts.last_frontend_byte = seen.last_frontend_byte;
   facts.last_backend_byte = seen.last_backend_byte;
@@ -144,8 +152,8 @@ Mapping SnapshotJoin::match(SessionEntry& entry, Known& known, bool shared_pid, 
   if (known.conflict) return Mapping::conflict;
   const proxy::SessionIdentity& who = *entry.view.who;
   const bool may_show_it = rows.sample && rows.sample->taken >= who.connected;
-  const auto take = [&](const ActivityRow& row) {
-    known.superuser = known.superuser || row.superuser;
+  const auto take = [&](const SharedRow& row) {
+    known.superuser = known.superuser || row->superuser;
     entry.row = row;
     entry.row_taken = rows.sample->taken;
     rows.claim(row);
@@ -155,8 +163,8 @@ Mapping SnapshotJoin::match(SessionEntry& entry, Known& known, bool shared_pid, 
   if (shared_pid && is_unix(who.leg)) return Mapping::conflict;
 
   if (known.backend) {
-    const ActivityRow* row = may_show_it ? rows.of(known.backend->pid) : nullptr;
-    if (row && (row->backend != *known.backend || !same_leg(who.leg, *row))) {
+    const SharedRow* row = may_show_it ? rows.of(known.backend->pid) : nullptr;
+    if (row && ((*row)->backend != *known.backend || !same_leg(who.leg, **row))) {
       known.conflict = true;
       return Mapping::conflict;
     }
@@ -170,25 +178,25 @@ Mapping SnapshotJoin::match(SessionEntry& entry, Known& known, bool shared_pid, 
   }
 
   if (!who.pid) {
-    const ActivityRow* row = may_show_it && !is_unix(who.leg) ? rows.of_leg(who) : nullptr;
+    const SharedRow* row = may_show_it && !is_unix(who.leg) ? rows.of_leg(who) : nullptr;
     if (!row) return Mapping::none;
-    known.backend = row->backend;
+    known.backend = (*row)->backend;
     take(*row);
     return Mapping::by_port;
   }
 
-  const ActivityRow* row = may_show_it ? rows.of(*who.pid) : nullptr;
+  const SharedRow* row = may_show_it ? rows.of(*who.pid) : nullptr;
   if (!row) return shared_pid ? Mapping::conflict : Mapping::in_band;
-  if (!same_leg(who.leg, *row) || !rows.plausible(*row, who)) {
+  if (!same_leg(who.leg, **row) || !rows.plausible(**row, who)) {
     known.conflict = known.up && rows.sample->taken >= *known.up;
     return Mapping::conflict;
   }
-  known.backend = row->backend;
+  known.backend = (*row)->backend;
   take(*row);
   return Mapping::confirmed;
 }
 
-Snapshot SnapshotJoin::join(Instant now, std::vector<proxy::SessionView> views,
+Snapshot SnapshotJoin::join(Instant now, const std::vector<proxy::SessionView>& views,
                             const ActivitySample* sample, bool monitor_up) {
   Snapshot snapshot;
   snapshot.now = now;
@@ -199,9 +207,9 @@ Snapshot SnapshotJoin::join(Instant now, std::vector<proxy::SessionView> views,
   const auto shared = shared_pids(views);
   Rows rows{sample};
   snapshot.sessions.reserve(views.size());
-  for (proxy::SessionView& view : views) {
+  for (const proxy::SessionView& view : views) {
     SessionEntry& entry = snapshot.sessions.emplace_back();
-    entry.view = std::move(view);
+    entry.view = view;
     const auto& pid = entry.view.who->pid;
     Known& known = known_[proxy::number(entry.view.id)];
     if (!known.up && entry.view.facts.state != protocol::SessionState::starting) known.up = now;
@@ -226,7 +234,7 @@ Snapshot SnapshotJoin::join(Instant now, std::vector<proxy::SessionView> views,
     snapshot.background_processes = sample->background_processes;
     snapshot.synchronous_replication = sample->synchronous_replication;
     for (std::size_t i = 0; i < sample->rows.size(); ++i) {
-      if (!rows.claimed[i]) snapshot.direct.push_back(sample->rows[i]);
+      if (!rows.claimed[i]) snapshot.direct.push_back(*sample->rows[i]);
     }
     snapshot.horizon = sample->horizon;
     if (sample->advisory) take_advisory(*sample->advisory, snapshot);

@@ -36,15 +36,15 @@ enum class Mapping : std::uint8_t {
 /// One session, in-band view and server's row side by side.
 struct SessionEntry {
   proxy::SessionView view;
-  Mapping mapping = Mapping::none;
   std::optional<BackendId> backend;  ///< remembered from the first match; survives a missing sample
-  std::optional<ActivityRow> row;    ///< of the newest sample, absent when not in it
+  SharedRow row;                     ///< of the newest sample, absent when not in it
   Instant row_taken{};               ///< when that sample was
-  bool superuser = false;            ///< in-band or by sample
   std::shared_ptr<const Costs> costs;  ///< of its running request; null: nothing is known
-  bool advisory_lock = false;          ///< it holds one, as of Snapshot::advisory_taken
   /// Of the running statement, where a rule asked for it in time (see RunningStatements).
   std::optional<std::uint64_t> fingerprint;
+  Mapping mapping = Mapping::none;
+  bool superuser = false;      ///< in-band or by sample
+  bool advisory_lock = false;  ///< it holds one, as of Snapshot::advisory_taken
 };
 
 /// All that is known at one moment. Rules see nothing else.
@@ -84,7 +84,7 @@ class SnapshotJoin {
 
   explicit SnapshotJoin(std::string server, bool monitor_configured = true, Namer namer = {});
   /// `sample` may be null (no monitor, none yet). Forgets sessions that are not in `views`.
-  [[nodiscard]] Snapshot join(Instant now, std::vector<proxy::SessionView> views,
+  [[nodiscard]] Snapshot join(Instant now, const std::vector<proxy::SessionView>& views,
                               const ActivitySample* sample, bool monitor_up);
 
  private:

@@ -81,8 +81,9 @@ Snapshot OutsideView::snapshot(const watchdog::ActivitySample& sample,
   if (sample.advisory) snapshot.advisory_taken = sample.advisory->taken;
 
   snapshot.sessions.reserve(sample.rows.size());
-  for (const ActivityRow& row : sample.rows) {
-    SessionEntry& entry = snapshot.sessions.emplace_back(watchdog::entry_of(row, sample.taken));
+  for (const watchdog::SharedRow& shown : sample.rows) {
+    const ActivityRow& row = *shown;
+    SessionEntry& entry = snapshot.sessions.emplace_back(watchdog::entry_of(shown, sample.taken));
     entry.mapping = watchdog::Mapping::confirmed;  // the row itself is the session
     remember(entry, row);
     if (sample.advisory)

@@ -55,7 +55,7 @@ World world(std::size_t sessions) {
     view.facts.state_since = view.facts.request_since = view.facts.transaction_since =
         made.now - std::chrono::seconds{i % 100};
 
-    ActivityRow& row = made.sample.rows.emplace_back();
+    ActivityRow& row = made.sample.rows.emplace_back().edit();
     row.backend = {pid, ServerTime{static_cast<std::int64_t>(i) + 1}};
     row.user = "web";
     row.database = "orders";

@@ -62,7 +62,8 @@ class LockSamplerTest : public WithServer {
   }
   BlockingForest forest() {
     const auto& newest = *sampler_->latest();
-    return BlockingTree{}.forest(&*newest.locks, {}, newest.rows);
+    const std::vector<ActivityRow> rows{newest.rows.begin(), newest.rows.end()};
+    return BlockingTree{}.forest(&*newest.locks, {}, rows);
   }
   static const LockWait* wait_of(const LockSample& sample, pid_t pid) {
     const auto at = std::ranges::find(sample.waits, protocol::BackendPid{pid}, &LockWait::pid);

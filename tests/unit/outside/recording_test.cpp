@@ -83,10 +83,11 @@ class Life {
                             : TransactionStatus::idle;
     facts.request_since = since;
     facts.transaction_since = since;
-    entry.row.emplace();
-    entry.row->state = state == SessionState::busy ? "active" : protocol::name(state);
-    entry.row->query = query;
-    entry.row->query_start = ServerTime{since.time_since_epoch().count() / 1000};
+    entry.row.reset();
+    ActivityRow& row = entry.row.edit();
+    row.state = state == SessionState::busy ? "active" : protocol::name(state);
+    row.query = query;
+    row.query_start = ServerTime{since.time_since_epoch().count() / 1000};
     return entry;
   }
   Snapshot snapshot_;
@@ -105,8 +106,8 @@ std::vector<std::pair<Instant, std::string>> recorded(RecordingEncoder& encoder,
   life.session(2, SessionState::idle_in_transaction, noon + 21s, "UPDATE t SET a = 4711");
   life.session(3, SessionState::idle, noon + 22s).view.facts.listening = true;
   take(noon + 30s);
-  life.session(3, SessionState::busy, noon + 31s, "SELECT 1").row->wait_event_type = "Lock";
-  life.snapshot().sessions[2].row->wait_event = "relation";
+  life.session(3, SessionState::busy, noon + 31s, "SELECT 1").row.edit().wait_event_type = "Lock";
+  life.snapshot().sessions[2].row.edit().wait_event = "relation";
   auto& forest = life.snapshot().blocking;
   forest.taken = noon + 39s;
   BlockedSession wait;

@@ -72,7 +72,7 @@ std::string recorded() {
                                     : noon + 1min + 940s,
                             now, "SELECT report(2026)"));
     made.rows.push_back(row(3, "psql", "idle in transaction", noon - 1h, now));
-    made.rows.back().superuser = true;
+    made.rows.back().edit().superuser = true;
     made.rows.push_back(row(4, "listener", "idle", noon, now, "LISTEN news"));
     made.rows.push_back(row(5, "pool", "idle", noon, now));
     text += encoder.encode(view.snapshot(made));

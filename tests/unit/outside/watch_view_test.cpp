@@ -123,14 +123,14 @@ TEST_F(WatchViews, AWaveringAnswerMovesNoActivity) {
   const Instant since = outside_.snapshot(first).sessions[0].view.facts.state_since;
   auto second = sample(noon + 2s);
   second.rows = {row(1, "web", "idle", noon - 1min, noon + 2s - 40ms)};
-  second.rows[0].state_change = first.rows[0].state_change;
+  second.rows[0].edit().state_change = first.rows[0]->state_change;
   EXPECT_EQ(outside_.snapshot(second).sessions[0].view.facts.state_since, since);
 }
 
 TEST_F(WatchViews, SuperusersAreShownAndNeverCounted) {
   auto made = sample(noon);
   made.rows = {row(4, "psql", "idle in transaction", noon - 10min, noon)};
-  made.rows[0].superuser = true;
+  made.rows[0].edit().superuser = true;
   const WatchView shown = view(made);
   EXPECT_THAT(verdicts_, IsEmpty());
   EXPECT_EQ(shown.sessions[0].hurt.kind, Hurt::Kind::none);
@@ -174,8 +174,8 @@ TEST_F(WatchViews, NoLineIsWiderOrHigherThanTheTerminal) {
 TEST_F(WatchViews, OnlyColourBringsEscapesAndHostileNamesBringNone) {
   auto made = sample(noon);
   made.rows = {row(1, "\x1b]0;pwned\a", "active", noon - 2h, noon, "SELECT '\x1b[2J'")};
-  made.rows[0].user = "\xff\x1b";
-  made.rows[0].client_addr =
+  made.rows[0].edit().user = "\xff\x1b";
+  made.rows[0].edit().client_addr =
       "\x9b"
       "1m";
   const WatchView shown = view(made);

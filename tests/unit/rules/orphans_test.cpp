@@ -72,7 +72,7 @@ class Orphans : public ::testing::Test {
            ServerIdentity identity = server) {
     sample_ = ActivitySample{};
     sample_.taken = noon + std::chrono::seconds{second} - 1ms;
-    sample_.rows = std::move(rows);
+    sample_.rows.assign(rows.begin(), rows.end());
     sample_.identity = identity;
     return tick(second, sessions);
   }

@@ -88,7 +88,8 @@ class SessionBuilder {
   SessionBuilder& stalled(Duration age) { return entry_.view.stalled_since = noon - age, *this; }
   /// What the newest sample says: PostgreSQL's state and wait event.
   SessionBuilder& row(std::string state, std::string wait_event = {}, std::string query = {}) {
-    ActivityRow& row = entry_.row.emplace();
+    entry_.row.reset();  // what was built before keeps its own
+    ActivityRow& row = entry_.row.edit();
     row.backend = *entry_.backend;
     row.state = std::move(state);
     row.wait_event = std::move(wait_event);

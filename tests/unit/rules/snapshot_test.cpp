@@ -35,7 +35,7 @@ ActivityRow row(int pid, const std::string& address, std::int32_t port, Duration
 ActivitySample sample(std::vector<ActivityRow> rows, Instant taken = noon) {
   ActivitySample made;
   made.taken = taken;
-  made.rows = std::move(rows);
+  made.rows.assign(rows.begin(), rows.end());
   return made;
 }
 
@@ -44,9 +44,9 @@ const proxy::Endpoint unix_leg{};
 
 class Join : public ::testing::Test {
  protected:
-  Snapshot at(std::vector<proxy::SessionView> views, const std::optional<ActivitySample>& rows,
-              Instant now = noon) {
-    return join.join(now, std::move(views), rows ? &*rows : nullptr, rows.has_value());
+  Snapshot at(const std::vector<proxy::SessionView>& views,
+              const std::optional<ActivitySample>& rows, Instant now = noon) {
+    return join.join(now, views, rows ? &*rows : nullptr, rows.has_value());
   }
   SnapshotJoin join{"orders"};
 };
