@@ -24,7 +24,9 @@ constexpr Duration late_cancel_patience = std::chrono::seconds{30};
 /// A session's next step as an event: one coroutine waits, the table calls.
 class Watcher final : public SessionWaiter {
  public:
-  Watcher(asio::io_context& context, Session& session) : timer_(context), session_(&session) {
+  Watcher(asio::io_context& context, SessionTable& sessions, Session& session)
+      : timer_(context), session_(&session) {
+    sessions.touch(session);
     session.waiter = this;
   }
   ~Watcher() override {
@@ -97,7 +99,7 @@ asio::awaitable<KillReport> KillExecutor::terminate(KillOrder order, Instant dea
   switch (done.step) {
     case InBandStep::end_waiting:
     case InBandStep::end_copy_in: {
-      Watcher watcher{context_, *session};
+      Watcher watcher{context_, sessions_, *session};
       const Told told =
           sessions_.end_waiting(*session, order.notice, done.step == InBandStep::end_copy_in,
                                 EndCause::rule, now, order.notify_within);
@@ -165,7 +167,7 @@ asio::awaitable<KillReport> KillExecutor::cancel(KillOrder order, Instant deadli
   };
   sessions_.relay().hold(*session);
   const Hold hold{*this, order.session};
-  Watcher watcher{context_, *session};
+  Watcher watcher{context_, sessions_, *session};
 
   // Exactly one outstanding request, and it is the judged one: wait for that moment.
   const auto ready = [&] { return alone_outstanding(now_in(*session)); };

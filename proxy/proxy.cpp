@@ -40,6 +40,9 @@ unsigned worker_count(const config::Process& process) {
 Task<std::vector<SessionView>> views_of(Worker& worker, std::string server) {
   co_return worker.sessions().views(server, monotonic_now());
 }
+Task<ViewChanges> changes_of(Worker& worker, std::string server, bool all) {
+  co_return worker.sessions().changes(server, all, monotonic_now());
+}
 Task<std::optional<StatementEvidence>> evidence_of(Worker& worker, SessionId session) {
   co_return worker.sessions().evidence(session);
 }
@@ -164,6 +167,23 @@ Task<std::vector<SessionView>> Proxy::views(std::string server) {
                std::make_move_iterator(some.end()));
   }
   co_return all;
+}
+
+Task<ViewChanges> Proxy::changes(std::string server, bool all) {
+  for (;;) {
+    ViewChanges merged;
+    merged.all = all;
+    bool lost = false;
+    for (const auto& worker : workers_) {
+      ViewChanges some = co_await on_worker(*worker, changes_of(*worker, server, all));
+      lost = lost || some.all != all;
+      merged.changed.insert(merged.changed.end(), std::make_move_iterator(some.changed.begin()),
+                            std::make_move_iterator(some.changed.end()));
+      merged.gone.insert(merged.gone.end(), some.gone.begin(), some.gone.end());
+    }
+    if (!lost) co_return merged;
+    all = true;  // a worker that lost count told all of its own: the others have to do so too
+  }
 }
 
 Task<std::optional<StatementEvidence>> Proxy::evidence(SessionId session) {

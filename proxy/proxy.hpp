@@ -46,6 +46,7 @@ class Proxy final : public SessionDirectory, private ProxyLinks {
   void finish();
 
   Task<std::vector<SessionView>> views(std::string server) override;
+  Task<ViewChanges> changes(std::string server, bool all) override;
   Task<std::optional<StatementEvidence>> evidence(SessionId session) override;
   Task<KillReport> carry_out(KillOrder order) override;
   [[nodiscard]] std::string application_of(const SessionIdentity& who) const override;

@@ -40,6 +40,7 @@ struct Pending {
 /// One socket of a session, as the relay sees it.
 struct Leg {
   Fd fd;
+  int lost = 0;     ///< client: errno of a reset that is dealt with once the hold ends
   Pending pending;  ///< to be written to this leg; sealed already where it speaks TLS
   std::unique_ptr<TlsStream> tls;  ///< null: the leg is plain
   bool readable = false;  ///< may have something to read: set by an edge, cleared by a short read
@@ -50,7 +51,6 @@ struct Leg {
       false;  ///< what is read from it goes nowhere; what should be written to it is dropped
   bool in_batch = false;  ///< bytes for it were observed and are written at the end of the turn
   bool shut = false;      ///< our half towards it is closed
-  int lost = 0;           ///< client: errno of a reset that is dealt with once the hold ends
 
   /// There may be something to read.
   void wake() noexcept {
@@ -139,6 +139,7 @@ struct Session {
   bool client_lost = false;  ///< FIN without Terminate, reset, or dead peer
   bool terminate_seen = false;
   bool counted_login = false;
+  bool touched = false;               ///< on the list of SessionTable::changes()
   bool queued = false;                ///< on the relay's list of sessions with more to read
   std::array<char, 5> login_error{};  ///< the SQLSTATE with which the server ends the login
   bool dead = false;                  ///< off the registry, memory is freed after the batch

@@ -21,6 +21,10 @@ class SessionDirectory {
   virtual ~SessionDirectory() = default;
   /// All sessions of `server`, as each worker saw them when asked.
   virtual Task<std::vector<SessionView>> views(std::string server) = 0;
+  /// The same at the cost of those that changed since the last call for this server, or all of them
+  /// when asked so, as at first and after a failure: what was told then may be lost. One caller a
+  /// server.
+  virtual Task<ViewChanges> changes(std::string server, bool all) = 0;
   /// Empty when the session is gone.
   virtual Task<std::optional<StatementEvidence>> evidence(SessionId session) = 0;
   /// Carries the order out on the session's thread. Ends within the order's deadline.

@@ -112,6 +112,7 @@ SessionTable::SessionTable(boost::asio::io_context& context, std::uint16_t worke
       share_(share),
       texts_(protocol::StatementTexts::default_bytes, settings.marker),
       relay_(context, *this, share, batch_for(settings.process.engine, events)),
+      changed_(settings.servers.size()),
       next_id_(static_cast<std::uint64_t>(worker) << worker_shift) {}
 
 SessionTable::~SessionTable() = default;
@@ -137,6 +138,8 @@ bool SessionTable::adopt(NewSession fresh, Instant now) {
   session.place = std::move(fresh.place);
   count_for_quotas(session);  // the first quota may have come since the client asked
   sessions_.emplace(number(id), std::move(owned));
+  make_room_for_changes(session);
+  touch(session);
   live_.fetch_add(1, std::memory_order_relaxed);
   ++logins_;
   session.counted_login = true;
@@ -196,6 +199,7 @@ void SessionTable::session_up(Session& session, Instant now) {
 
 protocol::Bytes SessionTable::observe(Session& session, Side from, protocol::Bytes bytes,
                                       Instant now) {
+  touch(session);
   if (session.phase == SessionPhase::ending || is_over(session.phase)) {
     if (session.untold != nullptr && from == Side::client) heard_of_untold(session, bytes, now);
     return {};
@@ -326,41 +330,6 @@ void SessionTable::flushed(Session& session, Side side, Instant now) {
   }
   // A client that half-closed while its last bytes waited: the server learns of it behind them.
   if (session.client.ended && !session.terminate_seen) relay_.shut(session, Side::server);
-}
-
-// ---------------------------------------------------------------- looking in
-
-Session* SessionTable::find(SessionId id) noexcept {
-  const auto found = sessions_.find(number(id));
-  return found == sessions_.end() ? nullptr : found->second.get();
-}
-
-Session* SessionTable::find(const protocol::CancelKey& key) noexcept {
-  for (const auto& [id, session] : sessions_)
-    if (session->phase == SessionPhase::up && session->key.matches(key)) return session.get();
-  return nullptr;
-}
-
-std::vector<SessionView> SessionTable::views(std::string_view server, Instant now) {
-  std::vector<SessionView> result;
-  result.reserve(sessions_.size());
-  for (const auto& [id, session] : sessions_) {
-    if (is_over(session->phase) || session->who->server != server) continue;
-    if (session->console && session->phase != SessionPhase::login) continue;
-    settle(*session, now);
-    result.push_back({session->id, session->who, session->tracker.facts(), session->stalled_since,
-                      session->phase == SessionPhase::ending || session->waiter != nullptr});
-  }
-  return result;
-}
-
-std::optional<StatementEvidence> SessionTable::evidence(SessionId id) const {
-  const auto found = sessions_.find(number(id));
-  if (found == sessions_.end()) return std::nullopt;
-  const auto& last = found->second->tracker.last_statement();
-  const auto& first = found->second->tracker.first_of_transaction();
-  return StatementEvidence{std::string{last.text()}, std::string{first.text()}, last.truncated(),
-                           first.truncated()};
 }
 
 }  // namespace pgleash::proxy

@@ -70,6 +70,15 @@ class SessionTable final : private RelayHost {
   /// The session whose BackendKeyData the key is; null when it is not here.
   [[nodiscard]] Session* find(const protocol::CancelKey& key) noexcept;
   [[nodiscard]] std::vector<SessionView> views(std::string_view server, Instant now);
+  /// What touch() was called for since the last call for this server; see SessionDirectory.
+  [[nodiscard]] ViewChanges changes(std::string_view server, bool all, Instant now);
+  /// The session's view is not what it was: said by whoever changes it. Each byte that is observed
+  /// does.
+  void touch(Session& session) {
+    if (session.touched) return;
+    changed_of(session).sessions.push_back(session.id);
+    session.touched = true;
+  }
   [[nodiscard]] std::optional<StatementEvidence> evidence(SessionId id) const;
   [[nodiscard]] std::size_t size() const noexcept { return sessions_.size(); }
   [[nodiscard]] std::uint32_t logins() const noexcept { return logins_; }
@@ -97,6 +106,17 @@ class SessionTable final : private RelayHost {
  private:
   void count_for_quotas(Session& session);
   class Events;
+  /// Sessions of one server whose views are not what was told last, and those that are gone.
+  struct Changed {
+    std::vector<SessionId> sessions;
+    bool lost = true;  ///< others may have changed too: all have to be told
+  };
+
+  [[nodiscard]] Changed& changed_of(const Session& session) noexcept {
+    return changed_[static_cast<std::size_t>(session.upstream - settings_.servers.data())];
+  }
+  /// Here rather than when its bytes flow.
+  void make_room_for_changes(const Session& session);
 
   protocol::Bytes observe(Session& session, Side from, protocol::Bytes bytes, Instant now) override;
   protocol::Bytes observe_opaque(Session& session, Side from, protocol::Bytes bytes, Instant now);
@@ -155,6 +175,7 @@ class SessionTable final : private RelayHost {
   protocol::StatementTexts texts_;
   Relay relay_;
   std::unordered_map<std::uint64_t, std::unique_ptr<Session>> sessions_;
+  std::vector<Changed> changed_;  ///< by server
   std::vector<std::unique_ptr<Session>> graveyard_;
   std::vector<SessionId> watched_;  ///< sessions with a deadline; swept on tick
   std::vector<SessionId> silent_;   ///< swept on tick, in no hurry; may hold some that spoke since

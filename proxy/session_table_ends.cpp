@@ -37,11 +37,13 @@ bool SessionTable::tell_client(Session& session, const ErrorNotice& notice, Inst
   // Inside a half-sent message, or behind bytes that still wait, an error would be read as data.
   if (!session.client.fd.open() || !session.client.pending.empty()) return false;
   if (!session.tracker.at_boundary(protocol::Direction::to_frontend)) return false;
+  touch(session);  // it may be more than the client takes
   return relay_.inject(session, Side::client, to_bytes(notice), now);
 }
 
 Told SessionTable::end_waiting(Session& session, const ErrorNotice& notice, bool copy_in,
                                EndCause cause, Instant now, Duration notify_within) {
+  touch(session);
   session.phase = SessionPhase::ending;
   session.cause = cause;
   session.server.discard = true;
@@ -82,6 +84,7 @@ bool SessionTable::reset_server(Session& session, const ErrorNotice* notice, End
 void SessionTable::over(Session& session, EndCause cause, bool server_eof, std::string_view detail,
                         Instant now) {
   if (is_over(session.phase)) return;
+  touch(session);
   const bool was_up = session.phase != SessionPhase::login;
   if (session.untold != nullptr) {
     session.phase = SessionPhase::silent;  // its client's socket still takes a place

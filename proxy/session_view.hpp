@@ -77,6 +77,13 @@ struct SessionView {
   bool ending = false;      ///< an end is under way: not judged again
 };
 
+/// What is different among a server's sessions since they were asked for last.
+struct ViewChanges {
+  bool all = false;  ///< `changed` are all there are: nothing that was known before counts
+  std::vector<SessionView> changed;  ///< new ones too; some may be as they were
+  std::vector<SessionId> gone;       ///< some may never have been told of
+};
+
 /// What a verdict's reader wants to know and a view does not carry, as it costs memory. Fetched for
 /// few sessions.
 struct StatementEvidence {

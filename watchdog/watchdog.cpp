@@ -251,14 +251,17 @@ Task<void> Watchdog::judge() {
 
 Task<void> Watchdog::tick() {
   const Instant views_asked = now();
-  std::vector<proxy::SessionView> views = co_await sessions_.views(server_.name);
+  const bool anew = book_.lost();
+  book_.lose();
+  proxy::ViewChanges changes = co_await sessions_.changes(server_.name, anew);
+  book_.apply(std::move(changes));
   note_monitor();
   const Instant at = now();
   judge_again(at);
   note_server(at);
   const bool up = sampler_ && sampler_->state().up;
   auto snapshot = std::make_shared<Snapshot>(
-      join_.join(at, std::move(views), sampler_ ? sampler_->latest() : nullptr, up));
+      join_.join(at, book_.views(), sampler_ ? sampler_->latest() : nullptr, up));
   costs_.fill(*snapshot);
   if (const Needs needs = engine_->needs(); needs.fingerprint) {
     auto questions = statements_.fill(*snapshot, views_asked, *needs.fingerprint);

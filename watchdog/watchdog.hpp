@@ -19,6 +19,7 @@
 #include "watchdog/rule_engine.hpp"
 #include "watchdog/running_statements.hpp"
 #include "watchdog/scram_verifiers.hpp"
+#include "watchdog/session_book.hpp"
 #include "watchdog/status.hpp"
 #include "watchdog/task.hpp"
 #include "watchdog/terminator.hpp"
@@ -170,6 +171,7 @@ class Watchdog {
   std::unique_ptr<RuleEngine> before_;  ///< the rules before a reload, as their rehearsal
   proxy::SessionDirectory& sessions_;
   WatchdogEvents& events_;
+  SessionBook book_;
   SnapshotJoin join_;
   Protection protection_;
   OrphanReconcile orphans_;

@@ -1,6 +1,7 @@
 #include "config/config.hpp"
 #include "watchdog/leak_watch.hpp"
 #include "watchdog/rule_engine.hpp"
+#include "watchdog/session_book.hpp"
 #include "watchdog/snapshot.hpp"
 
 #include <benchmark/benchmark.h>
@@ -69,6 +70,26 @@ World world(std::size_t sessions) {
   made.sample.max_connections = static_cast<std::uint32_t>(sessions) + 100;
   return made;
 }
+
+/// Views: all of them copied, and the book patched with those of the tenth that works.
+void views_copied(benchmark::State& state) {
+  const World made = world(static_cast<std::size_t>(state.range(0)));
+  for (auto _ : state) {
+    std::vector<proxy::SessionView> views = made.views;
+    benchmark::DoNotOptimize(views);
+  }
+}
+BENCHMARK(views_copied)->Arg(5000)->Arg(20000)->Unit(benchmark::kMillisecond);
+
+void views_patched(benchmark::State& state) {
+  const World made = world(static_cast<std::size_t>(state.range(0)));
+  SessionBook book;
+  book.apply({true, made.views, {}});
+  proxy::ViewChanges changes;
+  for (std::size_t i = 0; i < made.views.size(); i += 10) changes.changed.push_back(made.views[i]);
+  for (auto _ : state) book.apply(changes);
+}
+BENCHMARK(views_patched)->Arg(5000)->Arg(20000)->Unit(benchmark::kMillisecond);
 
 void join(benchmark::State& state) {
   const World made = world(static_cast<std::size_t>(state.range(0)));

@@ -149,6 +149,13 @@ std::vector<SessionView> Stage::views() {
   return asked.get();
 }
 
+ViewChanges Stage::changes(bool all) {
+  auto asked = asio::co_spawn(control_, proxy->changes("scripted", all), asio::use_future);
+  if (asked.wait_for(ScriptedPeer::patience) != std::future_status::ready)
+    throw test::ScriptFailure{"no changes in time"};
+  return asked.get();
+}
+
 std::optional<SessionView> Stage::view(const ScriptedPeer& client) {
   const std::int32_t port = client.local_port();
   for (SessionView& one : views())

@@ -130,6 +130,7 @@ class Stage {
   Pair login(std::string_view secret = {});
 
   std::vector<SessionView> views();
+  ViewChanges changes(bool all);
   /// The session of this client.
   std::optional<SessionView> view(const ScriptedPeer& client);
   SessionView session_of(const Pair& pair);
