@@ -20,6 +20,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <malloc.h>
 #include <string>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -72,8 +73,19 @@ void keep_memory_private() {
   if (std::getenv("PGLEASH_DUMPABLE") == nullptr) ::prctl(PR_SET_DUMPABLE, 0);
 }
 
+/// The snapshots of thousands of sessions come and go each second, in blocks of hundreds of KiB.
+/// glibc takes such blocks from the heap once one was freed, and what they leave there stays ours:
+/// below this size it may, above it each block is the kernel's again when it is freed.
+void give_large_blocks_back() {
+#ifdef __GLIBC__
+  constexpr int from = 128 * 1024;  // where glibc itself begins
+  ::mallopt(M_MMAP_THRESHOLD, from);
+#endif
+}
+
 int run(const RunOptions& options) {
   keep_memory_private();
+  give_large_blocks_back();
   config::LoadResult loaded =
       options.config.empty() ? app::load_checked(options.line) : app::load_checked(options.config);
   print(loaded.diagnostics);
