@@ -63,7 +63,8 @@ class Proxy:
 class Bench:
     def __init__(self, options: argparse.Namespace, directory: Path):
         self.options, self.directory = options, directory
-        self.server = throwaway.Postgres(directory / "pg", {"max_connections": "1200", "shared_buffers": "'256MB'"})
+        self.server = throwaway.Postgres(directory / "pg", {"max_connections": "1200", "shared_buffers": "'256MB'",
+                                                                "unix_socket_directories": f"'{directory / 'pg'}'"})
         self.environment = dict(os.environ, PGHOST="127.0.0.1", PGUSER="postgres", PGDATABASE=DATABASE, PGSSLMODE="disable",
                                 LC_ALL="C")
 
@@ -89,12 +90,12 @@ class Bench:
         path.chmod(0o644)
         return path
 
-    def pgleash(self, engine: str = "epoll", prefix: list[str] | None = None) -> Proxy:
+    def pgleash(self, engine: str = "epoll", prefix: list[str] | None = None, server: str = "127.0.0.1") -> Proxy:
+        """`server`: its address, or the directory of its Unix socket. The peers speak plain TCP to it."""
         port = throwaway.free_port()
-        # The peers speak plain TCP to the server; so does this one.
         text = (f'[process]\nengine = "{engine}"\nworkers = {self.options.workers}\nmax_sessions = 20000\nmax_logins = 20000\ndrain_delay = "off"\ndrain_timeout = "1s"\n'
                 f'[[listener]]\nlisten = ["127.0.0.1:{port}"]\n'
-                f'[[server]]\nname = "main"\nhost = "127.0.0.1"\nport = {self.server.port}\ntls = "disable"\nmonitor = "none"\n'
+                f'[[server]]\nname = "main"\nhost = "{server}"\nport = {self.server.port}\ntls = "disable"\nmonitor = "none"\n'
                 '[metrics]\nlisten = "off"\n')
         name = OURS[engine]
         return Proxy(name, port, [*(prefix or []), self.options.binary, "run", "--config", str(self.write(f"{engine}.toml", text))],
@@ -122,8 +123,10 @@ class Bench:
         return Proxy("HAProxy", port, ["haproxy", "-q", "-db", "-f", str(self.write("haproxy.cfg", text))],
                      self.directory / "haproxy.log", self.server.os_user)
 
-    def all(self) -> list[Proxy]:
-        proxies = [self.pgleash(), self.pgleash_together(), self.pgbouncer(), self.haproxy()]
+    def all(self, unix_socket: bool = False) -> list[Proxy]:
+        """`unix_socket`: pgleash speaks to the server through it, the peers by TCP as always."""
+        server = str(self.server.directory) if unix_socket else "127.0.0.1"
+        proxies = [*(self.pgleash(engine, server=server) for engine in OURS), self.pgbouncer(), self.haproxy()]
         for proxy in proxies:
             if not throwaway.wait_until(lambda p=proxy: self.answers(p), 10):
                 raise throwaway.Failure(f"{proxy.name} does not answer:\n{proxy.log.read_text()[-1000:]}")
@@ -141,10 +144,10 @@ class Bench:
 
     # -- what is measured
 
-    def transactions(self, clients: int) -> dict[str, list[float]]:
+    def transactions(self, clients: int, unix_socket: bool = False) -> dict[str, list[float]]:
         """CPU microseconds a transaction, one figure a round."""
         figures: dict[str, list[float]] = {}
-        proxies = self.all()
+        proxies = self.all(unix_socket)
         try:
             for round_number in range(self.options.rounds):
                 note(f"{clients} clients, round {round_number + 1} of {self.options.rounds}")
@@ -245,6 +248,8 @@ def main() -> int:
         try:
             bench.start()
             rows = [(f"CPU per transaction, {clients} clients", bench.transactions(clients), "µs") for clients in options.clients]
+            rows.append((f"CPU per transaction, {options.clients[0]} clients, pgleash by Unix socket to the server",
+                         bench.transactions(options.clients[0], unix_socket=True), "µs"))
             rows.append(("CPU per gigabyte, COPY out in rows of 8 kB", bench.bulk(), "ms/GB"))
             rows.append(("memory per idle session", bench.idle_sessions(), "KiB"))
         except throwaway.Failure as failure:

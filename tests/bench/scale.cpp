@@ -2,11 +2,12 @@
 // one row, and a load of idle and active sessions, each a process of its own, for
 // tests/bench/scale.py.
 //   bench_scale serve PORT
-//   bench_scale load PORT IDLE ACTIVE PAUSE_MS SECONDS     prints percentiles of the active ones'
-//   round trips in µs
+//   bench_scale load PORT IDLE ACTIVE PAUSE_MS SECONDS ROUNDS     prints percentiles of the active
+//   ones' round trips in µs, a line a round; each round begins with a second that does not count
 #include "tests/unit/protocol/wire.hpp"
 
 #include <boost/asio/buffer.hpp>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/read.hpp>
@@ -148,7 +149,19 @@ class Client : public std::enable_shared_from_this<Client> {
   Clock::time_point asked_;
 };
 
-int load(std::uint16_t port, int idle, int active, int pause_ms, int seconds) {
+void print_percentiles(Load& load) {
+  auto& all = load.microseconds;
+  std::sort(all.begin(), all.end());
+  const auto at = [&](double share) {
+    return all.empty() ? 0.0 : all[static_cast<std::size_t>(share * double(all.size() - 1))];
+  };
+  std::printf("{\"count\": %zu, \"failed\": %u, \"p50\": %.0f, \"p99\": %.0f, \"p999\": %.0f}\n",
+              all.size(), load.failed, at(0.5), at(0.99), at(0.999));
+  std::fflush(stdout);
+  all.clear();
+}
+
+int load(std::uint16_t port, int idle, int active, int pause_ms, int seconds, int rounds) {
   Load load;
   load.pause = std::chrono::milliseconds{pause_ms};
   std::vector<std::shared_ptr<Client>> clients;
@@ -162,20 +175,14 @@ int load(std::uint16_t port, int idle, int active, int pause_ms, int seconds) {
   for (int i = 0; i < active; ++i)
     clients[static_cast<std::size_t>(idle + i)]->run(
         std::chrono::milliseconds{i * pause_ms / std::max(active, 1)});
-  asio::steady_timer end{load.context, std::chrono::seconds{1}};
-  end.async_wait([&](error_code) {
+  const auto idle_ones_stay = asio::make_work_guard(load.context);
+  for (int round = 0; round < rounds; ++round) {
+    load.context.run_for(std::chrono::seconds{1});
     load.measuring = true;
-    end.expires_after(std::chrono::seconds{seconds});
-    end.async_wait([&](error_code) { load.context.stop(); });
-  });
-  load.context.run();
-  auto& all = load.microseconds;
-  std::sort(all.begin(), all.end());
-  const auto at = [&](double share) {
-    return all.empty() ? 0.0 : all[static_cast<std::size_t>(share * double(all.size() - 1))];
-  };
-  std::printf("{\"count\": %zu, \"failed\": %u, \"p50\": %.0f, \"p99\": %.0f, \"p999\": %.0f}\n",
-              all.size(), load.failed, at(0.5), at(0.99), at(0.999));
+    load.context.run_for(std::chrono::seconds{seconds});
+    load.measuring = false;
+    print_percentiles(load);
+  }
   return load.failed == 0 ? 0 : 1;
 }
 
@@ -187,8 +194,9 @@ int main(int argc, char** argv) {
     serve(static_cast<std::uint16_t>(number(2)));
     return 0;
   }
-  if (argc == 7 && std::string_view{argv[1]} == "load")
-    return load(static_cast<std::uint16_t>(number(2)), number(3), number(4), number(5), number(6));
-  std::fprintf(stderr, "bench_scale serve PORT | load PORT IDLE ACTIVE PAUSE_MS SECONDS\n");
+  if (argc == 8 && std::string_view{argv[1]} == "load")
+    return load(static_cast<std::uint16_t>(number(2)), number(3), number(4), number(5), number(6),
+                number(7));
+  std::fprintf(stderr, "bench_scale serve PORT | load PORT IDLE ACTIVE PAUSE_MS SECONDS ROUNDS\n");
   return 2;
 }

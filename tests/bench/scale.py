@@ -7,11 +7,15 @@ nothing of sessions, is measured beside it, and the load without any proxy.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import json
+import os
 import resource
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -43,36 +47,96 @@ def listens(port: int) -> bool:
         return False
 
 
+class Standstill:
+    """The watchdog off: its thread is stopped, as a debugger stops it, and the workers' are not. What it costs the workers
+    to be looked at is off with it. (There is no setting for that: a pgleash without a watchdog would be another program.)
+    """
+
+    SEIZE, INTERRUPT, DETACH, ALL_THREADS = 0x4206, 0x4207, 17, 0x40000000
+
+    def __init__(self, pid: int):
+        self.pid = pid  # of the main thread, which the watchdog runs on
+        self.ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+        self.ptrace.argtypes = [ctypes.c_long] * 4
+
+    def request(self, what: int) -> None:
+        if self.ptrace(what, self.pid, 0, 0) < 0:
+            raise throwaway.Failure(f"the watchdog's thread cannot be stopped: {os.strerror(ctypes.get_errno())}")
+
+    def __enter__(self) -> None:
+        self.request(self.SEIZE)
+        self.request(self.INTERRUPT)
+        os.waitpid(self.pid, self.ALL_THREADS)
+
+    def __exit__(self, *_) -> None:
+        self.request(self.DETACH)
+
+
 def threads(pid: int) -> dict[str, float]:
+    """CPU seconds of each."""
     return {task.name: int((task / "schedstat").read_text().split()[0]) / 1e9 for task in Path(f"/proc/{pid}/task").iterdir()}
 
 
-def run(bench: peers.Bench, tool: Path, make, options) -> list[str]:
+class Round:
+    """What the active sessions felt, and what it cost."""
+
+    def __init__(self, figures: dict, before: dict[str, float], after: dict[str, float], options: argparse.Namespace, main: str):
+        self.figures = figures
+        share = options.seconds / (options.seconds + 1)  # the rest of the time did not count
+        used = {thread: after[thread] - before.get(thread, 0.0) for thread in after}
+        self.per_query = sum(used.values()) * share * 1e6 / max(figures["count"], 1)
+        self.watchdog = 1000 * used.get(main, 0.0) / (options.seconds + 1)
+        self.rate = figures["count"] / options.seconds
+
+
+def rounds(load: subprocess.Popen, proxy: peers.Proxy | None, options: argparse.Namespace) -> list[Round]:
+    """All of them; of pgleash's every other one is with the watchdog off."""
+    made = []
+    for number in range(options.rounds):
+        off = number % 2 == 1 and proxy is not None and proxy.name.startswith("pgleash")
+        with Standstill(proxy.process.pid) if off else contextlib.nullcontext():
+            before = threads(proxy.process.pid) if proxy else {}
+            figures = json.loads(load.stdout.readline())
+            after = threads(proxy.process.pid) if proxy else {}
+        made.append(Round(figures, before, after, options, str(proxy.process.pid) if proxy else ""))
+    return made
+
+
+def row(name: str, made: list[Round], memory: str, proxied: bool, watchdog: str = "") -> list[str]:
+    def median(value) -> float:
+        return statistics.median(value(one) for one in made)
+
+    def felt(key: str) -> str:
+        values = [one.figures[key] for one in made]
+        return f"{median(lambda one: one.figures[key]):.0f} µs ({min(values)} to {max(values)})"
+
+    return [name, f"{median(lambda one: one.rate):.0f}", felt("p50"), felt("p99"), felt("p999"), memory,
+            f"{median(lambda one: one.per_query):.1f} µs" if proxied else "",
+            f"{median(lambda one: one.watchdog):.1f} ms" if watchdog == "on" else watchdog]
+
+
+def run(bench: peers.Bench, tool: Path, make, options) -> list[list[str]]:
     proxy = make() if make else None
     port = proxy.port if proxy else bench.server.port
     if proxy and not throwaway.wait_until(lambda: listens(port), 20):
         raise throwaway.Failure(f"{proxy.name} does not listen:\n{proxy.log.read_text()[-1000:]}")
+    name = proxy.name if proxy else "no proxy"
     empty = proxy.memory() if proxy else 0
-    load = subprocess.Popen([str(tool), "load", str(port), str(options.idle), str(options.active), str(options.pause), str(options.seconds)],
-                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    load = subprocess.Popen([str(tool), "load", str(port), str(options.idle), str(options.active), str(options.pause), str(options.seconds),
+                             str(options.rounds)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         if load.stdout.readline().strip() != "up":
-            raise throwaway.Failure(f"the sessions did not come up through {proxy.name if proxy else 'nothing'}")
+            raise throwaway.Failure(f"the sessions did not come up through {name}")
         full = proxy.memory() if proxy else 0
-        before = threads(proxy.process.pid) if proxy else {}
-        figures = json.loads(load.stdout.readline())
-        after = threads(proxy.process.pid) if proxy else {}
-        used = sorted(((after[thread] - before.get(thread, 0.0)) for thread in after), reverse=True)
+        made = rounds(load, proxy, options)
     finally:
         throwaway.end(load, (signal.SIGKILL, 5.0))
         if proxy:
             proxy.stop()
-    sessions = options.idle + options.active
-    seconds = options.seconds + 1
-    watchdog = "" if proxy is None or not proxy.name.startswith("pgleash") else f"{1000 * sum(used[options.workers:]) / seconds:.1f} ms"
-    return [proxy.name if proxy else "no proxy", f"{figures['count'] / options.seconds:.0f}", f"{figures['p50']} µs", f"{figures['p99']} µs",
-            f"{figures['p999']} µs", f"{(full - empty) / 1024 / sessions:.2f} KiB" if proxy else "",
-            f"{sum(used) * 1e6 / max(figures['count'] * seconds / options.seconds, 1):.1f} µs" if proxy else "", watchdog]
+    memory = f"{(full - empty) / 1024 / (options.idle + options.active):.2f} KiB" if proxy else ""
+    if not name.startswith("pgleash"):
+        return [row(name, made, memory, proxy is not None)]
+    return [row(name, made[0::2], memory, True, "on"), row(f"{name}, watchdog off", made[1::2], "", True, "off")]
 
 
 def main() -> int:
@@ -81,7 +145,8 @@ def main() -> int:
     parser.add_argument("--idle", type=int, default=9000)
     parser.add_argument("--active", type=int, default=500)
     parser.add_argument("--pause", type=int, default=200, help="milliseconds an active session waits between two queries")
-    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--seconds", type=int, default=5, help="that a round is measured")
+    parser.add_argument("--rounds", type=int, default=6, help="of each; pgleash's are with the watchdog on and off by turns")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -103,7 +168,8 @@ def main() -> int:
             makers = [None, bench.pgleash, bench.pgleash_together]
             if shutil.which("haproxy"):
                 makers.append(bench.haproxy)
-            rows += [run(bench, tool, make, options) for make in makers]
+            for make in makers:
+                rows += run(bench, tool, make, options)
         except throwaway.Failure as failure:
             print(f"scale: {failure}", file=sys.stderr)
             return 1
