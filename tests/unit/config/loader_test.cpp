@@ -6,11 +6,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 #include <string>
+#include <string_view>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -240,27 +243,58 @@ TEST(Words, OfTheFileNameModesKindsAndActions) {
   EXPECT_EQ(name(Action::escalate), "escalate");
 }
 
-class Truncated : public ::testing::TestWithParam<int> {};
-
-/// Cut at any byte, a file gives a configuration or says why not. In parts, so that they can run
-/// side by side.
-TEST_P(Truncated, FileGivesAConfigurationOrAReason) {
-  std::ifstream file{std::string(PGLEASH_SOURCE_DIR) + "/config/pgleash.example.toml"};
-  const std::string text{std::istreambuf_iterator<char>{file}, {}};
-  ASSERT_FALSE(text.empty());
-  for (auto length = static_cast<std::size_t>(GetParam()); length <= text.size(); length += 4) {
-    const LoadResult result = load_text(std::string_view(text).substr(0, length), "cut");
-    ASSERT_EQ(result.config.has_value(), !has_errors(result.diagnostics)) << length;
-    for (const Diagnostic& found : result.diagnostics) {
-      ASSERT_FALSE(found.message.empty());
-      ASSERT_LE(found.position.line,
-                static_cast<std::uint32_t>(std::count(text.begin(), text.end(), '\n')) + 1);
-      ASSERT_FALSE(render(found, true).empty());
-    }
+/// A part of a file gives a configuration or says why not.
+void expect_reasons(const std::string& text) {
+  const LoadResult result = load_text(text, "cut");
+  ASSERT_EQ(result.config.has_value(), !has_errors(result.diagnostics)) << text;
+  const auto lines = static_cast<std::uint32_t>(std::count(text.begin(), text.end(), '\n')) + 1;
+  for (const Diagnostic& found : result.diagnostics) {
+    ASSERT_FALSE(found.message.empty());
+    ASSERT_LE(found.position.line, lines) << text;
+    ASSERT_FALSE(render(found, true).empty());
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Quarters, Truncated, ::testing::Range(0, 4));
+std::string example_file() {
+  std::ifstream file{std::string(PGLEASH_SOURCE_DIR) + "/config/pgleash.example.toml"};
+  return {std::istreambuf_iterator<char>{file}, {}};
+}
+
+/// The file in parts that can stand alone: a section with those below it, [server.monitor] with its
+/// [[server]].
+std::vector<std::string> sections(const std::string& text) {
+  std::vector<std::string> parts(1);
+  std::string last;
+  std::istringstream lines{text};
+  for (std::string line; std::getline(lines, line);) {
+    const std::size_t name = line.find_first_not_of('[');
+    if (name == 1 || name == 2) {
+      const std::string section = line.substr(name, line.find_first_of(".]") - name);
+      if (name == 2 || section != last) parts.emplace_back();
+      last = section;
+    }
+    parts.back() += line + '\n';
+  }
+  return parts;
+}
+
+TEST(Truncated, AfterAnyLineAFileGivesAConfigurationOrAReason) {
+  const std::string text = example_file();
+  ASSERT_FALSE(text.empty());
+  for (std::size_t end = 0; end != std::string::npos; end = text.find('\n', end + 1))
+    ASSERT_NO_FATAL_FAILURE(expect_reasons(text.substr(0, end)));
+}
+
+/// Section by section: a parse costs what the text is long, and there are as many as it has bytes.
+TEST(Truncated, AtAnyByteASectionGivesAConfigurationOrAReason) {
+  const std::string a_server = "[[server]]\nname = \"s\"\nhost = \"db\"\n";
+  const std::vector<std::string> parts = sections(example_file());
+  ASSERT_GT(parts.size(), 10U);
+  for (const std::string& part : parts) {
+    for (std::size_t length = 0; length <= part.size(); ++length)
+      ASSERT_NO_FATAL_FAILURE(expect_reasons(a_server + part.substr(0, length)));
+  }
+}
 
 }  // namespace
 }  // namespace pgleash::config
