@@ -1,3 +1,4 @@
+#include "app/replay/progress_bar.hpp"
 #include "app/replay/replay.hpp"
 #include "app/watch/outside_sampling.hpp"
 #include "app/watch/render.hpp"
@@ -54,36 +55,22 @@ std::vector<std::pair<Rehearsal::Key, WouldAct>> rows_of(const Replay& replay) {
   return rows;
 }
 
-/// On a terminal, and only when it takes long enough to wonder.
-class ProgressBar {
- public:
-  explicit ProgressBar(std::uint64_t total) : total_(total) {}
-  ~ProgressBar() {
-    if (drawn_) std::fputs("\r\x1b[K", stderr);
-  }
-  ProgressBar(const ProgressBar&) = delete;
-  ProgressBar& operator=(const ProgressBar&) = delete;
+void draw(const std::string& text) {
+  if (text.empty()) return;
+  std::fputs(text.c_str(), stderr);
+  std::fflush(stderr);
+}
 
-  void show(std::uint64_t done) {
-    const auto now = std::chrono::steady_clock::now();
-    if (!terminal_ || total_ == 0 || now < next_) return;
-    next_ = now + std::chrono::milliseconds{100};
-    drawn_ = true;
-    constexpr std::size_t width = 40;
-    const auto full = static_cast<std::size_t>(std::min(done, total_) * width / total_);
-    std::fputs(fmt::format("\r[{}{}] {} %", std::string(full, '#'), std::string(width - full, ' '),
-                           std::min(done, total_) * 100 / total_)
-                   .c_str(),
-               stderr);
-    std::fflush(stderr);
-  }
+/// Takes the bar off the terminal again, whichever way the replay ends.
+class Drawn {
+ public:
+  explicit Drawn(const ProgressBar& bar) : bar_(bar) {}
+  ~Drawn() { draw(bar_.removed()); }
+  Drawn(const Drawn&) = delete;
+  Drawn& operator=(const Drawn&) = delete;
 
  private:
-  std::uint64_t total_;
-  bool terminal_ = ::isatty(STDERR_FILENO) != 0;
-  bool drawn_ = false;
-  std::chrono::steady_clock::time_point next_ =
-      std::chrono::steady_clock::now() + std::chrono::milliseconds{500};
+  const ProgressBar& bar_;
 };
 
 /// A file with the older ones of its rotation, oldest first.
@@ -216,7 +203,8 @@ int replay(const ReplayOptions& options) {
   Replay run{std::move(config)};
   bool good = true;
   {
-    ProgressBar bar{total};
+    ProgressBar bar{total, ::isatty(STDERR_FILENO) != 0, std::chrono::steady_clock::now()};
+    const Drawn drawn{bar};
     std::uint64_t before = 0;
     for (const std::string& file : files) {
       std::ifstream stream{file, std::ios::binary};
@@ -227,7 +215,7 @@ int replay(const ReplayOptions& options) {
       std::uint64_t read = 0;
       good = run.read(stream, file, [&](std::uint64_t bytes) {
         read = bytes;
-        bar.show(before + bytes);
+        draw(bar.at(before + bytes, std::chrono::steady_clock::now()));
       });
       before += read;
       if (!good) break;
