@@ -9,6 +9,7 @@
 #include <chrono>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -276,6 +277,53 @@ TEST(ExhaustionForecast, ExpectsTheDayToComeAsTheDayBefore) {
   ASSERT_TRUE(end.expected);
   EXPECT_GT(*end.expected, 8h);
   EXPECT_LT(*end.expected, 12h) << "the morning's load takes what the leak has left";
+}
+
+TEST(ExhaustionForecast, FollowsALeakThatDoubledItsPaceBeforeItsLossesWereKnown) {
+  // One session lost a minute, two a minute since half an hour; those losses cannot be known yet.
+  ExhaustionForecast forecast;
+  std::vector<Instant> lost;
+  Instant now{24h * 50};
+  std::uint32_t used = 100;
+  for (int minute = 0; minute < 270; ++minute, now += 1min) {
+    used += minute < 240 ? 1 : 2;
+    if (minute < 240) lost.push_back(now);
+    forecast.observe(now, used);
+  }
+  const Exhaustion end = forecast.until(now, used + 120, lost, 30min, 168h);
+  ASSERT_TRUE(end.expected);
+  EXPECT_LT(*end.expected, 100min) << "at one a minute it would be two hours";
+  EXPECT_GE(*end.expected, 60min);
+}
+
+/// A floor that rose by 44 of 94 free slots in half an hour, made of sessions lost one by one.
+/// Sessions of this group are often unused for long: how long says nothing.
+LeakJudgement of_growth_beside(double came_back_for_each_lost) {
+  const LeakScale scale = leak_scales(windows_of_minutes())[1];
+  const Instant now{1000h};
+  std::vector<std::uint16_t> floors;
+  for (std::uint16_t i = 0; i < leak_buckets; ++i)
+    floors.push_back(static_cast<std::uint16_t>(10 + 4 * i));
+  AddressEvidence address{floors, {}};
+  constexpr int lost = 36;
+  for (int i = lost; i > 0; --i) address.unused.push_back(now - scale.unused - i * 40s);
+  const GroupHistory history{[=](Duration) { return came_back_for_each_lost * lost; },
+                             [](Duration) { return 1000.0; }, 12h, std::nullopt};
+  return judge_leak(scale, now, std::span{&address, 1}, 50, 5, history);
+}
+
+TEST(LeakJudgement, TakesGreatGrowthForALeakWhereFewSessionsComeBack) {
+  EXPECT_TRUE(of_growth_beside(0).leak);
+  const LeakJudgement judged = of_growth_beside(2.9);
+  EXPECT_TRUE(judged.leak);
+  EXPECT_EQ(judged.growth, 44);
+  EXPECT_EQ(judged.lost, 36U);
+}
+
+TEST(LeakJudgement, TakesNoGrowthForALeakWhereThreeSessionsCameBackForEachThatDidNot) {
+  const LeakJudgement judged = of_growth_beside(3);
+  EXPECT_FALSE(judged.leak);
+  EXPECT_EQ(judged.growth, 44) << "all else is as it was";
 }
 
 TEST_F(LeakDetectorTest, TakesProcessesThatStartOneAfterTheOtherBehindOneAddressForNoLeak) {
