@@ -4,7 +4,7 @@
 Twenty applications with pools; in each frame a share of the sessions has worked since the one before. One application leaks
 a session an hour, one forgets a transaction for ten minutes each day. To measure a replay:
 
-    tests/bench/recording.py /tmp/week.jsonl && time pgleash replay /tmp/week.jsonl
+    tests/bench/recording.py /tmp/week.jsonl && time pgleash replay /tmp/week.jsonl      # or replay_speed.py, which checks
 """
 import argparse
 import json
@@ -77,7 +77,7 @@ with open(options.file, "w") as out:
             changes.append(leaked[-1].whole())
         if now % KEY_EVERY_MS == 0:
             everybody = pool + leaked
-            line |= {"k": 1, "m": [800, 3, 9, 0, 1, 0, 1], "s": texts, "q": statements, "o": [s.opened() for s in everybody],
+            line |= {"k": 1, "m": [650, 3, 9, 0, 1, 0, 1], "s": texts, "q": statements, "o": [s.opened() for s in everybody],
                      "c": [s.whole() for s in everybody]}
         else:
             if opened:
