@@ -154,6 +154,49 @@ TEST_F(LeakDetectorTest, TakesTheSessionsOfNewPodsForNoGrowth) {
   EXPECT_THAT(detected_, IsEmpty());
 }
 
+TEST_F(LeakDetectorTest, IsSilentAboutABatchThatOpensSessionsEachNightWorksInThemAndEnds) {
+  for (std::uint64_t id = 1; id <= 10; ++id) open(id);
+  for (int night = 0; night < 3; ++night) {
+    for (int minute = 0; minute < 24 * 60; ++minute, now_ += 1min) {
+      for (std::uint64_t id = 1; id <= 10; ++id) use(id);
+      const std::uint64_t batch = 100;
+      if (minute < 40) open(batch + static_cast<std::uint64_t>(minute));  // one more each minute
+      if (minute < 120) {
+        for (const auto& [id, handle] : handles_)
+          if (id >= batch && (id + static_cast<std::uint64_t>(minute)) % 3 == 0) use(id);
+      } else if (minute == 120) {
+        for (std::uint64_t id = batch; id < batch + 40; ++id) close(id);
+      }
+      tick();
+    }
+  }
+  EXPECT_THAT(detected_, IsEmpty());
+}
+
+TEST_F(LeakDetectorTest, IsSilentAboutADeployWhoseNewProcessesStartBeforeTheOldOnesEnd) {
+  const auto at_work = [&](Duration time) {
+    for (const Instant end = now_ + time; now_ < end; now_ += 5s) {
+      for (const auto& [id, handle] : handles_)
+        if ((id + static_cast<std::uint64_t>(now_.time_since_epoch() / 5s)) % 6 == 0) use(id);
+      tick();
+    }
+  };
+  for (std::uint64_t id = 1; id <= 30; ++id) open(id);
+  at_work(1h);
+  for (std::uint64_t deploy = 1; deploy <= 6; ++deploy) {
+    // Ten processes behind one address, one after the other, with three sessions each.
+    for (std::uint64_t id = 1; id <= 30; ++id) {
+      open(100 * deploy + id);
+      if (id % 3 == 0) at_work(20s);
+    }
+    at_work(3min);  // both are there
+    for (std::uint64_t id = 1; id <= 30; ++id) close(100 * (deploy - 1) + id);
+    at_work(10min);
+  }
+  EXPECT_EQ(used_, 40U);
+  EXPECT_THAT(detected_, IsEmpty());
+}
+
 TEST_F(LeakDetectorTest, FindsTheLeakOfOneHostBehindOthersThatShrink) {
   for (std::uint64_t id = 1000; id < 1030; ++id) open(id, "checkout", "10.0.0.8");
   pass(1h);
