@@ -119,6 +119,32 @@ TEST_F(Changes, AResultThatIsNotReadIsToldOfUntilItIs) {
   EXPECT_TRUE(soon([&] { return !stalled(); }));
 }
 
+/// Neither the order nor its end moves a byte that would tell of it.
+TEST_F(Changes, ACancelThatIsUnderWayIsToldOfAndItsEndToo) {
+  Pair pair = stage.login();
+  pair.up(wire::query("select pg_sleep(600)"));
+  ASSERT_TRUE(settles());
+  ASSERT_TRUE(soon([&] { return ask().changed.empty(); }));
+  const auto id = number(stage.session_of(pair).id);
+  auto asked = stage.carry_out(stage.order_for(pair, KillAction::cancel));
+  test::CancelArrived cancel = stage.backend.accept_cancel();
+  ASSERT_TRUE(soon([&] {
+    (void)ask();
+    return patched.at(id).ending;
+  })) << "judged again, it could be ended twice";
+  pair.server.send(wire::error("57014") + wire::ready());
+  (void)pair.client.read_message();
+  pair.client.expect(wire::ready());
+  cancel.connection.close();
+  EXPECT_EQ(Stage::result(asked).result, KillResult::done);
+  ASSERT_TRUE(soon([&] {
+    (void)ask();
+    return !patched.at(id).ending;
+  })) << "never judged again";
+  EXPECT_TRUE(settles());
+  EXPECT_TRUE(soon([&] { return ask().changed.empty(); }));
+}
+
 TEST_F(Changes, AfterRandomOperationsThePatchedViewsAreThoseOfAFullCopy) {
   std::mt19937 random{20261126};
   const auto below = [&](std::size_t bound) { return std::size_t{random()} % bound; };
