@@ -1,5 +1,7 @@
 #include "protocol/sql_lexer.hpp"
 
+#include <algorithm>
+
 namespace pgleash::protocol {
 namespace {
 
@@ -22,12 +24,17 @@ char to_upper(char c) noexcept {
 
 }  // namespace
 
-bool SqlToken::is(std::string_view keyword) const noexcept {
-  if (kind != Kind::word || text.size() != keyword.size()) return false;
+bool SqlToken::spells(std::string_view keyword) const noexcept {
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (to_upper(text[i]) != keyword[i]) return false;
   }
   return true;
+}
+
+bool SqlLexer::last_statement() const noexcept {
+  const std::size_t semicolon = left_.find(';');
+  return semicolon == std::string_view::npos ||
+         std::ranges::all_of(left_.substr(semicolon + 1), is_space);
 }
 
 SqlToken SqlLexer::next() noexcept {

@@ -12,7 +12,12 @@ struct SqlToken {
   std::string_view text;
 
   /// `keyword` in capitals.
-  [[nodiscard]] bool is(std::string_view keyword) const noexcept;
+  [[nodiscard]] bool is(std::string_view keyword) const noexcept {
+    return text.size() == keyword.size() && kind == Kind::word && spells(keyword);
+  }
+
+ private:
+  [[nodiscard]] bool spells(std::string_view keyword) const noexcept;
 };
 
 /// Splits an SQL text into words and symbols. Comments (nested too), '…', E'…', "…" and $tag$…$tag$
@@ -24,10 +29,9 @@ class SqlLexer {
   explicit SqlLexer(std::string_view text, std::string_view marker = {}) noexcept
       : left_(text), marker_(marker) {}
   [[nodiscard]] SqlToken next() noexcept;
-  /// Whether the character comes in what is left, quoted or not.
-  [[nodiscard]] bool comes(char symbol) const noexcept {
-    return left_.find(symbol) != std::string_view::npos;
-  }
+  /// No other statement can follow, as no semicolon has anything but space behind it, quoted or
+  /// not.
+  [[nodiscard]] bool last_statement() const noexcept;
   [[nodiscard]] bool comes(std::string_view letters) const noexcept {
     return left_.find(letters) != std::string_view::npos;
   }

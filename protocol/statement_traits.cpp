@@ -92,9 +92,9 @@ void TraitsReader::statement() noexcept {
   } else if (take("CREATE")) {
     create();
   } else {
-    constexpr std::array maintenance{"VACUUM",  "ANALYZE", "ANALYSE", "REINDEX", "CLUSTER",
-                                     "REFRESH", "ALTER",   "COPY",    "CALL"};
-    for (const char* keyword : maintenance) traits_.maintenance |= is(keyword);
+    constexpr std::array<std::string_view, 9> maintenance{
+        "VACUUM", "ANALYZE", "ANALYSE", "REINDEX", "CLUSTER", "REFRESH", "ALTER", "COPY", "CALL"};
+    for (const std::string_view keyword : maintenance) traits_.maintenance |= is(keyword);
   }
 }
 
@@ -154,8 +154,8 @@ void TraitsReader::called(std::string_view function) noexcept {
 /// To the next semicolon that separates statements: not one in parentheses (CREATE RULE) or
 /// in the body of an SQL routine (BEGIN ATOMIC … END), as psql has it too.
 void TraitsReader::skip_to_end() noexcept {
-  // By far the usual case: nothing follows, and no function is called that we know.
-  if (!is(';') && !lexer_.comes(';') && !lexer_.looks_for_marker() && !lexer_.comes("pg_")) {
+  // By far the usual case: no statement follows, and no function is called that we know.
+  if (!is(';') && lexer_.last_statement() && !lexer_.looks_for_marker() && !lexer_.comes("pg_")) {
     token_ = {};
     return;
   }
