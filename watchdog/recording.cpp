@@ -48,7 +48,16 @@ enum Flag : std::int64_t {
 
 constexpr std::size_t most_sessions = 100'000;
 constexpr std::size_t most_texts = 1'000'000;
-constexpr std::int64_t longest_time = std::int64_t{1} << 50U;  // some 35,000 years
+/// Beside the number of the run in a SessionId.
+constexpr std::int64_t most_numbers = (std::int64_t{1} << 44U) - 1;
+/// Moments in Unix milliseconds: the years 1900 to 2099. Nanoseconds count 292 years at most, so
+/// that any two of these can be compared and taken from each other.
+constexpr std::int64_t earliest = -2'208'988'800'000;
+constexpr std::int64_t latest = 4'102'444'800'000 - 1;
+/// Any time of a line against the start of the recording.
+constexpr std::int64_t longest_time = latest - earliest;
+/// How long something lasted: ten years, as the longest of a configuration.
+constexpr std::int64_t longest_duration = std::int64_t{10} * 365 * 86'400'000;
 
 std::string quoted(std::string_view text) {
   std::string out{'"'};
@@ -85,25 +94,29 @@ std::string changed(std::uint64_t number, const RecordedState& now, const Record
   return text + ']';
 }
 
-[[noreturn]] void damaged(const char* what) {
+[[noreturn]] void damaged(const std::string& what) {
   throw std::invalid_argument(what);
 }
 
-std::int64_t integer(const json::value& value) {
-  if (const auto* number = value.if_int64()) return *number;
-  if (const auto* number = value.if_uint64(); number && *number < (1ULL << 63U))
-    return static_cast<std::int64_t>(*number);
-  damaged("a number is none");
-}
-
-std::int64_t integer(const json::value& value, std::int64_t least, std::int64_t most) {
-  const std::int64_t number = integer(value);
-  if (number < least || number > most) damaged("a number is out of its range");
-  return number;
+/// `what` names it where it is none, or out of its range.
+std::int64_t integer(const char* what, const json::value& value, std::int64_t least,
+                     std::int64_t most) {
+  const auto* small = value.if_int64();
+  const auto* large = value.if_uint64();  // only beyond what an int64 holds
+  if (small == nullptr && large == nullptr) damaged(fmt::format("{} is no whole number", what));
+  if (small == nullptr || *small < least || *small > most)
+    damaged(fmt::format("{} is {}, not between {} and {}", what,
+                        small != nullptr ? std::to_string(*small) : std::to_string(*large), least,
+                        most));
+  return *small;
 }
 
 std::uint64_t session_number(const json::value& value) {
-  return static_cast<std::uint64_t>(integer(value, 1, longest_time));
+  return static_cast<std::uint64_t>(integer("the number of a session", value, 1, most_numbers));
+}
+
+protocol::BackendPid pid_of(const json::value& value) {
+  return protocol::BackendPid{static_cast<std::int32_t>(integer("a pid", value, 0, 0x7FFFFFFF))};
 }
 
 const json::array& array(const json::value& value) {
@@ -322,12 +335,17 @@ struct RecordingDecoder::Frame {
   const json::object* line = nullptr;
 };
 
-Instant RecordingDecoder::at(std::int64_t ms) const noexcept {
-  return Instant{} + milliseconds{header_.started_ms + ms} + shift_;
+Instant RecordingDecoder::at(std::int64_t ms) const {
+  const std::int64_t moment = header_.started_ms + shift_.count() + ms;
+  if (moment < earliest || moment > latest)
+    damaged(
+        fmt::format("{} ms from the start of the recording is outside the years 1900 to 2099", ms));
+  return Instant{} + milliseconds{moment};
 }
 
 const std::string& RecordingDecoder::text(std::int64_t number) const {
-  if (number < 0 || static_cast<std::size_t>(number) >= texts_.size()) damaged("no such text");
+  if (number < 0 || static_cast<std::size_t>(number) >= texts_.size())
+    damaged(fmt::format("there is no text {}", number));
   return texts_[static_cast<std::size_t>(number)];
 }
 
@@ -433,8 +451,9 @@ void RecordingDecoder::read_header(std::string_view line) {
   read.server = string(header.at("server"));
   read.source = string(header.at("source"));
   read.run = string(header.at("run"));
-  read.started_ms = integer(header.at("started_ms"), 0, longest_time);
-  read.interval = milliseconds{integer(header.at("interval_ms"), 1, longest_time / 1000)};
+  read.started_ms = integer("started_ms", header.at("started_ms"), 0, latest);
+  read.interval =
+      milliseconds{integer("interval_ms", header.at("interval_ms"), 1, longest_duration)};
   if (!started_ || read.run != header_.run) {
     ++run_;
     sessions_.clear();
@@ -442,7 +461,8 @@ void RecordingDecoder::read_header(std::string_view line) {
     snapshot_.sessions.clear();
     shift_ = {};
     const Instant begin = Instant{} + milliseconds{read.started_ms};
-    if (started_ && begin < snapshot_.now) shift_ = snapshot_.now - begin;
+    if (started_ && begin < snapshot_.now)
+      shift_ = std::chrono::ceil<milliseconds>(snapshot_.now - begin);
   }
   started_ = true;
   know_ = false;
@@ -457,6 +477,9 @@ void RecordingDecoder::apply(const Frame& frame) {
     const json::value* found = line.if_contains(name);
     return found == nullptr ? nullptr : &array(*found);
   };
+  const auto text_of = [this](const json::value& number) -> const std::string& {
+    return text(integer("the number of a text", number, 0, most_texts));
+  };
   const Instant now = at(frame.t);
   if (now < snapshot_.now) damaged("time runs backwards");
   if (frame.key) {
@@ -464,11 +487,11 @@ void RecordingDecoder::apply(const Frame& frame) {
     texts_.clear();
     statements_.clear();
   }
-  if (const json::array* server = list("m")) {
+  if (list("m") != nullptr) {
+    const json::array& fields = array(*line.if_contains("m"), 7);
     const auto number = [&](std::size_t i) {
-      return static_cast<std::uint32_t>(integer(array(*line.if_contains("m"), 7)[i], 0, 1 << 30));
+      return static_cast<std::uint32_t>(integer("a number of the server", fields[i], 0, 1 << 30));
     };
-    (void)server;
     snapshot_.max_connections = number(0);
     snapshot_.reserved_connections = number(1);
     snapshot_.background_processes = number(2);
@@ -498,16 +521,17 @@ void RecordingDecoder::apply(const Frame& frame) {
       const std::uint64_t number = session_number(fields[0]);
       proxy::SessionIdentity who;
       who.server = header_.server;
-      const auto pid = static_cast<std::int32_t>(integer(fields[1], 0, 0x7FFFFFFF));
-      if (pid != 0) who.pid = protocol::BackendPid{pid};
-      who.user = text(integer(fields[2]));
-      who.database = text(integer(fields[3]));
-      who.application = text(integer(fields[4]));
-      who.application_name = text(integer(fields[5]));
-      who.client.address = text(integer(fields[6]));
-      who.client.port = static_cast<std::int32_t>(integer(fields[7], -1, 65535));
-      who.connected = at(integer(fields[8], -longest_time, longest_time));
-      who.replication = integer(fields[9]) != 0;
+      const auto pid = pid_of(fields[1]);
+      if (pid != protocol::BackendPid{}) who.pid = pid;
+      who.user = text_of(fields[2]);
+      who.database = text_of(fields[3]);
+      who.application = text_of(fields[4]);
+      who.application_name = text_of(fields[5]);
+      who.client.address = text_of(fields[6]);
+      who.client.port = static_cast<std::int32_t>(integer("a port", fields[7], -1, 65535));
+      who.connected =
+          at(integer("since when it is connected", fields[8], -longest_time, longest_time));
+      who.replication = integer("replication", fields[9], 0, 1) != 0;
       const auto known = sessions_.find(number);
       if (known == sessions_.end()) {
         if (numbers_.size() >= most_sessions) damaged("too many sessions");
@@ -545,8 +569,10 @@ void RecordingDecoder::apply(const Frame& frame) {
       const std::array<std::int64_t*, 7> rest{&state.since,       &state.statement, &state.request,
                                               &state.transaction, &state.stalled,   &state.wait,
                                               &state.flags};
+      constexpr std::array names{"since",   "statement", "request", "transaction",
+                                 "stalled", "wait",      "flags"};
       for (std::size_t i = 0; i < rest.size() && i + 2 < fields.size(); ++i)
-        *rest[i] = integer(fields[i + 2], -longest_time, longest_time);
+        *rest[i] = integer(names[i], fields[i + 2], -longest_time, longest_time);
       restore(number, state, is_fresh);
     }
   }
@@ -571,48 +597,50 @@ void RecordingDecoder::apply(const Frame& frame) {
   if (locks == nullptr) return;
   const json::array& parts = array(*line.if_contains("l"), 3);
   BlockingForest forest;
-  forest.taken = at(integer(parts[0], -longest_time, longest_time));
+  forest.taken = at(integer("when locks were read", parts[0], -longest_time, longest_time));
   const auto session_of = [&](const json::value& value) -> std::optional<std::size_t> {
-    const auto found = sessions_.find(static_cast<std::uint64_t>(integer(value, 0, longest_time)));
+    const auto found = sessions_.find(
+        static_cast<std::uint64_t>(integer("the number of a session", value, 0, most_numbers)));
     if (found == sessions_.end()) return std::nullopt;
     return found->second.index;
   };
   const auto duration = [](const json::value& value) -> Duration {
-    return milliseconds{integer(value, 0, longest_time / 1000)};
+    return milliseconds{integer("how long one waited", value, 0, longest_duration)};
   };
   for (const json::value& one : array(parts[1])) {
     const json::array& fields = array(one, 6);
     BlockedSession& wait = forest.waits.emplace_back();
-    wait.pid = protocol::BackendPid{static_cast<std::int32_t>(integer(fields[0], 0, 0x7FFFFFFF))};
+    wait.pid = pid_of(fields[0]);
     wait.session = session_of(fields[1]);
-    wait.mode = text(integer(fields[2]));
-    wait.lock_type = text(integer(fields[3]));
+    wait.mode = text_of(fields[2]);
+    wait.lock_type = text_of(fields[3]);
     wait.waited = duration(fields[4]);
     const auto roots = static_cast<std::int64_t>(array(parts[2]).size());
     for (const json::value& root : array(fields[5]))
-      wait.roots.push_back(static_cast<std::size_t>(integer(root, 0, roots - 1)));
+      wait.roots.push_back(static_cast<std::size_t>(integer("a root", root, 0, roots - 1)));
   }
   const auto wait_index = [&](const json::value& value) {
     return static_cast<std::size_t>(
-        integer(value, 0, static_cast<std::int64_t>(forest.waits.size()) - 1));
+        integer("a wait", value, 0, static_cast<std::int64_t>(forest.waits.size()) - 1));
   };
   for (const json::value& one : array(parts[2])) {
     const json::array& fields = array(one, 12);
     BlockingRoot& root = forest.roots.emplace_back();
-    root.kind = static_cast<RootKind>(integer(fields[0], 0, static_cast<int>(RootKind::prepared)));
-    root.pid = protocol::BackendPid{static_cast<std::int32_t>(integer(fields[1], 0, 0x7FFFFFFF))};
+    root.kind = static_cast<RootKind>(
+        integer("the kind of a root", fields[0], 0, static_cast<int>(RootKind::prepared)));
+    root.pid = pid_of(fields[1]);
     root.session = session_of(fields[2]);
-    root.gid = text(integer(fields[3]));
-    root.user = text(integer(fields[4]));
-    root.database = text(integer(fields[5]));
-    root.application = text(integer(fields[6]));
-    root.state = text(integer(fields[7]));
+    root.gid = text_of(fields[3]);
+    root.user = text_of(fields[4]);
+    root.database = text_of(fields[5]);
+    root.application = text_of(fields[6]);
+    root.state = text_of(fields[7]);
     for (const json::value& blocked : array(fields[8])) {
       const json::array& pair = array(blocked, 2);
       root.blocked.push_back({wait_index(pair[0]), duration(pair[1])});
     }
     root.longest = duration(fields[9]);
-    if (integer(fields[10]) >= 0) root.head = wait_index(fields[10]);
+    if (fields[10] != -1) root.head = wait_index(fields[10]);
     for (const json::value& behind : array(fields[11]))
       root.behind_head.push_back(wait_index(behind));
   }
@@ -629,7 +657,7 @@ RecordingDecoder::What RecordingDecoder::decode(std::string_view line) {
     const json::object* object = value.if_object();
     if (object == nullptr) damaged("no JSON object");
     if (const json::value* version = object->if_contains("pgleash_recording")) {
-      const std::int64_t number = integer(*version);
+      const std::int64_t number = integer("pgleash_recording", *version, 0, 1 << 30);
       if (number != recording_version) {
         why_ = fmt::format("a recording of version {}; this program reads version {}", number,
                            recording_version);
@@ -640,7 +668,7 @@ RecordingDecoder::What RecordingDecoder::decode(std::string_view line) {
     }
     const json::value* t = object->if_contains("t");
     if (t == nullptr) damaged("neither a header nor a frame");
-    Frame frame{integer(*t, -longest_time, longest_time), object->if_contains("k") != nullptr,
+    Frame frame{integer("t", *t, -longest_time, longest_time), object->if_contains("k") != nullptr,
                 object};
     if (!started_ || (!know_ && !frame.key)) return What::skipped;
     apply(frame);

@@ -119,7 +119,7 @@ class RecordingDecoder {
   void apply(const Frame& frame);
   void restore(std::uint64_t number, const RecordedState& state, bool fresh);
   void remove(std::uint64_t number);
-  [[nodiscard]] Instant at(std::int64_t ms) const noexcept;
+  [[nodiscard]] Instant at(std::int64_t ms) const;
   [[nodiscard]] const std::string& text(std::int64_t number) const;
 
   RecordingHeader header_;
@@ -131,7 +131,8 @@ class RecordingDecoder {
   std::string why_;
   std::uint64_t run_ = 0;
   std::uint64_t keys_ = 0;
-  Duration shift_{};   ///< a later file whose clock was set back is moved behind the one before
+  /// A later file whose clock was set back is moved behind the one before.
+  std::chrono::milliseconds shift_{};
   bool know_ = false;  ///< a key frame came, and no damage since
   bool started_ = false;
 };

@@ -226,9 +226,11 @@ int replay(const ReplayOptions& options) {
     std::fprintf(stderr, "%s:%llu: %s\n", faults[i].file.c_str(),
                  static_cast<unsigned long long>(faults[i].line), faults[i].why.c_str());
   if (run.skipped() > 0)
-    std::fprintf(stderr,
-                 "%llu lines left out: damaged, or without meaning until the next key frame\n",
-                 static_cast<unsigned long long>(run.skipped()));
+    std::fprintf(
+        stderr,
+        "%llu lines left out: damaged, or without meaning until the next key frame; if they "
+        "are whole where they were recorded, copy the file again\n",
+        static_cast<unsigned long long>(run.skipped()));
   if (!good) return exit_faults;
   if (run.frames() == 0) {
     std::fputs("pgleash replay: there is no frame to judge\n", stderr);

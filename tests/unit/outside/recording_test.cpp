@@ -2,6 +2,7 @@
 
 #include "tests/unit/rules/session_builder.hpp"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -22,6 +23,22 @@ constexpr std::int64_t new_year = 1'767'225'600'000;
 
 RecordingHeader header() {
   return {"orders", "record", "RUN1", new_year, 10s};
+}
+
+constexpr std::int64_t new_year_1900 = -2'208'988'800'000;
+constexpr std::int64_t new_year_2100 = 4'102'444'800'000;
+
+std::string header_line(std::int64_t started_ms, std::int64_t interval_ms = 1000, int run = 0) {
+  return fmt::format(
+      R"({{"pgleash_recording":1,"server":"orders","source":"record","run":"{}","started_ms":{},"interval_ms":{}}})",
+      run, started_ms, interval_ms);
+}
+
+/// One session, connected at `connected`.
+std::string key_line(const std::string& connected) {
+  return R"({"t":0,"k":1,"m":[100,3,5,0,1,0,0],"s":["app","orders"],"q":[["f00d","SELECT $1"]],)"
+         R"("o":[[1,41,0,1,0,0,0,40001,)" +
+         connected + R"(,0]],"c":[[1,"t",0]]})";
 }
 
 std::vector<std::string> lines_of(std::string_view text) {
@@ -277,6 +294,105 @@ TEST(Recording, AnyByteOfALineMayBeAnotherAndNothingBreaks) {
       }
     }
   }
+}
+
+/// A header, a key frame with one session, and `line`, which is what is looked at.
+What decoded_behind_a_key_frame(RecordingDecoder& decoder, const std::string& line) {
+  EXPECT_EQ(decoder.decode(header_line(new_year)), What::header);
+  EXPECT_EQ(decoder.decode(key_line("0")), What::frame) << decoder.why();
+  return decoder.decode(line);
+}
+
+TEST(Recording, StartsBetween1970And2099) {
+  RecordingDecoder decoder;
+  EXPECT_EQ(decoder.decode(header_line(0)), What::header);
+  EXPECT_EQ(decoder.decode(header_line(new_year_2100 - 1)), What::header);
+  EXPECT_EQ(decoder.decode(key_line("0")), What::frame) << decoder.why();
+  EXPECT_EQ(decoder.decode(header_line(-1)), What::damaged);
+  EXPECT_THAT(decoder.why(), HasSubstr("started_ms is -1, not between 0 and 4102444799999"));
+  EXPECT_EQ(decoder.decode(header_line(new_year_2100)), What::damaged);
+  EXPECT_EQ(decoder.decode(header_line(17'672'256'000'070)), What::damaged);
+  EXPECT_THAT(decoder.why(), HasSubstr("started_ms is 17672256000070"));
+}
+
+TEST(Recording, AnIntervalIsTenYearsAtMost) {
+  constexpr std::int64_t ten_years = std::int64_t{3650} * 86'400'000;
+  RecordingDecoder decoder;
+  EXPECT_EQ(decoder.decode(header_line(new_year, ten_years)), What::header);
+  EXPECT_EQ(decoder.decode(header_line(new_year, ten_years + 1)), What::damaged);
+  EXPECT_THAT(decoder.why(), HasSubstr("interval_ms is 315360000001"));
+  EXPECT_EQ(decoder.decode(header_line(new_year, 0)), What::damaged);
+}
+
+TEST(Recording, AFrameIsNotAfter2099) {
+  const std::int64_t last = new_year_2100 - 1 - new_year;
+  const auto decoded = [](const std::string& t) {
+    RecordingDecoder decoder;
+    const What what = decoded_behind_a_key_frame(decoder, R"({"t":)" + t + '}');
+    EXPECT_EQ(what == What::damaged, !decoder.why().empty());
+    return what;
+  };
+  EXPECT_EQ(decoded(std::to_string(last)), What::frame);
+  EXPECT_EQ(decoded(std::to_string(last + 1)), What::damaged);
+  for (const char* t : {"9223372036854775807", "18446744073709551615", "1e99", "1.5", "\"1\""})
+    EXPECT_EQ(decoded(t), What::damaged) << t;
+}
+
+TEST(Recording, NothingInItBeganBefore1900OrAfter2099) {
+  const std::int64_t first = new_year_1900 - new_year;
+  const std::int64_t last = new_year_2100 - 1 - new_year;
+  const auto decoded = [](const std::string& change) {
+    RecordingDecoder decoder;
+    return decoded_behind_a_key_frame(decoder, R"({"t":1000,"c":[[1,"t",)" + change + "]]}");
+  };
+  EXPECT_EQ(decoded(fmt::format("{}", first)), What::frame);
+  EXPECT_EQ(decoded(fmt::format("{}", first - 1)), What::damaged);
+  EXPECT_EQ(decoded(fmt::format("{}", last)), What::frame);
+  EXPECT_EQ(decoded(fmt::format("{}", last + 1)), What::damaged);
+  // The request, the transaction: so long before.
+  EXPECT_EQ(decoded(fmt::format("0,0,{}", -first)), What::frame);
+  EXPECT_EQ(decoded(fmt::format("0,0,{}", -first + 1)), What::damaged);
+  EXPECT_EQ(decoded(fmt::format("0,0,0,{}", -first)), What::frame);
+  EXPECT_EQ(decoded(fmt::format("0,0,0,{}", -first + 1)), What::damaged);
+  // Since when its client takes nothing.
+  EXPECT_EQ(decoded(fmt::format("0,0,0,0,{}", last)), What::frame);
+  EXPECT_EQ(decoded(fmt::format("0,0,0,0,{}", last + 1)), What::damaged);
+
+  RecordingDecoder decoder;
+  EXPECT_EQ(decoder.decode(header_line(new_year)), What::header);
+  EXPECT_EQ(decoder.decode(key_line(fmt::format("{}", first))), What::frame) << decoder.why();
+  EXPECT_EQ(decoder.decode(key_line(fmt::format("{}", first - 1))), What::damaged);
+  EXPECT_THAT(decoder.why(), HasSubstr("outside the years 1900 to 2099"));
+}
+
+TEST(Recording, AWaitForALockIsTenYearsAtMost) {
+  const auto decoded = [](std::int64_t waited, std::int64_t because_of_it, std::int64_t longest) {
+    RecordingDecoder decoder;
+    return decoded_behind_a_key_frame(decoder,
+                                      fmt::format(R"({{"t":1000,"l":[1000,[[8,1,0,0,{},[0]]],)"
+                                                  R"([[0,9,0,0,0,0,0,0,[[0,{}]],{},-1,[]]]]}})",
+                                                  waited, because_of_it, longest));
+  };
+  constexpr std::int64_t most = std::int64_t{3650} * 86'400'000;
+  EXPECT_EQ(decoded(most, most, most), What::frame);
+  EXPECT_EQ(decoded(0, 0, 0), What::frame);
+  EXPECT_EQ(decoded(most + 1, 0, 0), What::damaged);
+  EXPECT_EQ(decoded(0, most + 1, 0), What::damaged);
+  EXPECT_EQ(decoded(0, 0, most + 1), What::damaged);
+  EXPECT_EQ(decoded(-1, 0, 0), What::damaged);
+}
+
+TEST(Recording, FilesWhoseClockIsSetBackAgainAndAgainEndIn2099) {
+  RecordingDecoder decoder;
+  const std::int64_t century = std::int64_t{36'500} * 86'400'000;
+  int understood = 0;
+  for (int run = 0; run < 5; ++run) {
+    EXPECT_EQ(decoder.decode(header_line(0, 1000, run)), What::header);
+    EXPECT_NE(decoder.decode(key_line("0")), What::skipped);
+    if (decoder.decode(fmt::format(R"({{"t":{}}})", century)) == What::frame) ++understood;
+  }
+  EXPECT_EQ(understood, 1);
+  EXPECT_LT(decoder.snapshot().now, Instant{} + std::chrono::milliseconds{new_year_2100});
 }
 
 TEST(Recording, AnotherVersionIsSaidAndNotGuessedAt) {
