@@ -102,8 +102,13 @@ std::int64_t PgRows::int8(int row, int column) const noexcept {
 }
 
 std::optional<ServerTime> PgRows::time(int row, int column) const noexcept {
-  if (null(row, column)) return std::nullopt;
-  return ServerTime{int8(row, column)};
+  constexpr std::int64_t day = std::int64_t{86'400} * 1'000'000;
+  constexpr std::int64_t new_year_1900 = -36'524 * day;
+  constexpr std::int64_t new_year_2100 = 36'525 * day;
+  const std::int64_t microseconds = int8(row, column);
+  if (null(row, column) || microseconds < new_year_1900 || microseconds >= new_year_2100)
+    return std::nullopt;
+  return ServerTime{microseconds};
 }
 
 PgParameters& PgParameters::add_int4(std::int32_t value) {

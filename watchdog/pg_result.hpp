@@ -71,6 +71,8 @@ class PgRows {
   [[nodiscard]] std::int32_t int4(int row, int column) const noexcept;      ///< 0 for NULL
   [[nodiscard]] std::uint32_t oid(int row, int column) const noexcept;  ///< 0 (InvalidOid) for NULL
   [[nodiscard]] std::int64_t int8(int row, int column) const noexcept;  ///< 0 for NULL
+  /// Empty for NULL, and for what no clock shows: infinity, or outside the years 1900 to 2099. So
+  /// any two can be taken from each other, and the difference is a Duration.
   [[nodiscard]] std::optional<ServerTime> time(int row, int column) const noexcept;
 
  private:

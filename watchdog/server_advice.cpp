@@ -45,7 +45,7 @@ class Adviser {
   }
   [[nodiscard]] std::optional<std::int64_t> number(std::string_view name) const {
     const auto text = setting(name);
-    std::int64_t value = 0;
+    std::int32_t value = 0;  // as all of PostgreSQL's whole numbers
     if (!text ||
         std::from_chars(text->data(), text->data() + text->size(), value).ec != std::errc{})
       return std::nullopt;

@@ -50,6 +50,7 @@ std::optional<std::int64_t> number(std::string_view& text) {
 
 /// ":MM:SS" behind the hours.
 std::optional<std::int64_t> clock(std::int64_t hours, std::string_view& text) {
+  if (hours > longest / 3600 / second) return std::nullopt;
   std::int64_t total = hours * 3600;
   std::int64_t unit = 60;
   while (unit > 0 && text.starts_with(':')) {
@@ -59,7 +60,6 @@ std::optional<std::int64_t> clock(std::int64_t hours, std::string_view& text) {
     total += *part * unit;
     unit /= 60;
   }
-  if (hours > longest / 3600 / second) return std::nullopt;
   return total * second;
 }
 

@@ -201,8 +201,11 @@ TEST(ConsoleParser, ReadsSpans) {
   EXPECT_EQ(parse_span(" 2 days 3 hours ")->microseconds, (2 * 86'400 + 3 * 3600) * second);
   EXPECT_EQ(parse_span("00:05:10")->microseconds, 310 * second);
   EXPECT_EQ(parse_span("1 day 01:00")->microseconds, (86'400 + 3600) * second);
+  EXPECT_EQ(parse_span("366000 d")->microseconds, std::int64_t{366'000} * 86'400 * second);
+  EXPECT_EQ(parse_span("8784000:00:00")->microseconds, std::int64_t{366'000} * 86'400 * second);
   for (const char* bad :
-       {"", " ", "5", "-5m", "5 parsecs", "1:60", "99999999999999999d", "m5", "1:2:3:4"})
+       {"", " ", "5", "-5m", "5 parsecs", "1:60", "99999999999999999d", "m5", "1:2:3:4", "366001 d",
+        "8784001:00", "8784000:00:01", "31622400000000000:00"})
     EXPECT_FALSE(parse_span(bad)) << bad;
 }
 

@@ -103,6 +103,16 @@ TEST(ServerAdvice, AnOlderServerIsNotBlamedForSettingsItDoesNotHave) {
   EXPECT_THAT(advice(facts), IsEmpty());
 }
 
+TEST(ServerAdvice, NumbersThatPostgresqlCannotHaveAreNoReason) {
+  ServerFacts facts = good();
+  facts.settings["tcp_keepalives_idle"] = "2147483647";
+  EXPECT_THAT(advice(facts), SizeIs(1));
+  for (const char* number : {"2147483648", "9223372036854775807", "99999999999999999999", "x"}) {
+    facts.settings["tcp_keepalives_idle"] = number;
+    EXPECT_THAT(advice(facts), IsEmpty()) << number;
+  }
+}
+
 TEST(ServerAdvice, KeepalivesAreNothingToAUnixSocket) {
   ServerFacts facts = good();
   facts.settings["tcp_keepalives_idle"] = "0";
