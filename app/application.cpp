@@ -125,7 +125,8 @@ Application::Application(config::Config config, std::string file)
       throw std::runtime_error(faults.empty() ? "rules cannot be compiled"
                                               : config::render(faults.front(), false));
     watchdogs_.push_back(std::make_unique<watchdog::Watchdog>(
-        context_, config_, server, std::move(engine), proxy_, audit_.get(), events_));
+        context_, config_, server, std::move(engine), proxy_, audit_.get(), events_,
+        watchdog::InstanceMark::random()));
   }
   if (config_->process.watch_config && !file_.empty()) watch_config();
   watch_certificates();

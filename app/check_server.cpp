@@ -1,6 +1,7 @@
 #include "app/check_server.hpp"
 
 #include "watchdog/clock.hpp"
+#include "watchdog/own_connections.hpp"
 #include "watchdog/server_probe.hpp"
 #include "watchdog/utf8.hpp"
 
@@ -34,7 +35,8 @@ Advice unreachable(const watchdog::PgError& error, const config::Server& server)
 /// Asio wants results that can be made without a value; a PgResult cannot.
 watchdog::Task<void> probe_into(boost::asio::any_io_executor executor, const config::Server& server,
                                 Instant deadline, std::optional<Facts>& facts) {
-  facts = co_await watchdog::probe(std::move(executor), server, deadline);
+  facts = co_await watchdog::probe(std::move(executor), server, std::string{watchdog::check_name},
+                                   deadline);
 }
 
 std::vector<Advice> ask(const config::Config& config, const config::Server& server) {

@@ -170,8 +170,9 @@ void EventLog::client_gone(proxy::SessionId id, const proxy::SessionIdentity& wh
   log_.write(Level::warning, "session.client_gone", fields);
 }
 
-void EventLog::monitor(std::string_view server, bool up, std::string_view problem) {
-  std::vector<Field> fields{{"server", server}};
+void EventLog::monitor(std::string_view server, bool up, std::string_view problem,
+                       std::string_view application_name) {
+  std::vector<Field> fields{{"server", server}, {"application_name", application_name}};
   if (!problem.empty()) fields.emplace_back("problem", problem);
   if (up) {
     log_.write(problem.empty() ? Level::info : Level::warning, "monitor.up", fields);

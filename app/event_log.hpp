@@ -31,7 +31,8 @@ class EventLog final : public proxy::ProxyEvents,
   void session_closed(const proxy::SessionIdentity& who, const proxy::SessionEnd& end) override;
   void client_gone(proxy::SessionId id, const proxy::SessionIdentity& who, bool acted) override;
 
-  void monitor(std::string_view server, bool up, std::string_view problem) override;
+  void monitor(std::string_view server, bool up, std::string_view problem,
+               std::string_view application_name) override;
   void advised(std::string_view server, const std::vector<watchdog::Advice>& advice) override;
   void warned(std::string_view server, const watchdog::Verdict& verdict) override;
   void blocking(std::string_view server, const watchdog::BlockingReport& report) override;

@@ -49,6 +49,8 @@ struct ActivityRow {
   bool superuser = false;  ///< of the session user
   bool xid = false;        ///< backend_xid is set
   bool xmin = false;
+  /// A connection of this very watchdog that opened or closed meanwhile; see OwnConnections.
+  bool in_our_name = false;
 };
 
 /// Held by the sample and by each snapshot that shows it.

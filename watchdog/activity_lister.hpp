@@ -53,8 +53,9 @@ struct ActivityListing {
 /// neither a sample nor a kill waits for it. Control thread; outlives its tasks.
 class ActivityLister {
  public:
-  ActivityLister(boost::asio::any_io_executor executor, const config::Server& server)
-      : connection_(std::move(executor), server) {}
+  ActivityLister(boost::asio::any_io_executor executor, const config::Server& server,
+                 std::string application_name)
+      : connection_(std::move(executor), server, std::move(application_name)) {}
 
   Task<PgResult<ActivityListing>> read(Instant deadline);
   void close() { connection_.close(); }

@@ -70,6 +70,7 @@ ActivitySampler::ActivitySampler(boost::asio::any_io_executor executor,
                                  std::function<void(Duration)> observe, SamplerOptions options)
     : server_(server),
       options_(std::move(options)),
+      own_(options_.application_name),
       observe_(std::move(observe)),
       executor_(executor),
       pause_(executor),
@@ -105,8 +106,7 @@ void ActivitySampler::stop() {
 Task<std::string> ActivitySampler::connect() {
   connection_ = std::make_unique<PgConnection>(executor_);
   const auto deadline = watchdog::now() + server_.connect_timeout;
-  PgEndpoint where = monitor_endpoint(server_);
-  where.application_name = options_.application_name;
+  PgEndpoint where = monitor_endpoint(server_, options_.application_name);
   if (const auto error = co_await connection_->open(std::move(where), deadline)) {
     co_return fmt::format("cannot connect as \"{}\": {}", server_.monitor.user, described(*error));
   }
@@ -229,7 +229,7 @@ Task<std::string> ActivitySampler::sample() {
     if (auto problem = co_await check_rights(statement_deadline()); !problem.empty())
       co_return problem;
   }
-  std::erase_if(seen.backends, [this](const auto& backend) { return ours(backend.row); });
+  sort_out_ours(seen.backends);
   if (auto problem = co_await learn_names(seen.backends, statement_deadline()); !problem.empty())
     co_return problem;
 
@@ -307,12 +307,12 @@ ActivityRow ActivitySampler::named(SeenBackend seen) const {
   return std::move(seen.row);
 }
 
-/// By pid and by name: the name alone anybody can take, the pid alone may be used again.
-bool ActivitySampler::ours(const ActivityRow& row) const {
-  if (row.application_name != options_.application_name) return false;
-  return row.backend.pid == connection_->pid() ||
-         std::any_of(also_ours_.begin(), also_ours_.end(),
-                     [&](const auto& pid) { return pid() == row.backend.pid; });
+void ActivitySampler::sort_out_ours(std::vector<SeenBackend>& backends) {
+  std::vector<protocol::BackendPid> pids{connection_->pid()};
+  for (const auto& ask : also_ours_)
+    if (const auto pid = ask()) pids.push_back(*pid);
+  std::erase_if(backends, [&](const SeenBackend& one) { return own_.knows(one.row, pids); });
+  for (SeenBackend& one : backends) one.row.in_our_name = own_.bears_our_name(one.row);
 }
 
 /// Behind the server's own statement_timeout, which leaves the connection whole.

@@ -5,6 +5,7 @@
 #include "watchdog/activity_query.hpp"
 #include "watchdog/cost_sampler.hpp"
 #include "watchdog/lock_sampler.hpp"
+#include "watchdog/own_connections.hpp"
 #include "watchdog/pg_connection.hpp"
 #include "watchdog/sampling_pace.hpp"
 #include "watchdog/task.hpp"
@@ -37,7 +38,7 @@ struct MonitorState {
 
 /// What a sampler is for.
 struct SamplerOptions {
-  std::string application_name = "pgleash";  ///< of its connection
+  std::string application_name = "pgleash";  ///< of its connection, and of those of also_ours()
   /// It only looks: a superuser may, and a role that sees no more than its own sessions sees those
   /// and the names of the others (rows without a backend_start); advice then says so. Nothing is
   /// said of rights to end anybody.
@@ -73,7 +74,7 @@ class ActivitySampler {
     return latest_ ? &*latest_ : nullptr;
   }
   [[nodiscard]] const MonitorState& state() const noexcept { return state_; }
-  /// Another connection of this process, asked for at each sample: it is no session of anybody.
+  /// Another connection of this watchdog, asked for at each sample: it is no session of anybody.
   void also_ours(std::function<std::optional<protocol::BackendPid>()> pid) {
     also_ours_.push_back(std::move(pid));
   }
@@ -99,12 +100,13 @@ class ActivitySampler {
   Task<void> poll();
   Task<void> pause(Duration length);
   [[nodiscard]] ActivityRow named(SeenBackend seen) const;
-  [[nodiscard]] bool ours(const ActivityRow& row) const;
+  void sort_out_ours(std::vector<SeenBackend>& backends);
   [[nodiscard]] Instant statement_deadline() const;
   void failed(std::string problem);
 
   config::Server server_;
   SamplerOptions options_;
+  OwnConnections own_;
   std::function<void(Duration)> observe_;
   std::vector<std::function<std::optional<protocol::BackendPid>()>> also_ours_;
   CostSampler* costs_ = nullptr;

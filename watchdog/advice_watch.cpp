@@ -21,8 +21,12 @@ constexpr Duration between = 1h;
 }  // namespace
 
 AdviceWatch::AdviceWatch(boost::asio::any_io_executor executor, const config::Server& server,
-                         Told told)
-    : executor_(executor), server_(server), told_(std::move(told)), timer_(executor) {}
+                         std::string application_name, Told told)
+    : executor_(executor),
+      server_(server),
+      application_name_(std::move(application_name)),
+      told_(std::move(told)),
+      timer_(executor) {}
 
 Task<void> AdviceWatch::run() {
   Duration pause = between;
@@ -37,7 +41,8 @@ Task<void> AdviceWatch::run() {
     const auto config = config_;
     const Instant deadline = now() + server_.connect_timeout + server_.monitor.statement_timeout;
     connection_ = std::make_unique<PgConnection>(executor_);
-    const PgResult<ServerFacts> facts = co_await probe(*connection_, server_, deadline);
+    const PgResult<ServerFacts> facts =
+        co_await probe(*connection_, server_, application_name_, deadline);
     connection_.reset();
     if (stopping_) co_return;
     if (!facts) {

@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace pgleash::watchdog {
@@ -24,7 +25,8 @@ class AdviceWatch {
   using Told = std::function<void(const std::vector<Advice>&)>;
 
   /// `told` is called when the advice is another than before. `server` outlives the watch.
-  AdviceWatch(boost::asio::any_io_executor executor, const config::Server& server, Told told);
+  AdviceWatch(boost::asio::any_io_executor executor, const config::Server& server,
+              std::string application_name, Told told);
 
   /// Runs until stop().
   Task<void> run();
@@ -39,6 +41,7 @@ class AdviceWatch {
  private:
   boost::asio::any_io_executor executor_;
   const config::Server& server_;
+  std::string application_name_;
   Told told_;
   std::shared_ptr<const config::Config> config_;
   boost::asio::steady_timer timer_;

@@ -1,5 +1,7 @@
 #include "watchdog/direct_sessions.hpp"
 
+#include "watchdog/own_connections.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -127,7 +129,8 @@ std::vector<config::Rule> rules_for_direct(const std::vector<config::Rule>& rule
 
 void OtherInstances::see(const Snapshot& snapshot, const config::Monitor& monitor) {
   for (const ActivityRow& row : snapshot.direct)
-    if (is_own(row, monitor)) seen_[row.client_addr] = snapshot.now;
+    if (is_own(row, monitor) && !row.in_our_name && !is_name_of_a_subcommand(row.application_name))
+      seen_[row.client_addr] = snapshot.now;
   std::erase_if(seen_, [&](const auto& one) { return snapshot.now - one.second > remembered; });
 }
 

@@ -27,7 +27,9 @@ namespace pgleash::watchdog {
 /// transaction age, session age. The others rest on what only passes through us.
 [[nodiscard]] std::vector<config::Rule> rules_for_direct(const std::vector<config::Rule>& rules);
 
-/// Where other pgleash connect from, by their monitors' connections. Remembered for a while, as the
+/// Where other pgleash connect from, by their monitors' connections: whoever is of the monitor's
+/// role or in its database, and neither bears our mark (OwnConnections) nor is a subcommand that
+/// only looks. A name that lies can only make one more place spared. Remembered for a while, as the
 /// sessions of one that died outlive it.
 class OtherInstances {
  public:

@@ -36,8 +36,9 @@ struct JudgedColumns {
 /// between the look and the signal.
 class KillConnection {
  public:
-  KillConnection(boost::asio::any_io_executor executor, const config::Server& server)
-      : connection_(executor, server) {}
+  KillConnection(boost::asio::any_io_executor executor, const config::Server& server,
+                 std::string application_name)
+      : connection_(executor, server, std::move(application_name)) {}
 
   /// What guarded SQL answered, and why when it is not `signalled`.
   struct Answer {

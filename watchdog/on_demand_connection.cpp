@@ -7,8 +7,9 @@
 namespace pgleash::watchdog {
 
 OnDemandConnection::OnDemandConnection(boost::asio::any_io_executor executor,
-                                       const config::Server& server)
+                                       const config::Server& server, std::string application_name)
     : server_(server),
+      application_name_(std::move(application_name)),
       executor_(executor),
       turnstile_(executor),
       idle_(std::make_shared<boost::asio::steady_timer>(executor)) {}
@@ -27,7 +28,8 @@ Task<PgResult<PgRows>> OnDemandConnection::run(std::string name,
   if (!connection_ || !connection_->alive()) {
     prepared_.clear();
     connection_ = std::make_unique<PgConnection>(executor_);
-    if (auto error = co_await connection_->open(monitor_endpoint(server_), deadline))
+    if (auto error =
+            co_await connection_->open(monitor_endpoint(server_, application_name_), deadline))
       co_return std::move(*error);
   }
   if (!prepared_.contains(name)) {

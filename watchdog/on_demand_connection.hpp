@@ -24,7 +24,8 @@ class OnDemandConnection {
  public:
   static constexpr Duration kept = std::chrono::seconds{60};
 
-  OnDemandConnection(boost::asio::any_io_executor executor, const config::Server& server);
+  OnDemandConnection(boost::asio::any_io_executor executor, const config::Server& server,
+                     std::string application_name);
   ~OnDemandConnection();
   OnDemandConnection(const OnDemandConnection&) = delete;
   OnDemandConnection& operator=(const OnDemandConnection&) = delete;
@@ -44,6 +45,7 @@ class OnDemandConnection {
   void keep_for_a_while();
 
   config::Server server_;
+  std::string application_name_;
   boost::asio::any_io_executor executor_;
   Turnstile turnstile_;
   std::shared_ptr<boost::asio::steady_timer>

@@ -26,7 +26,7 @@ std::string session_options(const PgEndpoint& where) {
 
 }  // namespace
 
-PgEndpoint monitor_endpoint(const config::Server& server) {
+PgEndpoint monitor_endpoint(const config::Server& server, std::string application_name) {
   PgEndpoint where;
   where.address = server.address;
   where.keepalive = server.keepalive;
@@ -34,6 +34,7 @@ PgEndpoint monitor_endpoint(const config::Server& server) {
   where.user = server.monitor.user;
   where.database = server.monitor.database;
   where.password_file = server.monitor.password_file;
+  where.application_name = std::move(application_name);
   where.statement_timeout = server.monitor.statement_timeout;
   return where;
 }

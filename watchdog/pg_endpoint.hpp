@@ -19,13 +19,14 @@ struct PgEndpoint {
   std::string database;
   std::string password_file;  ///< read at each connect, wiped after; empty: libpq's own sources
                               ///< (PGPASSWORD, passfile)
-  std::string application_name = "pgleash";
+  std::string application_name;
   Duration statement_timeout{};  ///< the server's own limit; a caller's deadline should lie a
                                  ///< little behind it
 };
 
 /// What the [server] and [server.monitor] sections say.
-[[nodiscard]] PgEndpoint monitor_endpoint(const config::Server& server);
+[[nodiscard]] PgEndpoint monitor_endpoint(const config::Server& server,
+                                          std::string application_name);
 
 /// Where it is, for people; `hostaddr` is the address that a host name was resolved to, else empty.
 [[nodiscard]] std::string place(const PgEndpoint& where, const std::string& hostaddr);

@@ -17,8 +17,9 @@ namespace pgleash::watchdog {
 /// password that changed counts at once. Control thread; outlives its tasks.
 class ScramVerifiers {
  public:
-  ScramVerifiers(boost::asio::any_io_executor executor, const config::Server& server)
-      : connection_(executor, server) {}
+  ScramVerifiers(boost::asio::any_io_executor executor, const config::Server& server,
+                 std::string application_name)
+      : connection_(executor, server, std::move(application_name)) {}
 
   /// Empty: no role that may log in so. An error: nobody could be asked.
   Task<PgResult<std::string>> of(std::string role, Instant deadline);

@@ -63,7 +63,8 @@ ORDER BY 1)";
 constexpr const char* names_sql = R"(
 SELECT a.application_name, a.usename, a.datname FROM pg_catalog.pg_stat_activity AS a
 WHERE a.datname IS NOT NULL AND a.usename IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid()
-  AND a.application_name <> 'pgleash' AND (a.backend_type = 'client backend' OR a.backend_type IS NULL))";
+  AND a.application_name <> 'pgleash' AND a.application_name NOT LIKE 'pgleash %'
+  AND (a.backend_type = 'client backend' OR a.backend_type IS NULL))";
 
 bool denied(const PgError& error) {
   return error.sqlstate == "42501";
@@ -72,15 +73,16 @@ bool denied(const PgError& error) {
 }  // namespace
 
 Task<PgResult<ServerFacts>> probe(boost::asio::any_io_executor executor,
-                                  const config::Server& server, Instant deadline) {
+                                  const config::Server& server, std::string application_name,
+                                  Instant deadline) {
   const auto connection = std::make_unique<PgConnection>(executor);
-  co_return co_await probe(*connection, server, deadline);
+  co_return co_await probe(*connection, server, std::move(application_name), deadline);
 }
 
 Task<PgResult<ServerFacts>> probe(PgConnection& fresh, const config::Server& server,
-                                  Instant deadline) {
+                                  std::string application_name, Instant deadline) {
   PgConnection* const connection = &fresh;
-  PgEndpoint where = monitor_endpoint(server);
+  PgEndpoint where = monitor_endpoint(server, std::move(application_name));
   std::optional<PgError> refused = co_await connection->open(std::move(where), deadline);
   if (refused) co_return std::move(*refused);
   ServerFacts facts;

@@ -127,10 +127,12 @@ void observe(Histogram& histogram, Duration took) {
 
 Watchdog::Watchdog(asio::io_context& context, std::shared_ptr<const config::Config> config,
                    const config::Server& server, std::unique_ptr<RuleEngine> engine,
-                   proxy::SessionDirectory& sessions, AuditLog* audit, WatchdogEvents& events)
+                   proxy::SessionDirectory& sessions, AuditLog* audit, WatchdogEvents& events,
+                   InstanceMark mark)
     : context_(context),
       config_(std::move(config)),
       server_(server),
+      mark_(std::move(mark)),
       engine_(std::move(engine)),
       sessions_(sessions),
       events_(events),
@@ -146,9 +148,9 @@ Watchdog::Watchdog(asio::io_context& context, std::shared_ptr<const config::Conf
       leaks_(config_->leak, config_->protect, fresh_ids(), config_->enforcement.evidence_max_age),
       brake_(now(), config_->enforcement),
       costs_(server, config_->rules),
-      kill_connection_(context.get_executor(), server),
-      verifiers_(context.get_executor(), server),
-      lister_(context.get_executor(), server),
+      kill_connection_(context.get_executor(), server, mark_.application_name()),
+      verifiers_(context.get_executor(), server, mark_.application_name()),
+      lister_(context.get_executor(), server, mark_.application_name()),
       terminator_(context.get_executor(), server, sessions,
                   server.monitor.enabled ? &kill_connection_ : nullptr, audit, fingerprints_),
       audit_(audit),
@@ -172,16 +174,18 @@ Watchdog::Watchdog(asio::io_context& context, std::shared_ptr<const config::Conf
     sampler_ = std::make_unique<ActivitySampler>(
         context.get_executor(), server,
         [this](Duration took) { observe(totals_.monitor_query_duration, took); },
-        SamplerOptions{.last_statements = recorder_ != nullptr});
+        SamplerOptions{.application_name = mark_.application_name(),
+                       .last_statements = recorder_ != nullptr});
     sampler_->also_ours([this] { return kill_connection_.pid(); });
     sampler_->also_ours([this] { return lister_.pid(); });
     sampler_->also_ours([this] { return verifiers_.pid(); });
     sampler_->also_ask(costs_.sampler());
-    advice_ = std::make_unique<AdviceWatch>(context.get_executor(), server,
-                                            [this](const std::vector<Advice>& advice) {
-                                              totals_.advice = advice;
-                                              events_.advised(server_.name, advice);
-                                            });
+    advice_ =
+        std::make_unique<AdviceWatch>(context.get_executor(), server, mark_.application_name(),
+                                      [this](const std::vector<Advice>& advice) {
+                                        totals_.advice = advice;
+                                        events_.advised(server_.name, advice);
+                                      });
     advice_->configure(config_);
     sampler_->also_ours([this] { return advice_->pid(); });
   }
@@ -684,7 +688,7 @@ void Watchdog::note_monitor() {
   if (!state.up && state.samples == 0 && problem == ActivitySampler::not_tried) return;
   monitor_was_up_ = state.up;
   monitor_problem_ = problem;
-  events_.monitor(server_.name, state.up, problem);
+  events_.monitor(server_.name, state.up, problem, mark_.application_name());
 }
 
 /// Which rules have no data, said once each time that changes. Before the monitor came up for the

@@ -14,6 +14,7 @@
 #include "watchdog/kill_connection.hpp"
 #include "watchdog/leak_watch.hpp"
 #include "watchdog/orphans.hpp"
+#include "watchdog/own_connections.hpp"
 #include "watchdog/recent_actions.hpp"
 #include "watchdog/recorder.hpp"
 #include "watchdog/rule_engine.hpp"
@@ -40,7 +41,9 @@ namespace pgleash::watchdog {
 class WatchdogEvents {
  public:
   virtual ~WatchdogEvents() = default;
-  virtual void monitor(std::string_view server, bool up, std::string_view problem) = 0;
+  /// `application_name`: what the monitor's connections call themselves.
+  virtual void monitor(std::string_view server, bool up, std::string_view problem,
+                       std::string_view application_name) = 0;
   /// What an operator should know of that server is another than before.
   virtual void advised(std::string_view server, const std::vector<Advice>& advice) = 0;
   virtual void warned(std::string_view server, const Verdict& verdict) = 0;
@@ -80,10 +83,11 @@ class Watchdog {
  public:
   /// `audit` may be null (sink off). All references outlive the watchdog; the watchdog outlives its
   /// tasks: await stop(). `server` is what needs a restart, `config` the first generation of what
-  /// reload() replaces.
+  /// reload() replaces. `mark` is this watchdog's alone.
   Watchdog(boost::asio::io_context& context, std::shared_ptr<const config::Config> config,
            const config::Server& server, std::unique_ptr<RuleEngine> engine,
-           proxy::SessionDirectory& sessions, AuditLog* audit, WatchdogEvents& events);
+           proxy::SessionDirectory& sessions, AuditLog* audit, WatchdogEvents& events,
+           InstanceMark mark);
   ~Watchdog();
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
@@ -167,6 +171,7 @@ class Watchdog {
   boost::asio::io_context& context_;
   std::shared_ptr<const config::Config> config_;
   const config::Server& server_;
+  InstanceMark mark_;
   std::unique_ptr<RuleEngine> engine_;
   std::unique_ptr<RuleEngine> before_;  ///< the rules before a reload, as their rehearsal
   proxy::SessionDirectory& sessions_;

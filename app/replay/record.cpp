@@ -8,6 +8,7 @@
 #include "config/measure.hpp"
 #include "watchdog/activity_sampler.hpp"
 #include "watchdog/clock.hpp"
+#include "watchdog/own_connections.hpp"
 #include "watchdog/recorder.hpp"
 
 #include <boost/asio/co_spawn.hpp>
@@ -52,7 +53,7 @@ class Record {
                   watchdog::now()),
         signals_(context_, SIGINT, SIGTERM),
         sampler_(context_.get_executor(), server_, {},
-                 {"pgleash record", true, true, [this] { look(); }}) {}
+                 {std::string{watchdog::record_name}, true, true, [this] { look(); }}) {}
 
   int run() {
     signals_.async_wait([this](const boost::system::error_code& error, int) {

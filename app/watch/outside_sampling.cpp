@@ -57,7 +57,7 @@ std::optional<Outside> read_outside(const std::string& server, const std::string
     config::complete(outside.config);
   }
   outside.config.enforcement.mode = config::Mode::observe;
-  outside.place = watchdog::place(watchdog::monitor_endpoint(servers.front()), {});
+  outside.place = watchdog::place(watchdog::monitor_endpoint(servers.front(), {}), {});
   return outside;
 }
 

@@ -17,6 +17,7 @@
 #include "watchdog/activity_sampler.hpp"
 #include "watchdog/clock.hpp"
 #include "watchdog/evidence.hpp"
+#include "watchdog/own_connections.hpp"
 #include "watchdog/status.hpp"
 #include "watchdog/task.hpp"
 
@@ -68,7 +69,7 @@ class Watch final : private metrics::MetricsSource, private metrics::HttpEvents 
         signals_(context_, SIGINT, SIGTERM),
         keys_(context_),
         sampler_(context_.get_executor(), server_, {},
-                 {"pgleash watch", true, true, [this] { look(); }}),
+                 {std::string{watchdog::watch_name}, true, true, [this] { look(); }}),
         pages_(*this),
         http_(
             context_,

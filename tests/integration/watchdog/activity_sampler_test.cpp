@@ -203,9 +203,32 @@ TEST_F(ActivitySamplerTest, TextInAnotherDatabasesEncodingDoesNotBreakTheSample)
   EXPECT_EQ(row->query, "SELECT 'caf\xE9'");
 }
 
+/// As one that was opened while the server made its answer, whose pid nobody knows yet.
+TEST_F(ActivitySamplerTest, AConnectionInItsNameWithoutAKnownPidIsSeenAndMarked) {
+  auto own = test::run_task(
+      io, PgConnection::connect(monitor_endpoint(server().section(), "pgleash"), in(10s)));
+  ASSERT_TRUE(own) << own.error().message;
+  auto other = test::run_task(
+      io, PgConnection::connect(monitor_endpoint(server().section(), "pgleash 00000000"), in(10s)));
+  ASSERT_TRUE(other) << other.error().message;
+  // Of the same name, through another door than the sampler's own connection.
+  auto through_socket =
+      server().login({{"host", server()->socket_dir()}, {"application_name", "pgleash"}});
+  Running sampler{io, server().section()};
+  const auto* seen = sampler.row(static_cast<pid_t>((*own)->pid()), "idle");
+  ASSERT_NE(seen, nullptr);
+  EXPECT_TRUE(seen->in_our_name);
+  seen = sampler.row(static_cast<pid_t>((*other)->pid()), "idle");
+  ASSERT_NE(seen, nullptr);
+  EXPECT_FALSE(seen->in_our_name);
+  seen = sampler.row(through_socket.pid(), "idle");
+  ASSERT_NE(seen, nullptr);
+  EXPECT_FALSE(seen->in_our_name);
+}
+
 TEST_F(ActivitySamplerTest, OwnConnectionsAreNobodysSession) {
-  auto kill =
-      test::run_task(io, PgConnection::connect(monitor_endpoint(server().section()), in(10s)));
+  auto kill = test::run_task(
+      io, PgConnection::connect(monitor_endpoint(server().section(), "pgleash"), in(10s)));
   ASSERT_TRUE(kill) << kill.error().message;
   Running sampler{io, server().section()};
   ASSERT_TRUE(

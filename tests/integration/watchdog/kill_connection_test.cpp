@@ -25,7 +25,7 @@ class KillConnectionTest : public WithServer {
   void SetUp() override {
     WithServer::SetUp();
     if (!IsSkipped())
-      kill_ = std::make_unique<KillConnection>(io.get_executor(), server().section());
+      kill_ = std::make_unique<KillConnection>(io.get_executor(), server().section(), "pgleash");
   }
 
   ServerTime time(const std::string& text) {
@@ -275,7 +275,7 @@ TEST_F(KillConnectionTest, SessionThatHidesItsActivityIsNotJudgedByIt) {
 TEST_F(KillConnectionTest, WithoutAServerNothingIsVisible) {
   auto section = server().section();
   section.address.port = 1;
-  KillConnection nowhere{io.get_executor(), section};
+  KillConnection nowhere{io.get_executor(), section, "pgleash"};
   Judged judged;
   judged.backend = {protocol::BackendPid{1}, ServerTime{1}};
   EXPECT_EQ(run_task(io, nowhere.look(judged.backend, {}, in(5s))), BackendSight::not_visible);

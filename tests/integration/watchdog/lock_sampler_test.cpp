@@ -197,8 +197,8 @@ TEST_F(LockSamplerTest, TellsWhatHoldsBackCleanUp) {
   holder.exec("BEGIN ISOLATION LEVEL REPEATABLE READ");
   holder.exec("SELECT 1");
   for (int i = 0; i < 5; ++i) server()->sql("SELECT txid_current()");
-  auto connection =
-      test::run_task(io, PgConnection::connect(monitor_endpoint(server().section()), in(5s)));
+  auto connection = test::run_task(
+      io, PgConnection::connect(monitor_endpoint(server().section(), "pgleash"), in(5s)));
   ASSERT_TRUE(connection);
   LockSampler sampler{50ms, 5s};
   ActivitySample newest;

@@ -19,7 +19,7 @@ using Kind = PgError::Kind;
 
 class PgConnectionTest : public WithServer {
  protected:
-  PgEndpoint endpoint() { return monitor_endpoint(server().section()); }
+  PgEndpoint endpoint() { return monitor_endpoint(server().section(), "pgleash 3f9a01bc"); }
 
   PgResult<std::unique_ptr<PgConnection>> connect(PgEndpoint where, Duration patience = 10s) {
     return run_task(io, PgConnection::connect(std::move(where), in(patience)));
@@ -51,7 +51,7 @@ TEST_F(PgConnectionTest, LogsInWithThePasswordOfTheFile) {
 
 TEST_F(PgConnectionTest, SessionIsReadOnlyAndFrugal) {
   const auto connection = connected();
-  EXPECT_EQ(setting(*connection, "application_name"), "pgleash");
+  EXPECT_EQ(setting(*connection, "application_name"), "pgleash 3f9a01bc");
   EXPECT_EQ(setting(*connection, "search_path"), "pg_catalog");
   EXPECT_EQ(setting(*connection, "statement_timeout"), "5s");
   EXPECT_EQ(setting(*connection, "lock_timeout"), "1s");
@@ -195,6 +195,18 @@ TEST_F(PgConnectionTest, PreparedStatementGivesBinaryRows) {
   EXPECT_TRUE(rows->boolean(0, 4));
   EXPECT_EQ(rows->oid(0, 5), 7U);
   EXPECT_EQ(rows->int8(0, 6), 8);
+}
+
+TEST_F(PgConnectionTest, ATimeThatNoClockShowsIsNone) {
+  const auto connection = connected();
+  const auto rows = query(*connection,
+                          "SELECT 'infinity'::timestamptz, '-infinity'::timestamptz, "
+                          "'1899-12-31'::timestamptz, '2100-01-01'::timestamptz, "
+                          "'1900-01-01'::timestamptz, '2099-12-31 23:59:59'::timestamptz");
+  ASSERT_TRUE(rows) << rows.error().message;
+  for (int column : {0, 1, 2, 3}) EXPECT_FALSE(rows->time(0, column)) << column;
+  EXPECT_TRUE(rows->time(0, 4));
+  EXPECT_TRUE(rows->time(0, 5));
 }
 
 TEST_F(PgConnectionTest, FailedStatementLeavesTheConnectionWhole) {

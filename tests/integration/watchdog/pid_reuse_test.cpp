@@ -30,7 +30,7 @@ class PidReuse : public testing::TestWithParam<JudgedCounter> {
     pids_ = std::make_unique<PidNamespace>(**server_);
     if (const auto why = pids_->why_not(); !why.empty())
       GTEST_SKIP() << "THE NEXT PID CANNOT BE CHOSEN HERE: " << why;
-    kill_ = std::make_unique<KillConnection>(io.get_executor(), server_->section());
+    kill_ = std::make_unique<KillConnection>(io.get_executor(), server_->section(), "pgleash");
   }
   void TearDown() override {
     if (stopped_ != 0) ::kill(stopped_, SIGCONT);

@@ -132,6 +132,58 @@ TEST_F(Direct, WhatAnotherPgleashLeftBehindWhenItDiedIsLeftAloneForAWhile) {
   EXPECT_THAT(direct_snapshot(moment, {}, others, {}).sessions, SizeIs(1));
 }
 
+TEST_F(Direct, ConnectionsOfItsOwnMakeNobodySpared) {
+  ActivityRow own = row_of("idle");
+  own.backend.pid = protocol::BackendPid{301};
+  own.user = "pgleash_monitor";
+  own.application_name = "pgleash 3f9a01bc";
+  own.in_our_name = true;
+  ActivityRow watch = own;
+  watch.backend.pid = protocol::BackendPid{302};
+  watch.application_name = "pgleash watch";
+  watch.in_our_name = false;
+  const auto left = judgeable(snapshot({own, watch, row_of("idle")}));
+  ASSERT_THAT(left.sessions, SizeIs(1)) << "neither are they judged themselves";
+  EXPECT_EQ(left.sessions[0].backend->pid, protocol::BackendPid{300});
+}
+
+TEST_F(Direct, WhateverElseTheMonitorsRoleCallsItselfSparesThePlaceItComesFrom) {
+  for (const char* name : {"pgleash", "pgleash 00000000", "psql", "", "pgleash watch2"}) {
+    ActivityRow other = row_of("idle");
+    other.backend.pid = protocol::BackendPid{301};
+    other.user = "pgleash_monitor";
+    other.application_name = name;
+    EXPECT_THAT(judgeable(snapshot({other, row_of("idle")})).sessions, IsEmpty()) << name;
+  }
+}
+
+/// Who lies about the name cannot make another pgleash unseen.
+TEST_F(Direct, ALiarBesideAnotherPgleashHidesNothing) {
+  ActivityRow other = row_of("idle");
+  other.backend.pid = protocol::BackendPid{301};
+  other.user = "pgleash_monitor";
+  other.application_name = "pgleash 00000000";
+  for (const char* lie : {"pgleash 3f9a01bc", "pgleash watch"}) {
+    ActivityRow liar = other;
+    liar.backend.pid = protocol::BackendPid{302};
+    liar.application_name = lie;
+    liar.in_our_name = true;
+    EXPECT_THAT(judgeable(snapshot({liar, other, row_of("idle")})).sessions, IsEmpty()) << lie;
+    EXPECT_THAT(judgeable(snapshot({other, liar, row_of("idle")})).sessions, IsEmpty()) << lie;
+  }
+}
+
+/// Any client may take a name: it neither spares its place nor itself.
+TEST_F(Direct, AnApplicationThatCallsItselfPgleashIsJudgedAsAnyOther) {
+  for (const char* name : {"pgleash", "pgleash 3f9a01bc", "pgleash 00000000", "pgleash watch"}) {
+    ActivityRow liar = row_of("idle");
+    liar.application_name = name;
+    EXPECT_THAT(judgeable(snapshot({liar})).sessions, SizeIs(1)) << name;
+    liar.in_our_name = true;
+    EXPECT_THAT(judgeable(snapshot({liar})).sessions, SizeIs(1)) << name;
+  }
+}
+
 TEST_F(Direct, OrphansHaveAVerdictOfTheirOwn) {
   EXPECT_THAT(judgeable(snapshot({row_of("idle")}), {row_of("idle").backend}).sessions, IsEmpty());
 }
