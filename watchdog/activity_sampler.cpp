@@ -229,6 +229,7 @@ Task<std::string> ActivitySampler::sample() {
     if (auto problem = co_await check_rights(statement_deadline()); !problem.empty())
       co_return problem;
   }
+  reckon_ages(seen, started, taken);
   sort_out_ours(seen.backends);
   if (auto problem = co_await learn_names(seen.backends, statement_deadline()); !problem.empty())
     co_return problem;
@@ -305,6 +306,14 @@ ActivityRow ActivitySampler::named(SeenBackend seen) const {
     seen.row.database = database->second;
   }
   return std::move(seen.row);
+}
+
+/// By a clock that nobody set. The connection may be another one: a jump of the date can end it.
+void ActivitySampler::reckon_ages(SeenActivity& seen, Instant asked, Instant answered) {
+  if (seen.server_now == ServerTime{}) return;
+  if (std::exchange(clock_of_, identity_.started) != identity_.started) clock_.forget();
+  clock_.look(seen.server_now, asked, answered);
+  for (SeenBackend& one : seen.backends) clock_.reckon(one.row, seen.server_now);
 }
 
 void ActivitySampler::sort_out_ours(std::vector<SeenBackend>& backends) {

@@ -8,6 +8,7 @@
 #include "watchdog/own_connections.hpp"
 #include "watchdog/pg_connection.hpp"
 #include "watchdog/sampling_pace.hpp"
+#include "watchdog/server_clock.hpp"
 #include "watchdog/task.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
@@ -101,6 +102,7 @@ class ActivitySampler {
   Task<void> pause(Duration length);
   [[nodiscard]] ActivityRow named(SeenBackend seen) const;
   void sort_out_ours(std::vector<SeenBackend>& backends);
+  void reckon_ages(SeenActivity& seen, Instant asked, Instant answered);
   [[nodiscard]] Instant statement_deadline() const;
   void failed(std::string problem);
 
@@ -121,6 +123,8 @@ class ActivitySampler {
   std::optional<ActivitySample> latest_;
   MonitorState state_;
   ServerIdentity identity_;
+  ServerClock clock_;
+  ServerTime clock_of_;  ///< the life of the server whose clock it is
   Instant identity_read_{};
   bool control_data_ = true;  ///< what pg_controldata shows may be read here
   Instant rights_checked_{};

@@ -181,6 +181,8 @@ bool Postgres::start_on(std::uint16_t port) {
       .environment = {"LC_ALL=C"},
       .user = server_user(),
       .death_signal = SIGQUIT};
+  command.environment.insert(command.environment.end(), options_.environment.begin(),
+                             options_.environment.end());
   if (options_.pids_of_its_own) {
     // Only root may make the namespace; the server becomes its first process, and dies with
     // unshare.

@@ -19,6 +19,7 @@ struct PostgresOptions {
   unsigned max_connections = 50;
   std::vector<std::string> settings = {};  ///< further "name=value"
   bool pids_of_its_own = false;            ///< in a pid namespace, as in a container on this host
+  std::vector<std::string> environment = {};  ///< further "NAME=value" of the server
 };
 
 /// A PostgreSQL of this test's own: fresh data directory, free port, gone with the object or with

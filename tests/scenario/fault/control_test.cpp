@@ -166,8 +166,15 @@ class ClockFault : public Fault {
  protected:
   static constexpr const char* library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
-  ClockFault() { jump("+0"); }
-  /// The date of pgleash is the real one, plus that.
+  ClockFault() {
+    jump("+0");
+    ::chmod(directory_.path().c_str(), 0755);  // the server is another user
+  }
+  /// For whose date is the real one, plus what the file says.
+  [[nodiscard]] std::vector<std::string> environment() const {
+    return {std::string{"LD_PRELOAD="} + library, "FAKETIME_TIMESTAMP_FILE=" + file(),
+            "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"};
+  }
   void jump(const std::string& by) { std::ofstream{file()} << by << '\n'; }
   [[nodiscard]] std::string file() const { return directory_ / "clock"; }
   /// When a leaky transaction was ended, by the audit log's date.
@@ -189,12 +196,11 @@ class ClockFault : public Fault {
 
 TEST_F(ClockFault, ADateThatJumpsByDaysEndsNobodyAndSparesNobody) {
   if (!fs::exists(library)) GTEST_SKIP() << "NO LIBFAKETIME HERE: scripts/install-deps test";
-  auto& house = this->house(
-      {.rules = end_leaky_transactions() + rule("idle", "idle", "1h", "terminate") +
-                rule("old", "session_age", "2h", "terminate") +
-                rule("long", "statement", "1h", "terminate"),
-       .environment = {std::string{"LD_PRELOAD="} + library, "FAKETIME_TIMESTAMP_FILE=" + file(),
-                       "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"}});
+  auto& house =
+      this->house({.rules = end_leaky_transactions() + rule("idle", "idle", "1h", "terminate") +
+                            rule("old", "session_age", "2h", "terminate") +
+                            rule("long", "statement", "1h", "terminate"),
+                   .environment = environment()});
   house.watch("pgleash_actions_total", {{"rule", "idle-tx"}, {"outcome", "confirmed"}});
   auto idle = login_as("idle");
   auto working = login_as("working");
@@ -213,6 +219,71 @@ TEST_F(ClockFault, ADateThatJumpsByDaysEndsNobodyAndSparesNobody) {
   EXPECT_EQ(pgleash().metric("pgleash_monitor_up"), 1);
   postgres().sql(fmt::format("SELECT pg_terminate_backend({})", working.pid()));
   jump("+0");
+  house.expect_in_order();
+}
+
+/// What does not pass in clear, or not at all, is judged by the server's view, and ages in it are
+/// of the server's clock.
+TEST_F(ClockFault, AServersDateThatJumpsEndsNobodyWhoIsJudgedByItsView) {
+  if (!fs::exists(library)) GTEST_SKIP() << "NO LIBFAKETIME HERE: scripts/install-deps test";
+  MonitoredServer there{PostgresOptions{.environment = environment()}};
+  PgleashProcess watching{
+      PGLEASH_BINARY, there, *there,
+      PgleashOptions{.rules = rule("idle", "idle", "1h", "terminate") +
+                              rule("open", "idle_in_transaction", "1h", "terminate") +
+                              rule("old", "session_age", "2h", "terminate") +
+                              rule("long", "statement", "1h", "terminate") +
+                              rule("leaky", "idle_in_transaction", "300ms", "terminate",
+                                   for_application("leaky")),
+                     .server = "direct_sessions = \"judge\""}};
+  ASSERT_TRUE(wait_until([&] { return watching.metric("pgleash_monitor_up") == 1; }, 10s));
+  House house{*there, watching, SteadyClient::WhenLost::error};
+  house.watch("pgleash_actions_total", {{"rule", "leaky"}, {"outcome", "confirmed"}});
+  const auto direct = [&](const std::string& name) {
+    return Application{{{"host", "127.0.0.1"},
+                        {"port", std::to_string(there->port())},
+                        {"user", "app"},
+                        {"password", "app"},
+                        {"dbname", "orders"},
+                        {"application_name", name}}};
+  };
+  {
+    Application idle = direct("idle");
+    Application open = direct("open");
+    open.exec("BEGIN");
+    Application holder = direct("holder");
+    holder.exec("SELECT pg_advisory_lock(1)");
+    Application waiting = direct("waiting");
+    waiting.send("SELECT pg_advisory_lock(1)");  // pg_sleep would be over at a jump
+    const auto seen = [&] {
+      return watching.metric("pgleash_monitor_query_duration_seconds_count");
+    };
+    const auto expect_all_left_alone = [&](const std::string& when) {
+      const double before = seen();
+      EXPECT_TRUE(wait_until([&] { return seen() >= before + 20; }, 20s)) << when;
+      for (const Application* one : {&idle, &open, &waiting})
+        EXPECT_EQ(there->value(fmt::format("SELECT count(*) FROM pg_stat_activity WHERE pid = {}",
+                                           one->pid())),
+                  "1")
+            << when;
+      Application leaky = direct("leaky");
+      leaky.exec("BEGIN");
+      EXPECT_TRUE(leaky.ended(15s)) << "who began since is judged: " << when;
+    };
+    const auto day = [&] { return there->value("SELECT current_date"); };
+    const std::string today = day();
+    expect_all_left_alone("before");
+    jump("+3d");
+    ASSERT_GT(day(), today) << "the clock did not jump";
+    expect_all_left_alone("three days ahead");
+    jump("-5d");
+    ASSERT_LT(day(), today) << "the clock did not jump back";
+    expect_all_left_alone("five days back");
+    jump("+0");
+    expect_all_left_alone("put right");
+  }
+  for (const char* name : {"idle", "open", "old", "long"})
+    EXPECT_EQ(watching.metric("pgleash_actions_total", {{"rule", name}}), 0) << name;
   house.expect_in_order();
 }
 
