@@ -1,4 +1,5 @@
 #include "tests/scenario/fault/fault.hpp"
+#include "tests/support/notify_socket.hpp"
 
 #include <csignal>
 #include <filesystem>
@@ -80,7 +81,9 @@ TEST_F(ThreadFault, AControlThreadThatStandsStillHoldsUpNoTraffic) {
 }
 
 TEST_F(ThreadFault, AWorkerThatStandsStillIsToldByHealthzAndTheOtherServesOn) {
-  pgleash({});
+  NotifySocket manager;
+  pgleash({.environment = {"NOTIFY_SOCKET=" + manager.address(), "WATCHDOG_USEC=200000"}});
+  EXPECT_FALSE(manager.hears("WATCHDOG=1").empty());
   const pid_t worker = thread_called(pgleash().pid(), "worker-1");
   ASSERT_NE(worker, 0) << "threads have names, for top -H";
   // Each takes its turn; those of the other worker are known by their working on.
@@ -89,7 +92,9 @@ TEST_F(ThreadFault, AWorkerThatStandsStillIsToldByHealthzAndTheOtherServesOn) {
   Held held{worker};
   if (!held) GTEST_SKIP() << "NO PTRACE HERE: needs CAP_SYS_PTRACE";
   EXPECT_TRUE(wait_until([&] { return pgleash().page("/healthz").empty(); }, 20s))
-      << "so that Kubernetes or systemd starts it anew";
+      << "so that Kubernetes starts it anew";
+  manager.forget();
+  EXPECT_EQ(manager.hears("WATCHDOG=1", 600ms), "") << "so that systemd does";
   EXPECT_GT(pgleash().metric("pgleash_build_info"), 0) << "metrics are there all the same";
   int served = 0;
   for (const auto& one : all) {
@@ -101,6 +106,7 @@ TEST_F(ThreadFault, AWorkerThatStandsStillIsToldByHealthzAndTheOtherServesOn) {
   held.let_go();
   for (const auto& one : all) EXPECT_FALSE(one->finish()) << "late, but whole";
   EXPECT_TRUE(wait_until([&] { return !pgleash().page("/healthz").empty(); }, 10s));
+  EXPECT_FALSE(manager.hears("WATCHDOG=1").empty());
   EXPECT_EQ(login().exec("SELECT 'let in'"), "let in");
 }
 

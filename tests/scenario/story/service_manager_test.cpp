@@ -1,58 +1,20 @@
 #include "tests/scenario/story/story.hpp"
 #include "tests/support/free_port.hpp"
+#include "tests/support/notify_socket.hpp"
 
-#include <array>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <poll.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 /// pgleash under systemd, as far as it can be seen without one: what it tells, and what it takes.
 namespace pgleash::test {
 namespace {
 
-/// Hears what a service tells its manager.
-class Manager {
- public:
-  Manager() {
-    fd_ = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    sockaddr_un where{};
-    where.sun_family = AF_UNIX;
-    const std::string path = address();
-    std::memcpy(where.sun_path, path.data(), path.size());
-    if (::bind(fd_, reinterpret_cast<const sockaddr*>(&where), sizeof where) != 0)
-      throw std::runtime_error{"cannot listen on " + path};
-  }
-  ~Manager() { ::close(fd_); }
-  Manager(const Manager&) = delete;
-  Manager& operator=(const Manager&) = delete;
-
-  [[nodiscard]] std::string address() const { return directory_ / "notify"; }
-  /// The next message with this word; empty when none comes in time.
-  std::string hears(const std::string& word) {
-    for (;;) {
-      pollfd wait{fd_, POLLIN, 0};
-      if (::poll(&wait, 1, 10'000) != 1) return "";
-      std::array<char, 4096> text{};
-      const auto size = ::recv(fd_, text.data(), text.size(), 0);
-      const std::string message{text.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0))};
-      if (message.find(word) != std::string::npos) return message;
-    }
-  }
-
- private:
-  TempDir directory_;
-  int fd_ = -1;
-};
-
 class ServiceManager : public Story {};
 
 TEST_F(ServiceManager, IsToldOfReadinessReloadsBeatsAndTheEnd) {
-  Manager manager;
+  NotifySocket manager;
   pgleash({.mode = "observe",
            .environment = {"NOTIFY_SOCKET=" + manager.address(), "WATCHDOG_USEC=20000"}});
   EXPECT_THAT(manager.hears("READY=1"), HasSubstr("STATUS=observing"));
