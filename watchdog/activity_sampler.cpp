@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <exception>
 #include <iterator>
 #include <string_view>
 #include <utility>
@@ -83,13 +84,16 @@ ActivitySampler::ActivitySampler(boost::asio::any_io_executor executor,
 Task<void> ActivitySampler::run() {
   BackOff back_off;
   while (!stopping_) {
-    if (auto problem = co_await connect(); !problem.empty()) {
-      failed(std::move(problem));
-    } else {
-      const auto before = state_.samples;
-      co_await poll();
-      if (state_.samples != before) back_off.reset();
+    const auto before = state_.samples;
+    std::string problem;
+    try {
+      problem = co_await connect();
+      if (problem.empty()) co_await poll();
+    } catch (const std::exception& e) {  // no memory, by far the likeliest: as a loss
+      problem = e.what();
     }
+    if (!problem.empty()) failed(std::move(problem));
+    if (state_.samples != before) back_off.reset();
     connection_.reset();
     const auto random = std::uniform_real_distribution<>{0, 1}(random_);
     if (!stopping_) co_await pause(back_off.next(random));

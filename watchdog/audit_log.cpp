@@ -7,6 +7,8 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <algorithm>
+#include <new>
 #include <optional>
 #include <signal.h>
 #include <utility>
@@ -34,15 +36,19 @@ struct AuditLog::Job {
   std::optional<AuditRecord> record;  ///< none: reopen
   std::shared_ptr<Answer> answer;
   bool in_any_case = false;
+  bool given_up = false;  ///< by who asked, before it was begun
 
-  void reply(bool yes) {
+  void reply(bool yes) noexcept {
     const auto executor = answer->executor;
     auto tell = [answer = std::move(answer),
                  yes] {  // moved, so that the timer also dies on its own executor
       answer->yes = yes;
       answer->timer.cancel();
     };
-    boost::asio::post(executor, std::move(tell));
+    try {
+      boost::asio::post(executor, std::move(tell));
+    } catch (const std::bad_alloc&) {  // the deadline of who waits says no
+    }
   }
 };
 
@@ -126,56 +132,64 @@ Task<bool> AuditLog::ask(Job job) {
 }
 
 void AuditLog::run() {
-  std::unique_lock lock{mutex_};
-  for (;;) {
-    const auto wanted = [this] { return stopping_ || !queue_.empty(); };
-    if (owed_.empty())
-      wake_.wait(lock, wanted);
-    else
-      wake_.wait_for(lock, owed_pause, wanted);
-    const bool last = stopping_ && queue_.empty();
-    auto jobs = std::exchange(queue_, {});
-    lock.unlock();
-    carry_out(std::move(jobs));
-    if (last) return;
-    lock.lock();
-  }
-}
-
-/// In order: records in one go, up to a reopen.
-void AuditLog::carry_out(std::deque<Job> jobs) {
-  std::deque<Job> batch;
-  for (auto& job : jobs) {
-    if (job.record) {
-      if (!job.in_any_case && job.answer->abandoned.load(std::memory_order_relaxed))
-        job.reply(false);
+  for (bool last = false; !last;) {
+    {
+      std::unique_lock lock{mutex_};
+      const auto wanted = [this] { return stopping_ || (taken_.empty() && !queue_.empty()); };
+      if (owed_.empty() && taken_.empty())
+        wake_.wait(lock, wanted);
       else
-        batch.push_back(std::move(job));
-      continue;
+        wake_.wait_for(lock, owed_pause, wanted);
+      if (taken_.empty()) taken_.swap(queue_);  // which takes no memory
+      last = stopping_ && queue_.empty();
     }
-    write_batch(batch);
-    job.reply(sink_->reopen());
+    try {
+      carry_out();
+    } catch (const std::bad_alloc&) {  // what is left is tried again after a pause
+      failing_.store(true, std::memory_order_relaxed);
+    }
   }
-  write_batch(batch);
 }
 
-void AuditLog::write_batch(std::deque<Job>& batch) {
-  if (batch.empty() && owed_.empty()) return;
+/// In order: records in one go, up to a reopen. When it throws, what was not done is in taken_ yet.
+void AuditLog::carry_out() {
+  do {
+    const auto reopen = std::find_if(taken_.begin(), taken_.end(),
+                                     [](const Job& job) { return !job.record.has_value(); });
+    write_batch(static_cast<std::size_t>(reopen - taken_.begin()));
+    if (taken_.empty()) return;
+    taken_.front().reply(sink_->reopen());
+    taken_.pop_front();
+  } while (!taken_.empty());
+}
+
+/// So many of the front, and what is owed before them.
+void AuditLog::write_batch(std::size_t count) {
   std::vector<const AuditRecord*> records;
+  records.reserve(owed_.size() + count);
   for (const AuditRecord& record : owed_) records.push_back(&record);
-  for (const auto& job : batch) records.push_back(&*job.record);
-  const bool written = sink_->append(records);
+  for (std::size_t i = 0; i < count; ++i) {
+    Job& job = taken_[i];
+    job.given_up = !job.in_any_case && job.answer->abandoned.load(std::memory_order_relaxed);
+    if (!job.given_up) records.push_back(&*job.record);
+  }
+  bool written = false;
+  try {
+    written = !records.empty() && sink_->append(records);
+  } catch (const std::bad_alloc&) {  // before a byte was written
+  }
   if (written) {
     records_ += owed_.size();
     owed_.clear();
     failing_.store(false, std::memory_order_relaxed);
   }
-  for (auto& job : batch) {
+  for (; count > 0; --count) {
+    Job& job = taken_.front();
     if (!written && job.in_any_case && owed_.size() < max_queued)
       owed_.push_back(std::move(*job.record));
-    job.reply(written);
+    job.reply(written && !job.given_up);
+    taken_.pop_front();
   }
-  batch.clear();
 }
 
 }  // namespace pgleash::watchdog

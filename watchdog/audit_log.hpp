@@ -68,13 +68,14 @@ class AuditLog {
   Task<bool> write(Job job);
   Task<bool> ask(Job job);
   void run();
-  void carry_out(std::deque<Job> jobs);
-  void write_batch(std::deque<Job>& batch);
+  void carry_out();
+  void write_batch(std::size_t count);
 
   std::unique_ptr<AuditSink> sink_;  ///< the thread's; null: off
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Job> queue_;         ///< guarded by mutex_
+  std::deque<Job> taken_;         ///< of the queue, and under way; the thread's
   std::deque<AuditRecord> owed_;  ///< what must follow, the oldest first; the thread's
   bool stopping_ = false;         ///< guarded by mutex_
   std::atomic<std::uint64_t> records_ = 0;

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstring>
 #include <fcntl.h>
+#include <new>
 #include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -215,7 +216,12 @@ bool AuditSink::reopen() {
   if (fresh < 0) return false;
   const int old = std::exchange(fd_, fresh);
   const bool was_torn = std::exchange(torn_, false);
-  if (!take_up()) {
+  bool taken_up = false;
+  try {
+    taken_up = take_up();
+  } catch (const std::bad_alloc&) {  // the old one stays in use
+  }
+  if (!taken_up) {
     ::close(std::exchange(fd_, old));
     torn_ = was_torn;
     return false;

@@ -6,6 +6,7 @@
 
 namespace pgleash::watchdog {
 
+// Apart from own_connections.cpp, which is pure.
 InstanceMark InstanceMark::random() {
   std::uint32_t number = 0;
   if (::getentropy(&number, sizeof number) != 0)

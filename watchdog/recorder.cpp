@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <fcntl.h>
 #include <random>
 #include <string_view>
@@ -86,7 +87,12 @@ void Recorder::work() {
     const Job job = std::move(jobs_.front());
     jobs_.pop_front();
     lock.unlock();
-    std::string problem = write(job);
+    std::string problem;
+    try {
+      problem = write(job);
+    } catch (const std::exception& e) {  // no memory: a frame that is lost
+      problem = e.what();
+    }
     if (!problem.empty()) ++failures_;
     lock.lock();
     waiting_ -= job.text.size();

@@ -196,9 +196,14 @@ Watchdog::Watchdog(asio::io_context& context, std::shared_ptr<const config::Conf
 Watchdog::~Watchdog() = default;
 
 void Watchdog::start() {
-  if (sampler_) spawn(sampler_->run(), "sampler");
-  if (advice_) spawn(advice_->run(), "advice");
+  start_what_ended();
   spawn(judge(), "judge");
+}
+
+/// Nothing but stop() or an exception, for lack of memory mostly, ends these loops.
+void Watchdog::start_what_ended() {
+  if (sampler_ && !sampler_runs_) spawn(sampler_->run(), "sampler", &sampler_runs_);
+  if (advice_ && !advice_runs_) spawn(advice_->run(), "advice", &advice_runs_);
 }
 
 Task<void> Watchdog::stop() {
@@ -215,10 +220,13 @@ Task<void> Watchdog::stop() {
   lister_.close();
 }
 
-void Watchdog::spawn(Task<void> task, const char* what) {
-  ++tasks_;
-  asio::co_spawn(context_, std::move(task), [this, what](const std::exception_ptr& failure) {
-    --tasks_;
+void Watchdog::spawn(Task<void> task, const char* what, bool* runs) {
+  const auto runs_now = [this, runs](bool now) {
+    now ? ++tasks_ : --tasks_;
+    if (runs != nullptr) *runs = now;
+  };
+  auto ended = [this, what, runs_now](const std::exception_ptr& failure) {
+    runs_now(false);
     idle_.cancel();
     if (!failure) return;
     try {
@@ -226,7 +234,14 @@ void Watchdog::spawn(Task<void> task, const char* what) {
     } catch (const std::exception& e) {
       events_.failure(what, e.what());
     }
-  });
+  };
+  runs_now(true);  // before it, as it may be over at once
+  try {
+    asio::co_spawn(context_, std::move(task), std::move(ended));
+  } catch (...) {
+    runs_now(false);
+    throw;
+  }
 }
 
 // ---------------------------------------------------------------- judging
@@ -235,6 +250,7 @@ Task<void> Watchdog::judge() {
   while (!stopping_) {
     std::exception_ptr failure;
     try {
+      start_what_ended();
       co_await tick();
     } catch (...) {
       failure = std::current_exception();

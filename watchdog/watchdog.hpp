@@ -166,7 +166,9 @@ class Watchdog {
   void record(const Snapshot& snapshot);
   void note_monitor();
   void note_costs();
-  void spawn(Task<void> task, const char* what);
+  /// `runs` is true until it ends, by an exception or not.
+  void spawn(Task<void> task, const char* what, bool* runs = nullptr);
+  void start_what_ended();
 
   boost::asio::io_context& context_;
   std::shared_ptr<const config::Config> config_;
@@ -217,6 +219,8 @@ class Watchdog {
   std::uint64_t monitor_logins_ = 0;  ///< that were noted
   std::string monitor_problem_;
   std::map<std::string, NoData> no_data_said_;  ///< by rule
+  bool sampler_runs_ = false;
+  bool advice_runs_ = false;
   bool stopping_ = false;
 };
 

@@ -153,6 +153,40 @@ TEST_F(ResourceFault, ALimitOnTheSizeOfFilesIsAFullDiskAndNotTheEnd) {
   house.expect_in_order();
 }
 
+TEST_F(ResourceFault, WithoutMemorySessionsGoOnAndTheWatchdogComesBackWhenThereIsSome) {
+  auto& house = this->house({.rules = end_leaky_transactions()});
+  house.watch("pgleash_actions_total", {{"rule", "idle-tx"}, {"outcome", "confirmed"}});
+  auto leaky = login_as("leaky");
+  std::vector<std::unique_ptr<Application>> greedy;
+  {
+    const auto now = static_cast<rlim_t>(House::memory(pgleash().pid(), "VmSize")) * 1024;
+    const Limited none{pgleash().pid(), RLIMIT_AS, now};
+    for (int i = 0; i < 150; ++i) {
+      try {
+        greedy.push_back(std::make_unique<Application>(
+            pgleash().words({{"application_name", "greedy"}, {"connect_timeout", "5"}})));
+        greedy.back()->send("SELECT repeat('m', 100000) FROM generate_series(1, 100)");
+      } catch (const std::runtime_error&) {  // turned away
+      }
+      ASSERT_TRUE(pgleash().process().running()) << i;
+    }
+    leaky.exec("BEGIN");
+    EXPECT_TRUE(wait_until([&] { return !pgleash().log("internal.failure").empty(); }, 20s))
+        << "there was memory left";
+    EXPECT_TRUE(house.steady().works_on(100));
+    ASSERT_TRUE(pgleash().process().running());
+  }
+  EXPECT_TRUE(leaky.ended(30s)) << "who judges goes on";
+  const auto samples = [&] {
+    return pgleash().metric("pgleash_monitor_query_duration_seconds_count");
+  };
+  const double before = samples();
+  EXPECT_TRUE(wait_until([&] { return samples() >= before + 5; }, 60s)) << "and who looks";
+  EXPECT_EQ(pgleash().metric("pgleash_monitor_up"), 1);
+  greedy.clear();
+  house.expect_in_order();
+}
+
 TEST_F(ResourceFault, ALimitOnMemoryHoldsWhileManyDoNotReadWhatTheyAskedFor) {
   auto& house = this->house({.rules = end_leaky_transactions()});
   house.watch("pgleash_relay_bytes_total");
