@@ -118,6 +118,7 @@ void SessionTracker::end_transaction() noexcept {
   } else {
     first_of_transaction_ = {};
   }
+  only_begun_ = first_of_transaction_ && first_of_transaction_.traits().only_starts;
   facts_.marked = first_of_transaction_ && first_of_transaction_.traits().marked;
 }
 

@@ -162,6 +162,7 @@ class SessionTracker {
   /// until it drained.
   [[nodiscard]] bool queue_full() const noexcept;
   [[nodiscard]] const StatementTexts::Ref& last_statement() const noexcept;
+  /// What the open transaction began with; a BEGIN of its own is passed over for what comes next.
   [[nodiscard]] const StatementTexts::Ref& first_of_transaction() const noexcept;
 
  private:
@@ -220,12 +221,13 @@ class SessionTracker {
   StatementTexts::Ref last_statement_;
   StatementTexts::Ref first_of_transaction_;
   StatementTraits arriving_traits_;
-  bool arriving_known_ = true;      // false: it may hold a COMMIT that nobody saw
-  bool up_ = false;                 // the first ReadyForQuery came
-  bool closing_ = false;            // FATAL, or a stream that cannot be framed
-  bool terminated_ = false;         // the frontend said Terminate
-  bool first_to_come_ = true;       // the next statement is the transaction's first
-  bool first_is_sure_ = true;       // and is not within a request that began before it
+  bool arriving_known_ = true;  // false: it may hold a COMMIT that nobody saw
+  bool up_ = false;             // the first ReadyForQuery came
+  bool closing_ = false;        // FATAL, or a stream that cannot be framed
+  bool terminated_ = false;     // the frontend said Terminate
+  bool first_to_come_ = true;   // the next statement is the transaction's first
+  bool only_begun_ = false;     // the transaction's first statement was a BEGIN, and no other came
+  bool first_is_sure_ = true;   // and is not within a request that began before it
   bool transaction_ended_ = false;  // by a command tag of the running request
   bool unlisten_to_come_ = false;   // UNLISTEN * ran, and counts when its transaction commits
   bool clean_request_ = false;      // no anomaly since the outstanding requests began

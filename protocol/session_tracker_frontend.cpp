@@ -144,7 +144,10 @@ void SessionTracker::FrontendMessages::statement(Kind kind) {
   }
   if (std::exchange(tracker.first_to_come_, false)) {
     tracker.first_of_transaction_ = tracker.last_statement_;
+    tracker.only_begun_ = traits.only_starts;
     tracker.facts_.marked = traits.marked && tracker.first_is_sure_;
+  } else if (std::exchange(tracker.only_begun_, false)) {
+    tracker.first_of_transaction_ = tracker.last_statement_;
   }
   send(kind, flags_of(traits, tracker.arriving_known_));
 }
@@ -195,7 +198,8 @@ void SessionTracker::FrontendMessages::query(Bytes prefix) {
   const StatementText query = decode_query(prefix);
   auto& text = tracker.arriving_text_;
   // The block of the last statement's text is free for this one, unless the transaction began with
-  // it.
+  // it: a BEGIN gives its own up, as it is about to be passed over.
+  if (tracker.only_begun_) tracker.first_of_transaction_ = {};
   if (!text) text = std::move(tracker.last_statement_);
   tracker.texts_->keep(text, query.text, query.truncated);
   const auto traits = text.traits();

@@ -17,6 +17,8 @@ struct StatementTraits {
   bool ends_transaction : 1 = false;
   /// BEGIN, START TRANSACTION.
   bool starts_transaction : 1 = false;
+  /// One of these and nothing else: it says nothing of what the transaction is for.
+  bool only_starts : 1 = false;
   /// VACUUM, ANALYZE, CREATE INDEX, REINDEX, CLUSTER, REFRESH, ALTER, COPY, CALL.
   bool maintenance : 1 = false;
   /// BEGIN, START or SET TRANSACTION, READ ONLY with REPEATABLE READ or SERIALIZABLE.

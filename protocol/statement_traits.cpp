@@ -25,9 +25,13 @@ class TraitsReader {
 
   StatementTraits read(bool truncated) noexcept {
     bool first = true;
+    std::size_t statements = 0;
     while (token_.kind != SqlToken::Kind::end) {
       const bool empty = is(';');
-      if (!empty) statement();
+      if (!empty) {
+        ++statements;
+        statement();
+      }
       skip_to_end();
       // What stands behind the semicolon belongs to the next statement.
       if (first) traits_.marked = lexer_.marked();
@@ -35,6 +39,7 @@ class TraitsReader {
       if (is(';')) advance();
     }
     traits_.unknown = truncated;
+    traits_.only_starts = traits_.starts_transaction && statements == 1 && !truncated;
     traits_.savepoint_rollback = tally_.savepoint_rollback && !tally_.rollback && !truncated;
     traits_.unlistens_all = tally_.unlisten_all && !tally_.unlisten_one && !truncated;
     return traits_;

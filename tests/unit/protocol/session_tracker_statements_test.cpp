@@ -115,19 +115,44 @@ TEST(Statements, DiscardedOnesAreNotTaken) {
 
 TEST(Statements, FirstOfTheTransactionIsKept) {
   Player session;
-  session.play("> Q(begin /* a */) < C(BEGIN) Z(T) > Q(select 1) < T D C Z(T)");
-  EXPECT_EQ(first(session), "begin /* a */");
+  session.play("> Q(update a) < C(UPDATE 1) Z > Q(begin; update b) < C(BEGIN) C(UPDATE 1) Z(T)");
+  EXPECT_EQ(first(session), "begin; update b");
+  session.play("> Q(select 1) < T D C Z(T)");
+  EXPECT_EQ(first(session), "begin; update b");
   session.play("> Q(commit) < C(COMMIT) Z");
   EXPECT_EQ(first(session), "");
   session.play("> P(update t) B E P(select 2) B E S");
   EXPECT_EQ(first(session), "update t");
 }
 
+TEST(Statements, ABeginOfItsOwnIsPassedOverForWhatTheTransactionIsFor) {
+  Player session;
+  session.play("> Q(begin /* a */) < C(BEGIN) Z(T)");
+  EXPECT_EQ(first(session), "begin /* a */") << "there is no better";
+  session.play("> Q(update t) < C(UPDATE 1) Z(T)");
+  EXPECT_EQ(first(session), "update t");
+  session.play("> Q(select 1) < T D C Z(T)");
+  EXPECT_EQ(first(session), "update t");
+  session.play("> Q(commit) < C(COMMIT) Z");
+  EXPECT_EQ(first(session), "");
+  session.play("> P(begin) B E P(update t) B E S");
+  EXPECT_EQ(first(session), "update t") << "as JDBC sends it";
+  session.play("< 1 2 C(BEGIN) 1 2 C(UPDATE 1) Z(T) > Q(select 1) < T D C Z(T)");
+  EXPECT_EQ(first(session), "update t");
+}
+
+TEST(Statements, TheTransactionsFirstIsTheSameHoweverTheMessagesAreCut) {
+  trace::expect_same_in_all_chunkings(
+      "> Q(begin) < C(BEGIN) Z(T) > Q(update t) < C(UPDATE 1) Z(T) > Q(select 1) < T D C Z(T)");
+}
+
 TEST(Statements, FirstOfAPipelinedTransactionIsKnownIfOneWaits) {
   Player session;
   session.play("> Q(select 1) Q(begin) < T D C Z");
   EXPECT_EQ(first(session), "begin");
-  session.play("< C(BEGIN) Z(T) > Q(commit) Q(begin) Q(select 1) < C(COMMIT) Z");
+  session.play("> Q(update t)");
+  EXPECT_EQ(first(session), "update t");
+  session.play("< C(BEGIN) Z(T) C(UPDATE 1) Z(T) > Q(commit) Q(begin) Q(select 1) < C(COMMIT) Z");
   EXPECT_EQ(first(session), "") << "which of two is not remembered";
 }
 

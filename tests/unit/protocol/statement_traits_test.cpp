@@ -7,12 +7,12 @@
 namespace pgleash::protocol {
 namespace {
 
-/// One letter a trait: c ends, b starts, m maintenance, d dump snapshot, s savepoint rollback, u
-/// unlistens all, e exports its snapshot, + starts a backup, - stops it, ? unknown.
+/// One letter a trait: c ends, b starts, B only starts, m maintenance, d dump snapshot, s savepoint
+/// rollback, u unlistens all, e exports its snapshot, + starts a backup, - stops it, ? unknown.
 std::string letters(StatementTraits traits) {
   std::string found;
   if (traits.ends_transaction) found += 'c';
-  if (traits.starts_transaction) found += 'b';
+  if (traits.starts_transaction) found += traits.only_starts ? 'B' : 'b';
   if (traits.maintenance) found += 'm';
   if (traits.dump_snapshot) found += 'd';
   if (traits.savepoint_rollback) found += 's';
@@ -50,8 +50,9 @@ const Row transactions[] = {
     {"ROLLBACK", ""},
     {"ABORT", ""},
     {"ROLLBACK PREPARED 'x'", ""},
-    {"BEGIN", "b"},
-    {"START TRANSACTION", "b"},
+    {"BEGIN", "B"},
+    {"START TRANSACTION", "B"},
+    {"; begin /* a */ ;", "B"},
     {"START_REPLICATION SLOT s LOGICAL 0/0", ""},
     {"BEGIN; UPDATE t SET a = 1; COMMIT", "cb"},
     {"select 1; commit", "c"},
@@ -154,14 +155,14 @@ const Row snapshots[] = {
     {"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY", "d"},
     {"SET TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE", "d"},
     {"set local transaction read only isolation level repeatable read", "d"},
-    {"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "bd"},
-    {"START TRANSACTION READ ONLY, ISOLATION LEVEL SERIALIZABLE", "bd"},
+    {"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "Bd"},
+    {"START TRANSACTION READ ONLY, ISOLATION LEVEL SERIALIZABLE", "Bd"},
     {"BEGIN; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY", "bd"},
-    {"BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY", "bd"},
-    {"BEGIN READ ONLY", "b"},
-    {"BEGIN ISOLATION LEVEL REPEATABLE READ", "b"},
-    {"BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE", "b"},
-    {"BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY", "b"},
+    {"BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY", "Bd"},
+    {"BEGIN READ ONLY", "B"},
+    {"BEGIN ISOLATION LEVEL REPEATABLE READ", "B"},
+    {"BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE", "B"},
+    {"BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY", "B"},
     {"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY", ""},
     {"SET search_path = a", ""},
     {"BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT 'READ ONLY'", "b"},
