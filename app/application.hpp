@@ -22,6 +22,8 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace pgleash::app {
@@ -37,6 +39,11 @@ class Application final : private metrics::MetricsSource, private console::Host 
   ~Application() override;
   Application(const Application&) = delete;
   Application& operator=(const Application&) = delete;
+
+  /// See EventLog::when_first_advised. Before run().
+  void when_first_advised(EventLog::FirstAdvice told) {
+    events_.when_first_advised(std::move(told));
+  }
 
   /// Serves until SIGTERM or SIGINT, drains, and returns the exit status. A second signal ends at
   /// once.
@@ -123,5 +130,10 @@ class Application final : private metrics::MetricsSource, private console::Host 
 /// What is judged, what is off and how to switch it on, where to connect: printed when the program
 /// starts.
 [[nodiscard]] std::string start_card(const config::Config& config, bool colour);
+
+/// Its lines that need the server's answer: how many sessions there carry no name, and what gives
+/// them one. Printed when the monitor has looked for the first time.
+[[nodiscard]] std::string names_card(std::string_view server,
+                                     const std::vector<watchdog::Advice>& advice);
 
 }  // namespace pgleash::app

@@ -193,6 +193,7 @@ void EventLog::no_data(std::string_view server, std::string_view rule, std::stri
 }
 
 void EventLog::advised(std::string_view server, const std::vector<watchdog::Advice>& advice) {
+  if (advised_.emplace(server).second && first_advice_) first_advice_(server, advice);
   for (const watchdog::Advice& one : advice) {
     std::vector<Field> fields{{"server", server},
                               {"gravity", watchdog::name(one.gravity)},

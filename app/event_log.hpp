@@ -7,7 +7,12 @@
 #include "proxy/flood_count.hpp"
 #include "watchdog/watchdog.hpp"
 
+#include <functional>
 #include <mutex>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
 
 namespace pgleash::app {
 
@@ -22,6 +27,10 @@ class EventLog final : public proxy::ProxyEvents,
 
   /// Before the first watchdog starts. Outlives the watchdogs.
   void tell(notify::Webhooks& webhooks) noexcept { webhooks_ = &webhooks; }
+  /// Called once a server, with what it was advised of first. Before the first watchdog starts.
+  using FirstAdvice =
+      std::function<void(std::string_view server, const std::vector<watchdog::Advice>& advice)>;
+  void when_first_advised(FirstAdvice told) { first_advice_ = std::move(told); }
 
   void listening(std::string_view listener, std::string_view address) override;
   void accept_paused(std::string_view listener, std::string_view why) override;
@@ -69,7 +78,9 @@ class EventLog final : public proxy::ProxyEvents,
  private:
   Log& log_;
   notify::Webhooks* webhooks_ = nullptr;
-  bool engine_told_ = false;  ///< set while the workers are made, on one thread
+  FirstAdvice first_advice_;
+  std::set<std::string, std::less<>> advised_;  ///< servers
+  bool engine_told_ = false;                    ///< set while the workers are made, on one thread
   std::mutex mutex_;
   proxy::FloodCount refusals_;  ///< by listener and result; strangers decide how many there are
 };

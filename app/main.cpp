@@ -93,6 +93,11 @@ int run(const RunOptions& options) {
   app::Application application{*loaded.config, options.config};
   std::fputs(app::start_card(*loaded.config, colour_on(STDOUT_FILENO)).c_str(), stdout);
   std::fflush(stdout);
+  application.when_first_advised(
+      [](std::string_view server, const std::vector<watchdog::Advice>& advice) {
+        std::fputs(app::names_card(server, advice).c_str(), stdout);
+        std::fflush(stdout);
+      });
   return application.run();
 }
 

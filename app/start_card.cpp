@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace pgleash::app {
 namespace {
 
@@ -111,7 +113,12 @@ std::string start_card(const config::Config& config, bool colour) {
   card +=
       "  names         sessions without application_name, or with a driver's default, go by "
       "[identity], else by user@database;\n"
-      "                which there are, and the line that names each: check --server, or watch\n";
+      "                which there are, and the line that names each: ";
+  card += std::any_of(config.servers.begin(), config.servers.end(),
+                      [](const config::Server& server) { return server.monitor.enabled; })
+              ? "below, when the monitor has looked; later by\n"
+                "                check --server, or watch\n"
+              : "check --server, or watch\n";
   const bool enforce = config.enforcement.mode == config::Mode::enforce;
   card += fmt::format(
       "  mode          {}\n",
@@ -137,6 +144,17 @@ std::string start_card(const config::Config& config, bool colour) {
         "  note          mode is enforce, but every rule's action is observe: nothing will be "
         "ended\n";
   }
+  return card;
+}
+
+std::string names_card(std::string_view server, const std::vector<watchdog::Advice>& advice) {
+  std::string card;
+  for (const watchdog::Advice& one : advice)
+    if (one.about == watchdog::names_advice)
+      card += fmt::format("  names         {}: {}\n                {}\n", server, one.message,
+                          one.remedy);
+  if (card.empty())
+    card = fmt::format("  names         {}: no session there is without a name\n", server);
   return card;
 }
 

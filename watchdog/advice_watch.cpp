@@ -55,7 +55,7 @@ Task<void> AdviceWatch::run() {
     std::vector<Advice> advice = advise(*facts, *config, server_);
     if (advice == last_) continue;
     last_ = std::move(advice);
-    told_(last_);
+    told_(*last_);
   }
 }
 

@@ -24,7 +24,8 @@ class AdviceWatch {
  public:
   using Told = std::function<void(const std::vector<Advice>&)>;
 
-  /// `told` is called when the advice is another than before. `server` outlives the watch.
+  /// `told` is called with the first answer, and when the advice is another than before. `server`
+  /// outlives the watch.
   AdviceWatch(boost::asio::any_io_executor executor, const config::Server& server,
               std::string application_name, Told told);
 
@@ -46,7 +47,7 @@ class AdviceWatch {
   std::shared_ptr<const config::Config> config_;
   boost::asio::steady_timer timer_;
   std::unique_ptr<PgConnection> connection_;  ///< while it asks
-  std::vector<Advice> last_;
+  std::optional<std::vector<Advice>> last_;   ///< as it was told; empty: never yet
   bool wanted_ = false;
   bool stopping_ = false;
 };

@@ -193,7 +193,7 @@ class Adviser {
     for (const Nameless& one : facts_.nameless) {
       std::string users;
       for (const std::string& user : one.users) users += (users.empty() ? "" : ", ") + user;
-      add(Gravity::note, "application_name",
+      add(Gravity::note, std::string{names_advice},
           fmt::format("{} of {} sessions {} ({}): they go by user@database, or by [identity]",
                       one.sessions, facts_.sessions,
                       one.said.empty() ? "carry no name"

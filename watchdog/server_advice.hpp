@@ -48,6 +48,9 @@ enum class Gravity : std::uint8_t {
 };
 [[nodiscard]] std::string_view name(Gravity gravity) noexcept;
 
+/// What an advice on sessions without a name is about.
+inline constexpr std::string_view names_advice = "application_name";
+
 struct Advice {
   Gravity gravity = Gravity::note;
   std::string about;    ///< the setting, grant or place: stable, for machines

@@ -45,5 +45,24 @@ TEST_F(Identity, WhoBroughtNoNameIsCalledByTheFirstThatItSetsAndByNoLaterOne) {
   EXPECT_EQ(sessions_of("somebody else"), 0);
 }
 
+class NamesOnTheCard : public Story {};
+
+TEST_F(NamesOnTheCard, AreMissingForSoManySessionsOfADriverWithTheLineThatGivesThemOne) {
+  std::vector<LibpqClient> nameless;
+  for (int i = 0; i < 2; ++i) nameless.push_back(server().login({{"application_name", ""}}));
+  const LibpqClient java = server().login({{"application_name", "PostgreSQL JDBC Driver"}});
+  const LibpqClient named = server().login({{"application_name", "shop"}});
+  pgleash({.rules = rule("never", "idle", "1h", "observe")});
+  const auto card = [&] { return pgleash().process().out(); };
+  ASSERT_TRUE(wait_until([&] { return card().find("carry no name") != std::string::npos; }, 20s))
+      << card();
+  EXPECT_THAT(card(),
+              testing::ContainsRegex("names +main: [2-9] of [0-9]+ sessions carry no name"));
+  EXPECT_THAT(card(), HasSubstr("PGAPPNAME"));
+  EXPECT_THAT(card(), testing::ContainsRegex(
+                          "[1-9] of [0-9]+ sessions are called \"PostgreSQL JDBC Driver\""));
+  EXPECT_THAT(card(), HasSubstr("?ApplicationName="));
+}
+
 }  // namespace
 }  // namespace pgleash::test
