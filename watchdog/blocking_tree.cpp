@@ -86,6 +86,7 @@ void BlockingTree::Builder::index() {
                             wait.mode,
                             wait.type,
                             wait.waited,
+                            {},
                             {}});
     if (wait.asked) asked.push_back(i);
   }
@@ -172,6 +173,7 @@ void BlockingTree::Builder::edges() {
   for (std::size_t i = 0; i < locks.waits.size(); ++i) {
     if (!locks.waits[i].asked) guess_edges(i);
   }
+  for (std::size_t i = 0; i < locks.waits.size(); ++i) forest.waits[i].behind = ahead[i];
 }
 
 /// From one wait to all its roots, each wait once.

@@ -34,6 +34,8 @@ struct BlockedSession {
   std::string lock_type;               ///< "relation"
   Duration waited{};
   std::vector<std::size_t> roots;  ///< indexes into BlockingForest::roots
+  /// Waits that it stands behind, indexes into BlockingForest::waits; none: behind roots only.
+  std::vector<std::size_t> behind;
 };
 
 struct BlockingRoot {

@@ -116,11 +116,13 @@ void add_blocking_rows(const watchdog::WatchdogStatus& status, std::vector<Row>&
     for (const auto& blocked : root.blocked) {
       const watchdog::BlockedSession& wait = forest.waits[blocked.wait];
       const bool process = root.kind != watchdog::RootKind::prepared;
+      const Cell behind =
+          wait.behind.empty() ? Cell{Null{}} : pid_cell(forest.waits[wait.behind.front()].pid);
       rows.push_back({text(status.server), string{watchdog::name(root.kind)},
                       process ? pid_cell(root.pid) : Cell{Null{}}, session(root.session),
                       text_or_null(root.user), text_or_null(root.database),
                       text_or_null(root.application), text_or_null(root.state),
-                      text_or_null(root.gid), pid_cell(wait.pid), session(wait.session),
+                      text_or_null(root.gid), pid_cell(wait.pid), session(wait.session), behind,
                       text_or_null(wait.lock_type), text_or_null(wait.mode), span_of(wait.waited),
                       span_of(blocked.because_of_it)});
     }

@@ -117,6 +117,7 @@ const Columns& blocking() {
       {"gid", Type::text},
       {"blocked_pid", int4},
       {"blocked_session", int8},
+      {"behind_pid", int4},
       {"lock_type", Type::text},
       {"mode", Type::text},
       {"waited", interval},

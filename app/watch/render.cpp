@@ -10,6 +10,8 @@
 #include <array>
 #include <functional>
 #include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 namespace pgleash::app {
@@ -21,6 +23,7 @@ namespace {
 
 constexpr std::size_t shown_suspects = 3;
 constexpr std::size_t shown_waits = 4;
+constexpr std::size_t most_indented = 6;
 constexpr std::size_t unlimited_query = 200;
 constexpr std::size_t least_query = 16;
 
@@ -118,6 +121,55 @@ void add_leak(const LeakReport& report, Page& page) {
   page.add(text);
 }
 
+/// Who waits for a root, each below the one it stands behind.
+class WaitingTree {
+ public:
+  WaitingTree(const watchdog::BlockingForest& forest, const watchdog::BlockingRoot& root)
+      : root_(root) {
+    std::unordered_set<std::size_t> here;
+    for (const auto& blocked : root.blocked) here.insert(blocked.wait);
+    for (const auto& blocked : root.blocked) {
+      const auto& behind = forest.waits[blocked.wait].behind;
+      // Behind several it is shown once, below the first.
+      const auto parent = std::ranges::find_if(
+          behind, [&](std::size_t wait) { return wait != blocked.wait && here.contains(wait); });
+      if (parent == behind.end())
+        first_.push_back(blocked.wait);
+      else
+        below_[*parent].push_back(blocked.wait);
+    }
+  }
+
+  struct Line {
+    std::size_t wait;
+    std::size_t depth;
+    bool last;  ///< of those behind the same one
+  };
+  [[nodiscard]] std::vector<Line> lines() const {
+    std::vector<Line> all;
+    add(first_, 0, all);
+    // Who waits for each other in a circle, which the server is about to break, is below nobody.
+    if (all.size() < root_.blocked.size())
+      for (const auto& blocked : root_.blocked)
+        if (std::ranges::find(all, blocked.wait, &Line::wait) == all.end())
+          all.push_back({blocked.wait, 0, true});
+    return all;
+  }
+
+ private:
+  void add(const std::vector<std::size_t>& waits, std::size_t depth, std::vector<Line>& all) const {
+    for (const std::size_t wait : waits) {
+      all.push_back({wait, depth, wait == waits.back()});
+      if (const auto below = below_.find(wait); below != below_.end())
+        add(below->second, depth + 1, all);
+    }
+  }
+
+  const watchdog::BlockingRoot& root_;
+  std::vector<std::size_t> first_;
+  std::unordered_map<std::size_t, std::vector<std::size_t>> below_;
+};
+
 void add_blocking(const Snapshot& snapshot, Page& page) {
   for (const watchdog::BlockingRoot& root : snapshot.blocking.roots) {
     const std::string who =
@@ -129,17 +181,19 @@ void add_blocking(const Snapshot& snapshot, Page& page) {
     page.add(fmt::format("BLOCKS   {}: {} wait, the longest for {}", who, root.blocked.size(),
                          short_age(root.longest)),
              magenta);
-    for (std::size_t i = 0; i < std::min(shown_waits, root.blocked.size()); ++i) {
-      const watchdog::BlockedSession& wait = snapshot.blocking.waits[root.blocked[i].wait];
-      const bool last = i + 1 == std::min(shown_waits, root.blocked.size());
-      std::string text =
-          fmt::format("         {} pid {}", last ? "└" : "├", static_cast<std::int32_t>(wait.pid));
+    const WaitingTree tree{snapshot.blocking, root};
+    const std::vector<WaitingTree::Line> lines = tree.lines();
+    for (std::size_t i = 0; i < std::min(shown_waits, lines.size()); ++i) {
+      const auto& [at, depth, last] = lines[i];
+      const watchdog::BlockedSession& wait = snapshot.blocking.waits[at];
+      std::string text = fmt::format("{:{}}{} pid {}", "", 9 + 2 * std::min(depth, most_indented),
+                                     last ? "└" : "├", static_cast<std::int32_t>(wait.pid));
       if (wait.session)
         text += ' ' + safe_line(snapshot.sessions[*wait.session].view.who->application);
       text += fmt::format(" waits {} for {} on {}", short_age(wait.waited), safe_line(wait.mode),
                           safe_line(wait.lock_type));
-      if (last && root.blocked.size() > shown_waits)
-        text += fmt::format(", and {} more", root.blocked.size() - shown_waits);
+      if (i + 1 == shown_waits && lines.size() > shown_waits)
+        text += fmt::format(", and {} more", lines.size() - shown_waits);
       page.add(text);
     }
   }

@@ -109,7 +109,11 @@ json::array blocking_json(const watchdog::BlockingForest& forest) {
     json::array waits;
     for (const auto& blocked : root.blocked) {
       const watchdog::BlockedSession& wait = forest.waits[blocked.wait];
+      json::array behind;
+      for (const std::size_t ahead : wait.behind)
+        behind.push_back(static_cast<std::int32_t>(forest.waits[ahead].pid));
       waits.push_back(json::object{{"pid", static_cast<std::int32_t>(wait.pid)},
+                                   {"behind", std::move(behind)},
                                    {"mode", text(wait.mode)},
                                    {"lock_type", text(wait.lock_type)},
                                    {"waited_seconds", seconds(wait.waited)}});

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <optional>
 #include <poll.h>
 #include <pty.h>
@@ -189,6 +190,54 @@ TEST_F(Watching, TheLeakerIsNamedByARoleThatHasPgMonitorOnlyAndNothingIsSentButQ
   EXPECT_THAT(log, Not(HasSubstr("pgleash watch ERROR")));
   EXPECT_THAT(log, Not(HasSubstr("pg_terminate_backend")));
   EXPECT_THAT(log, Not(HasSubstr("pg_cancel_backend")));
+}
+
+TEST_F(Watching, TheBlockingTreeShowsABlockerAndWhoWaitsBehindItsVictim) {
+  server()->sql(
+      "CREATE TABLE a (i int); CREATE TABLE b (i int); INSERT INTO a VALUES (1); "
+      "INSERT INTO b VALUES (1); GRANT ALL ON a, b TO PUBLIC",
+      "orders");
+  LibpqClient blocker = server().login({{"application_name", "blocker"}});
+  blocker.exec("BEGIN");
+  blocker.exec("UPDATE a SET i = 2");
+  LibpqClient victim = server().login({{"application_name", "victim"}});
+  victim.exec("BEGIN");
+  victim.exec("UPDATE b SET i = 2");
+  victim.send("UPDATE a SET i = 3");
+  LibpqClient last = server().login({{"application_name", "behind-it"}});
+  last.send("UPDATE b SET i = 3");
+  ASSERT_TRUE(wait_until(
+      [&] {
+        return server()->value(
+                   "SELECT count(*) FROM pg_stat_activity "
+                   "WHERE wait_event_type = 'Lock' "
+                   "AND clock_timestamp() - query_start > interval '1.5 s'") == "2";
+      },
+      20s));
+
+  const Finished json = run(command("watch", {url(), "--once", "--json"}));
+  ASSERT_EQ(json.status, 0) << json.err;
+  const auto shown = lines_of(json.out);
+  ASSERT_EQ(shown.size(), 1U);
+  const auto& roots = shown[0].at("blocking").as_array();
+  ASSERT_EQ(roots.size(), 1U);
+  EXPECT_EQ(number(roots[0].as_object(), "pid"), blocker.pid());
+  EXPECT_EQ(text(roots[0].as_object(), "application"), "blocker");
+  std::map<int, boost::json::array> behind;
+  for (const auto& wait : roots[0].as_object().at("blocked").as_array())
+    behind[wait.as_object().at("pid").to_number<int>()] = wait.as_object().at("behind").as_array();
+  ASSERT_EQ(behind.size(), 2U);
+  EXPECT_TRUE(behind.at(victim.pid()).empty());
+  EXPECT_EQ(behind.at(last.pid()), boost::json::array{victim.pid()});
+
+  const Finished table = run(command("watch", {url(), "--once"}));
+  EXPECT_THAT(table.out, HasSubstr(fmt::format("BLOCKS   pid {} blocker (", blocker.pid())));
+  const auto first = table.out.find(fmt::format("\n         └ pid {} victim waits ", victim.pid()));
+  ASSERT_NE(first, std::string::npos) << table.out;
+  EXPECT_NE(
+      table.out.find(fmt::format("\n           └ pid {} behind-it waits ", last.pid()), first),
+      std::string::npos)
+      << table.out;
 }
 
 TEST_F(Watching, InAPipeThereIsNoEscapeWhateverAClientCallsItself) {
