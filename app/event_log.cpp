@@ -58,7 +58,7 @@ std::vector<Field> about(const watchdog::Verdict& verdict) {
   return fields;
 }
 
-/// "10.0.0.7:40312 unused 312 s, …": the first five.
+/// "10.0.0.7:40312 unused 312 s (sent 96 bytes, got 1234), …": the first five.
 std::string oldest_of(const watchdog::LeakReport& report) {
   std::string text;
   for (std::size_t i = 0; i < std::min<std::size_t>(report.oldest.size(), 5); ++i) {
@@ -68,6 +68,9 @@ std::string oldest_of(const watchdog::LeakReport& report) {
                 ? std::string{"local"}
                 : suspect.who->client.address + ':' + std::to_string(suspect.who->client.port);
     text += " unused " + std::to_string(static_cast<std::int64_t>(seconds(suspect.unused))) + " s";
+    if (suspect.bytes_to_server > 0)
+      text += " (sent " + std::to_string(suspect.bytes_to_server) + " bytes, got " +
+              std::to_string(suspect.bytes_to_client) + ')';
   }
   return text;
 }
@@ -100,18 +103,22 @@ std::vector<Field> about(std::string_view server, const watchdog::LeakReport& re
     fields.emplace_back("exhaustion_earliest_seconds", seconds(*report.forecast.earliest));
   if (report.forecast.latest)
     fields.emplace_back("exhaustion_latest_seconds", seconds(*report.forecast.latest));
+  if (report.quota) {
+    fields.emplace_back("quota", report.quota->quota);
+    fields.emplace_back("quota_limit", report.quota->limit);
+    fields.emplace_back("quota_exhaustion_seconds", seconds(*report.quota->end.expected));
+  }
   if (!report.addresses.empty()) fields.emplace_back("client_addrs", addresses_of(report));
   if (!report.oldest.empty()) fields.emplace_back("oldest", oldest_of(report));
   if (report.statement_fingerprint.empty()) return fields;
   fields.emplace_back("statement_fingerprint", report.statement_fingerprint);
   fields.emplace_back("statement", report.statement);
   fields.emplace_back("same_statement_share", report.same_statement);
-  if (!report.tags.empty()) {
-    std::string tags;
-    for (const auto& [key, value] : report.tags)
-      tags += (tags.empty() ? "" : ", ") + key + '=' + value;
-    fields.emplace_back("tags", tags);
+  if (!report.first_statement_fingerprint.empty()) {
+    fields.emplace_back("first_statement_fingerprint", report.first_statement_fingerprint);
+    fields.emplace_back("first_statement", report.first_statement);
   }
+  if (!report.tags.empty()) fields.emplace_back("tags", watchdog::tags_text(report.tags));
   return fields;
 }
 

@@ -370,6 +370,12 @@ constexpr std::array<MetricSpec, metric_count> table{{
      "When the slots will be gone if the leaks that stand go on; +Inf when there is none, or it "
      "would take longer than the horizon. Absent while the limit is not known.",
      labels<server, scope>},
+    {Metric::quota_exhaustion_forecast, "pgleash_quota_exhaustion_forecast_seconds", Gauge,
+     "seconds",
+     "When the first application, user, database or address of that quota will be refused if the "
+     "leaks that stand go on; +Inf when none of them leaks, or it would take longer than the "
+     "horizon. Of quotas that limit sessions only.",
+     labels<server, quota>},
 
     {Metric::server_connection_slots,
      "pgleash_server_connection_slots",

@@ -69,6 +69,7 @@ enum class Metric : std::uint8_t {
   leaks_detected,
   leaks_cleared,
   exhaustion_forecast,
+  quota_exhaustion_forecast,
   server_connection_slots,
   orphan_backends,
   sessions_without_backend,

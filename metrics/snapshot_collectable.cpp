@@ -195,6 +195,17 @@ void add_exempt(const WatchdogStatus& status, Families& out) {
   }
 }
 
+void add_quota_forecasts(const WatchdogStatus& status, Families& out) {
+  for (const std::string& quota : status.leaks.quotas) {
+    // The first of a quota is the one that is used up first.
+    const auto& all = status.leaks.quota_forecasts;
+    const auto first = std::ranges::find(all, quota, &watchdog::QuotaForecast::quota);
+    const bool ends = first != all.end() && first->end.expected.has_value();
+    out.add(Metric::quota_exhaustion_forecast, {status.server, quota},
+            ends ? seconds(*first->end.expected) : std::numeric_limits<double>::infinity());
+  }
+}
+
 void add_forecast(const WatchdogStatus& status, Families& out) {
   if (!status.leaks.limit_known) {
     return;
@@ -426,6 +437,7 @@ void SnapshotCollectable::collect(const Statuses& statuses, const config::Config
     }
     add_exempt(*status, out);
     add_forecast(*status, out);
+    add_quota_forecasts(*status, out);
     add_monitor(*status, out);
   }
   add_rules(statuses, config, out);

@@ -1,6 +1,7 @@
 #include "metrics/status_json.hpp"
 
 #include "config/measure.hpp"
+#include "config/words.hpp"
 #include "metrics/json_text.hpp"
 
 #include <fmt/chrono.h>
@@ -51,6 +52,17 @@ void append(std::string& list, const std::string& item) {
   list += item;
 }
 
+std::string quotas_json(const watchdog::LeakStatus& leaks) {
+  std::string all;
+  for (const watchdog::QuotaForecast& one : leaks.quota_forecasts)
+    append(all,
+           fmt::format(
+               R"({{"quota":{},"key":{},"holder":{},"sessions":{},"limit":{},"forecast":{}}})",
+               json_text(one.quota), json_text(config::word_for(config::quota_key_words, one.key)),
+               json_text(one.holder), one.sessions, one.limit, forecast_json(one.end)));
+  return all;
+}
+
 }  // namespace
 
 std::string overview_json(const watchdog::WatchdogStatus& status, const config::Config& config,
@@ -64,14 +76,14 @@ std::string overview_json(const watchdog::WatchdogStatus& status, const config::
       R"({{"server":{},"mode":{},"paused":{},"held_after":{},"waiting":{},)"
       R"("kills_per_minute":{},"monitor_configured":{},"monitor_up":{},"monitor_problem":{},)"
       R"("sample_age_seconds":{},"sessions":{},"orphans":{},"survivors":{},"manual_kills":{},)"
-      R"("slots":{{"max":{},"reserved":{},"proxied":{},"direct":{}}},"forecast":{},"fuses":[{}]}})",
+      R"("slots":{{"max":{},"reserved":{},"proxied":{},"direct":{}}},"forecast":{},"quotas":[{}],"fuses":[{}]}})",
       json_text(status.server), json_text(config::name(status.mode)), brake.paused,
       brake.held ? json_text(watchdog::name(*brake.held)) : "null", brake.waiting,
       pace.kills_per_minute, status.monitor_configured, status.monitor_up,
       nullable(status.monitor_problem), json_seconds(snapshot.sample_age), snapshot.sessions.size(),
       status.orphans, status.survivors, brake.manual_kills, snapshot.max_connections,
       snapshot.reserved_connections, snapshot.sessions.size(), snapshot.direct.size(),
-      forecast_json(status.leaks.forecast), fuses);
+      forecast_json(status.leaks.forecast), quotas_json(status.leaks), fuses);
 }
 
 namespace {
@@ -87,21 +99,26 @@ std::string evidence_json(const watchdog::LeakReport& report) {
   std::string oldest;
   for (const watchdog::LeakSuspect& suspect : report.oldest)
     append(oldest, fmt::format(R"({{"session":"{}","client_addr":{},"client_port":{},"pid":{},)"
-                               R"("unused_seconds":{}}})",
+                               R"("unused_seconds":{},"bytes_to_server":{},)"
+                               R"("bytes_to_client":{}}})",
                                proxy::number(suspect.session),
                                nullable(suspect.who->client.address), suspect.who->client.port,
                                suspect.who->pid
                                    ? std::to_string(static_cast<std::int32_t>(*suspect.who->pid))
                                    : "null",
-                               json_seconds(suspect.unused)));
+                               json_seconds(suspect.unused), suspect.bytes_to_server,
+                               suspect.bytes_to_client));
   std::string tags;
   for (const auto& [key, value] : report.tags)
     append(tags, fmt::format("{}:{}", json_text(key), json_text(value)));
   return fmt::format(R"("clients":[{}],"oldest":[{}],"statement":{},"statement_fingerprint":{},)"
-                     R"("same_statement_share":{:.3f},"tags":{{{}}})",
+                     R"("same_statement_share":{:.3f},"first_statement":{},)"
+                     R"("first_statement_fingerprint":{},"tags":{{{}}})",
                      clients, oldest,
                      report.statement.empty() ? "null" : json_prose(report.statement),
-                     nullable(report.statement_fingerprint), report.same_statement, tags);
+                     nullable(report.statement_fingerprint), report.same_statement,
+                     report.first_statement.empty() ? "null" : json_prose(report.first_statement),
+                     nullable(report.first_statement_fingerprint), tags);
 }
 
 }  // namespace
@@ -127,10 +144,10 @@ std::string leaks_json(const watchdog::WatchdogStatus& status, Instant now) {
     append(applications,
            fmt::format(R"({{"application":{},"suspects":{},"floor":{},"growth_per_hour":{:.3f}}})",
                        json_text(name), one.suspects, one.floor, one.growth * 3600));
-  return fmt::format(
-      R"({{"server":{},"forecast":{},"slots_known":{},"leaks":[{}],"applications":[{}]}})",
-      json_text(status.server), forecast_json(status.leaks.forecast), status.leaks.limit_known,
-      leaks, applications);
+  return fmt::format(R"({{"server":{},"forecast":{},"slots_known":{},"quotas":[{}],"leaks":[{}],)"
+                     R"("applications":[{}]}})",
+                     json_text(status.server), forecast_json(status.leaks.forecast),
+                     status.leaks.limit_known, quotas_json(status.leaks), leaks, applications);
 }
 
 std::string rules_json(const watchdog::WatchdogStatus& status, const config::Config& config) {

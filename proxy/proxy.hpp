@@ -48,6 +48,10 @@ class Proxy final : public SessionDirectory, private ProxyLinks {
   Task<std::vector<SessionView>> views(std::string server) override;
   Task<ViewChanges> changes(std::string server, bool all) override;
   Task<std::optional<StatementEvidence>> evidence(SessionId session) override;
+  [[nodiscard]] std::optional<std::uint32_t> quota_sessions(
+      config::QuotaKey key, const std::string& holder) const override {
+    return settings_.quotas.sessions_of(key, holder);
+  }
   Task<KillReport> carry_out(KillOrder order) override;
   [[nodiscard]] std::string application_of(const SessionIdentity& who) const override;
   [[nodiscard]] LegJournal* journal() noexcept override { return journal_.get(); }

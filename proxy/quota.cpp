@@ -157,6 +157,13 @@ void QuotaKeeper::forget_idle(Instant now) {
     });
 }
 
+std::optional<std::uint32_t> QuotaKeeper::sessions_of(QuotaKey key, const std::string& name) const {
+  const std::lock_guard lock{mutex_};
+  if (quotas_.empty()) return std::nullopt;
+  const auto found = counts_[place_of(key)].find(name);
+  return found == counts_[place_of(key)].end() ? 0 : found->second.sessions;
+}
+
 std::size_t QuotaKeeper::keys() const {
   const std::lock_guard lock{mutex_};
   std::size_t all = 0;

@@ -73,6 +73,9 @@ class QuotaKeeper {
 
   /// By name of the quota.
   [[nodiscard]] std::map<std::string, QuotaUse> use() const;
+  /// That count for one application, user, database or address now; empty without quotas.
+  [[nodiscard]] std::optional<std::uint32_t> sessions_of(config::QuotaKey key,
+                                                         const std::string& name) const;
   /// How many keys are remembered, of all kinds.
   [[nodiscard]] std::size_t keys() const;
 

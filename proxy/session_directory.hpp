@@ -1,12 +1,15 @@
 #pragma once
 
+#include "config/config.hpp"
 #include "proxy/kill_order.hpp"
 #include "proxy/leg_journal.hpp"
 #include "proxy/session_view.hpp"
 
 #include <boost/asio/awaitable.hpp>
 
+#include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace pgleash::proxy {
@@ -33,6 +36,12 @@ class SessionDirectory {
   /// came: see [identity]. Any thread.
   [[nodiscard]] virtual std::string application_of(const SessionIdentity& who) const {
     return who.application_name;
+  }
+  /// Sessions of all servers that count for one key of [[quota]]; empty: none is configured, and
+  /// nobody counts. Any thread.
+  [[nodiscard]] virtual std::optional<std::uint32_t> quota_sessions(
+      config::QuotaKey /*key*/, const std::string& /*holder*/) const {
+    return std::nullopt;
   }
   /// Null: there is none.
   [[nodiscard]] virtual LegJournal* journal() noexcept { return nullptr; }

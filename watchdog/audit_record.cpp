@@ -37,13 +37,28 @@ void put(json::object& line, json::string_view key, const std::optional<millisec
   if (duration) line[key] = duration->count();
 }
 
-void put_statement(json::object& line, const AuditRecord& record,
-                   config::StatementTextPolicy policy) {
+void put_evidence(json::object& line, const AuditRecord& record,
+                  config::StatementTextPolicy policy) {
   using enum config::StatementTextPolicy;
-  if (policy == none) return;
-  put(line, "statement_fingerprint", record.statement_fingerprint);
-  put(line, "statement_normalized", record.statement_normalized);
-  if (policy == full) put(line, "statement_text", record.statement_text);
+  const SessionEvidence& evidence = record.evidence;
+  if (evidence.age) line["statement_age_ms"] = duration_cast<milliseconds>(*evidence.age).count();
+  if (policy != none) {
+    put(line, "statement_fingerprint", evidence.last.hash);
+    put(line, "statement_normalized", evidence.last.text);
+    put(line, "first_statement_fingerprint", evidence.first.hash);
+    put(line, "first_statement_normalized", evidence.first.text);
+  }
+  if (policy == full) {
+    put(line, "statement_text", evidence.last_text);
+    put(line, "first_statement_text", evidence.first_text);
+  }
+  if (!evidence.tags.empty()) {
+    json::object tags;
+    for (const auto& [key, value] : evidence.tags) tags[valid_utf8(key)] = valid_utf8(value);
+    line["tags"] = std::move(tags);
+  }
+  put(line, "bytes_to_server", evidence.bytes_to_server);
+  put(line, "bytes_to_client", evidence.bytes_to_client);
 }
 
 }  // namespace
@@ -147,12 +162,7 @@ std::string to_line(const AuditRecord& record, config::StatementTextPolicy polic
   if (record.backend_start) line["backend_start"] = iso8601(*record.backend_start);
   put(line, "mapping", record.mapping);
   put(line, "state", record.state);
-  put_statement(line, record, policy);
-  if (!record.tags.empty()) {
-    json::object tags;
-    for (const auto& [key, value] : record.tags) tags[valid_utf8(key)] = valid_utf8(value);
-    line["tags"] = std::move(tags);
-  }
+  put_evidence(line, record, policy);
   put(line, "why", record.why);
   return json::serialize(line);
 }

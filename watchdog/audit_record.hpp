@@ -2,6 +2,7 @@
 
 #include "config/config.hpp"
 #include "watchdog/activity.hpp"
+#include "watchdog/session_evidence.hpp"
 #include "watchdog/verdict.hpp"
 
 #include <chrono>
@@ -57,10 +58,7 @@ struct AuditRecord {
   std::optional<ServerTime> backend_start;
   std::string mapping;
   std::string state;
-  std::string statement_fingerprint;
-  std::string statement_normalized;         ///< literal-free
-  std::string statement_text;               ///< written only under statement_text = "full"
-  std::map<std::string, std::string> tags;  ///< of a sqlcommenter comment
+  SessionEvidence evidence;  ///< texts with their values only under statement_text = "full"
   std::string why;
 };
 

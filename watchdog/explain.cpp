@@ -76,6 +76,7 @@ std::string to_text(const SessionExplanation& explanation,
                   printable(who.database),
                   who.application.empty() ? "no application" : printable(who.application),
                   protocol::name(view.facts.state));
+  text += to_text(explanation.evidence);
   for (const RuleExplanation& rule : explanation.rules) text += line_of(rule);
   const RuleExplanation* first = explanation.first_to_act();
   if (first == nullptr) return text + "  no rule acts on it while it stays as it is\n";

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "config/config.hpp"
+#include "watchdog/session_evidence.hpp"
 #include "watchdog/snapshot.hpp"
 #include "watchdog/verdict.hpp"
 
@@ -51,6 +52,7 @@ struct SessionExplanation {
   SessionEntry session;
   Locks locks;
   std::vector<RuleExplanation> rules;  ///< in the order of the configuration
+  SessionEvidence evidence;
 
   /// The rule that acts first if nothing changes; null when none does.
   [[nodiscard]] const RuleExplanation* first_to_act() const noexcept;

@@ -56,6 +56,12 @@ void LeakWatch::protect(const config::Protect& protect, Duration evidence_max_ag
   evidence_max_age_ = evidence_max_age;
 }
 
+void LeakWatch::limit(const std::vector<config::Quota>& quotas) {
+  quotas_.configure(quotas);
+  status_.quotas.clear();
+  for (const config::Quota& quota : quotas_.limited()) status_.quotas.push_back(quota.name);
+}
+
 LeakWatch::Tick LeakWatch::tick(const Snapshot& snapshot) {
   Tick tick;
   ++ticks_;
@@ -87,12 +93,16 @@ LeakReport LeakWatch::report(const Leak& leak, const Snapshot& snapshot) const {
     report.suspects.push_back(id);
     ++addresses[entry->view.who->client.address];
     if (report.oldest.size() < LeakReport::most_suspects)
-      report.oldest.push_back(
-          {entry->view.id, entry->view.who, snapshot.now - entry->view.facts.state_since});
+      report.oldest.push_back({entry->view.id, entry->view.who,
+                               snapshot.now - entry->view.facts.state_since,
+                               entry->view.facts.frontend_bytes, entry->view.facts.backend_bytes});
   }
   report.addresses.assign(addresses.begin(), addresses.end());
   std::stable_sort(report.addresses.begin(), report.addresses.end(),
                    [](const auto& a, const auto& b) { return a.second > b.second; });
+  const auto first = std::ranges::find_if(
+      status_.quota_forecasts, [&](const QuotaForecast& one) { return uses_up(report, one); });
+  if (first != status_.quota_forecasts.end() && first->end.expected) report.quota = *first;
   return report;
 }
 
@@ -210,12 +220,31 @@ void LeakWatch::update_status(const Snapshot& snapshot) {
     lost.insert(lost.end(), times.begin(), times.end());
     unseen = std::max(unseen, detector_.unseen(leak));
   }
+  update_quotas(snapshot);
   const SlotUse slots = LeakFeed::slots(snapshot);
   status_.limit_known = slots.limit > 0;
   status_.forecast = {};
   if (!status_.limit_known || lost.empty()) return;
   std::sort(lost.begin(), lost.end());
   status_.forecast = forecast_.until(snapshot.now, slots.limit, lost, unseen, config_.horizon);
+}
+
+void LeakWatch::update_quotas(const Snapshot& snapshot) {
+  status_.quota_forecasts.clear();
+  if (status_.quotas.empty()) return;
+  std::vector<LostSession> lost;
+  if (!status_.standing.empty()) {
+    const auto index = index_of(snapshot);
+    for (const Leak& leak : status_.standing) {
+      const std::vector<std::uint64_t> suspects = detector_.suspects(leak, snapshot.now);
+      const std::vector<Instant> times = detector_.lost_at(leak, snapshot.now);
+      // Both in the order of last use.
+      for (std::size_t i = 0; i < std::min(suspects.size(), times.size()); ++i)
+        if (const SessionEntry* entry = find(snapshot, index, suspects[i]))
+          lost.push_back({entry->view.who.get(), times[i], detector_.unseen(leak)});
+    }
+  }
+  status_.quota_forecasts = quotas_.update(snapshot, lost, config_.horizon);
 }
 
 }  // namespace pgleash::watchdog

@@ -7,11 +7,13 @@
 #include "watchdog/leak_detector.hpp"
 #include "watchdog/leak_feed.hpp"
 #include "watchdog/leak_status.hpp"
+#include "watchdog/quota_forecast.hpp"
 #include "watchdog/snapshot.hpp"
 #include "watchdog/verdict.hpp"
 
 #include <cstdint>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace pgleash::watchdog {
@@ -30,6 +32,13 @@ class LeakWatch {
 
   /// Takes over another generation of [protect] and [enforcement], as after a reload.
   void protect(const config::Protect& protect, Duration evidence_max_age);
+
+  /// The quotas that are in force from now on, and who counts their sessions: see
+  /// QuotaForecasts::count_by.
+  void limit(const std::vector<config::Quota>& quotas);
+  void count_quotas_by(QuotaForecasts::SessionsOf sessions_of) {
+    quotas_.count_by(std::move(sessions_of));
+  }
 
   struct Tick {
     std::vector<LeakReport> detected;
@@ -57,6 +66,7 @@ class LeakWatch {
   [[nodiscard]] LeakReport report(const Leak& leak, const Snapshot& snapshot) const;
   void judge(const Snapshot& snapshot, Tick& tick);
   void update_status(const Snapshot& snapshot);
+  void update_quotas(const Snapshot& snapshot);
 
   config::Leak config_;
   Protection protection_;
@@ -65,6 +75,7 @@ class LeakWatch {
   LeakDetector detector_;
   LeakFeed feed_{detector_};
   ExhaustionForecast forecast_;
+  QuotaForecasts quotas_;
   LeakStatus status_;
   std::unordered_map<std::uint64_t, Judged> judged_;  ///< of sessions that had a verdict
   std::uint64_t ticks_ = 0;

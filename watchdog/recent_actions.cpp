@@ -31,6 +31,18 @@ void RecentActions::add(RecentAction action) {
   if (ring.size() > kept) ring.pop_front();
 }
 
+void RecentActions::complete(const VerdictId& incident, SessionEvidence evidence) {
+  // The one it belongs to is among the last.
+  for (auto* ring : {&others_, &acted_}) {
+    const auto found = std::find_if(ring->rbegin(), ring->rend(), [&](const RecentAction& action) {
+      return action.verdict.id == incident;
+    });
+    if (found == ring->rend()) continue;
+    found->evidence = without_values(std::move(evidence));
+    return;
+  }
+}
+
 std::vector<const RecentAction*> RecentActions::newest() const {
   std::vector<const RecentAction*> all;
   for (const auto* ring : {&acted_, &others_})

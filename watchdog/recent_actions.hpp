@@ -1,5 +1,6 @@
 #pragma once
 
+#include "watchdog/session_evidence.hpp"
 #include "watchdog/verdict.hpp"
 
 #include <chrono>
@@ -21,6 +22,7 @@ struct RecentAction {
   std::string_view step;  ///< of a literal
   Duration took{};
   std::string why;
+  SessionEvidence evidence;  ///< without values; of one that touched nobody it follows: complete()
 };
 
 [[nodiscard]] RecentAction action_of(const Verdict& verdict, config::Mode mode, Outcome outcome,
@@ -33,6 +35,8 @@ class RecentActions {
   static constexpr std::size_t kept = 300;  ///< of either sort
 
   void add(RecentAction action);
+  /// What its session did, which is asked for behind an outcome without an act.
+  void complete(const VerdictId& incident, SessionEvidence evidence);
   /// Newest first.
   [[nodiscard]] std::vector<const RecentAction*> newest() const;
   /// Null: it is not known, or not any more.

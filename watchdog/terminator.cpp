@@ -102,25 +102,17 @@ Terminator::Terminator(asio::any_io_executor executor, const config::Server& ser
       fingerprints_(fingerprints) {}
 
 AuditRecord Terminator::record_of(AuditEvent event, const Verdict& verdict, config::Mode mode,
-                                  const std::optional<proxy::StatementEvidence>& evidence) {
+                                  const SessionEvidence& evidence) const {
   AuditRecord line = audit_record(event, verdict, mode, wall_now());
   line.server = server_.name;
-  if (evidence && !evidence->last_statement.empty()) {
-    const Fingerprint& statement =
-        fingerprints_.of(evidence->last_statement, evidence->last_truncated);
-    line.statement_fingerprint = statement.hash;
-    line.statement_normalized = statement.text;
-    line.statement_text = evidence->last_statement;
-    for (auto& [key, value] : sqlcommenter_tags(evidence->last_statement))
-      line.tags.emplace(key, value);
-  }
+  line.evidence = evidence;
   return line;
 }
 
 Task<TerminationRecord> Terminator::terminate(Verdict verdict, config::Mode mode, bool monitor_up) {
   TerminationRecord record;
-  const std::optional<proxy::StatementEvidence> evidence = co_await evidence_of(verdict);
-  AuditRecord line = record_of(AuditEvent::intent, verdict, mode, evidence);
+  record.evidence = co_await evidence_of(verdict.session, verdict.target);
+  AuditRecord line = record_of(AuditEvent::intent, verdict, mode, record.evidence);
   if (audit_ == nullptr) {
     record.why = "no audit log: nothing is ended without one";
     co_return record;
@@ -233,14 +225,14 @@ Task<KillConnection::Answer> Terminator::ask_server(const Verdict& verdict,
   co_return co_await kill_connection_->terminate(backend, std::move(columns), deadline);
 }
 
-Task<std::optional<proxy::StatementEvidence>> Terminator::evidence_of(const Verdict& verdict) {
-  if (verdict.target == Target::session)
-    co_return co_await sessions_.evidence(verdict.session.view.id);
-  if (!verdict.session.row || verdict.session.row->query.empty()) co_return std::nullopt;
-  // The first 256 bytes of what it runs: all that is asked of the server at each sample.
-  constexpr std::size_t cut = 250;
-  const std::string& query = verdict.session.row->query;
-  co_return proxy::StatementEvidence{query, {}, query.size() > cut, false};
+Task<SessionEvidence> Terminator::evidence_of(const SessionEntry& entry, Target target) {
+  std::optional<proxy::StatementEvidence> statements;
+  if (target == Target::session) {
+    statements = co_await sessions_.evidence(entry.view.id);
+  } else {
+    statements = statements_of(entry, shown_statement);
+  }
+  co_return session_evidence(entry, statements, now(), fingerprints_);
 }
 
 Task<bool> Terminator::is_gone(const Verdict& verdict) {
@@ -253,20 +245,20 @@ Task<bool> Terminator::is_gone(const Verdict& verdict) {
       (sight == BackendSight::moved_on && verdict.action == config::Action::cancel);
 }
 
-Task<bool> Terminator::write(AuditEvent event, Verdict verdict, config::Mode mode,
-                             std::optional<Outcome> outcome, std::string why) {
-  if (audit_ == nullptr) co_return true;
-  const std::optional<proxy::StatementEvidence> evidence = co_await evidence_of(verdict);
+Task<SessionEvidence> Terminator::write(AuditEvent event, Verdict verdict, config::Mode mode,
+                                        std::optional<Outcome> outcome, std::string why) {
+  SessionEvidence evidence = co_await evidence_of(verdict.session, verdict.target);
+  if (audit_ == nullptr) co_return evidence;
   AuditRecord line = record_of(event, verdict, mode, evidence);
   if (outcome) line.outcome = name(*outcome);
   line.why = std::move(why);
   // What has been done is told, if late; what was only seen is not worth waiting for.
   if (event == AuditEvent::resolved) {
-    const bool told = co_await audit_->write_in_any_case(line);
-    co_return told;
+    (void)co_await audit_->write_in_any_case(line);
+  } else {
+    (void)co_await audit_->write(line);
   }
-  const bool on_disk = co_await audit_->write(line);
-  co_return on_disk;
+  co_return evidence;
 }
 
 }  // namespace pgleash::watchdog

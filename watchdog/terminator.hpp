@@ -5,6 +5,7 @@
 #include "watchdog/audit_log.hpp"
 #include "watchdog/evidence.hpp"
 #include "watchdog/kill_connection.hpp"
+#include "watchdog/session_evidence.hpp"
 #include "watchdog/task.hpp"
 #include "watchdog/verdict.hpp"
 
@@ -24,6 +25,7 @@ struct TerminationRecord {
   bool sql = false;               ///< guarded pg_terminate_backend was sent
   Duration took{};                ///< from the start of the act to the proof
   std::string why;                ///< one line when it did not go by the book
+  SessionEvidence evidence;       ///< gathered before the act
 };
 
 /// Carries one verdict's TerminationPlan out: in-band steps by the session's own worker, the rest
@@ -45,17 +47,18 @@ class Terminator {
   /// One look at a backend that survived: true once it is gone.
   Task<bool> is_gone(const Verdict& verdict);
   /// Writes a line that is no act of its own: an outcome of a verdict that only observed, or
-  /// `resolved`.
-  Task<bool> write(AuditEvent event, Verdict verdict, config::Mode mode,
-                   std::optional<Outcome> outcome, std::string why);
+  /// `resolved`. Returns the evidence that it carries.
+  Task<SessionEvidence> write(AuditEvent event, Verdict verdict, config::Mode mode,
+                              std::optional<Outcome> outcome, std::string why);
+  /// What the session did, as far as anybody knows; `entry` outlives the call.
+  Task<SessionEvidence> evidence_of(const SessionEntry& entry, Target target);
 
  private:
   /// `verdict` outlives the call.
   Task<KillConnection::Answer> ask_server(const Verdict& verdict, proxy::KillAction action,
                                           JudgedColumns columns);
-  Task<std::optional<proxy::StatementEvidence>> evidence_of(const Verdict& verdict);
   [[nodiscard]] AuditRecord record_of(AuditEvent event, const Verdict& verdict, config::Mode mode,
-                                      const std::optional<proxy::StatementEvidence>& evidence);
+                                      const SessionEvidence& evidence) const;
 
   boost::asio::any_io_executor executor_;
   const config::Server& server_;

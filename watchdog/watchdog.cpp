@@ -166,6 +166,11 @@ Watchdog::Watchdog(asio::io_context& context, std::shared_ptr<const config::Conf
     recorder_ = std::make_unique<Recorder>(
         files, RecordingHeader{server.name, "run", {}, unix_ms.count(), recording.interval}, now());
   }
+  leaks_.limit(config_->quotas);
+  // A quota is one for all servers: their sessions count together.
+  leaks_.count_quotas_by([&sessions](config::QuotaKey key, const std::string& holder) {
+    return sessions.quota_sessions(key, holder);
+  });
   totals_.server = server.name;
   totals_.mode = config_->enforcement.mode;
   totals_.monitor_configured = server.monitor.enabled;
@@ -378,22 +383,14 @@ void Watchdog::watch_leaks(const Snapshot& snapshot, std::vector<Verdict>& verdi
 }
 
 Task<void> Watchdog::report_leak(LeakReport report) {
-  std::map<std::string, std::size_t> endings;
+  const std::shared_ptr<const Snapshot> snapshot = status_->snapshot;
+  LeakEndings endings{report};
   for (const LeakSuspect& suspect : report.oldest) {
-    const std::optional<proxy::StatementEvidence> evidence =
-        co_await sessions_.evidence(suspect.session);
-    if (!evidence || evidence->last_statement.empty()) continue;
-    const Fingerprint statement =
-        fingerprints_.of(evidence->last_statement, evidence->last_truncated);
-    const std::size_t times = ++endings[statement.hash];
-    if (statement.hash != report.statement_fingerprint &&
-        times <= endings[report.statement_fingerprint])
-      continue;
-    report.statement_fingerprint = statement.hash;
-    report.statement = statement.text;
-    if (auto tags = sqlcommenter_tags(evidence->last_statement); !tags.empty())
-      report.tags = std::move(tags);
-    report.same_statement = static_cast<double>(times) / static_cast<double>(report.oldest.size());
+    const auto entry = std::ranges::find(snapshot->sessions, suspect.session,
+                                         [](const SessionEntry& one) { return one.view.id; });
+    if (entry == snapshot->sessions.end()) continue;
+    const SessionEvidence evidence = co_await terminator_.evidence_of(*entry, target_of(*entry));
+    endings.add(evidence);
   }
   events_.leak_detected(server_.name, report);
   leak_reports_.push_back(std::make_shared<const LeakReport>(std::move(report)));
@@ -442,6 +439,7 @@ void Watchdog::rehearse(const Snapshot& snapshot) {
 void Watchdog::reload(std::shared_ptr<const config::Config> config,
                       std::unique_ptr<RuleEngine> engine, std::unique_ptr<RuleEngine> before) {
   leaks_.protect(config->protect, config->enforcement.evidence_max_age);
+  leaks_.limit(config->quotas);
   const config::Config& old = *config_;
   const bool locks_open = old.enforcement.mode != config->enforcement.mode &&
                           config->enforcement.mode == config::Mode::enforce;
@@ -594,13 +592,15 @@ void Watchdog::finish_without_act(const Verdict& verdict, Outcome outcome, std::
   count(verdict, mode, outcome, {});
   events_.finished(server_.name, verdict, record);
   recent_.add(action_of(verdict, mode, outcome, record.why, wall_now()));
-  if (audit_ == nullptr) return;
   spawn(write_line(AuditEvent::outcome, verdict, mode, outcome, record.why), "audit");
 }
 
 Task<void> Watchdog::write_line(AuditEvent event, Verdict verdict, config::Mode mode,
                                 std::optional<Outcome> outcome, std::string why) {
-  (void)co_await terminator_.write(event, std::move(verdict), mode, outcome, std::move(why));
+  const VerdictId incident = verdict.id;
+  SessionEvidence evidence =
+      co_await terminator_.write(event, std::move(verdict), mode, outcome, std::move(why));
+  if (event == AuditEvent::outcome) recent_.complete(incident, std::move(evidence));
 }
 
 Task<void> Watchdog::terminate_one(Verdict verdict, config::Mode mode) {
@@ -627,6 +627,7 @@ Task<TerminationRecord> Watchdog::terminate(Verdict verdict, config::Mode mode) 
   action.step = record.step == proxy::InBandStep::none && record.sql ? "guarded_sql"
                                                                      : proxy::name(record.step);
   action.took = record.took;
+  action.evidence = without_values(std::move(record.evidence));
   recent_.add(std::move(action));
   if (const auto pause = until_judged_again(verdict, record.outcome); pause && by_rule)
     later_.push_back({verdict, now() + *pause});
@@ -675,6 +676,8 @@ std::optional<SessionExplanation> Watchdog::explain(proxy::SessionId session) co
                       ? opaque_engine_->explain(entry, opaque_snapshot(snapshot))
                       : engine_->explain(entry, snapshot);
     found.rules.push_back(leaks_.explain(entry, snapshot));
+    FingerprintCache once{1};
+    found.evidence = session_evidence(entry, statements_of(entry, shown_statement), now(), once);
     return found;
   }
   return std::nullopt;

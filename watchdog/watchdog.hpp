@@ -12,6 +12,7 @@
 #include "watchdog/direct_sessions.hpp"
 #include "watchdog/evidence.hpp"
 #include "watchdog/kill_connection.hpp"
+#include "watchdog/leak_endings.hpp"
 #include "watchdog/leak_watch.hpp"
 #include "watchdog/orphans.hpp"
 #include "watchdog/own_connections.hpp"
@@ -125,8 +126,11 @@ class Watchdog {
   Task<PgResult<ActivityListing>> list_activity();
   [[nodiscard]] const RecentActions& recent_actions() const noexcept { return recent_; }
   [[nodiscard]] const config::Server& server() const noexcept { return server_; }
-  /// Why the session is judged as it is, by the newest snapshot. Empty: it is not in it.
+  /// Why the session is judged as it is, by the newest snapshot. Empty: it is not in it. Its
+  /// statements are those that the newest sample shows.
   [[nodiscard]] std::optional<SessionExplanation> explain(proxy::SessionId session) const;
+  /// The same with the statements as the session's own thread knows them.
+  Task<std::optional<SessionExplanation>> explain_fully(proxy::SessionId session);
 
   [[nodiscard]] std::shared_ptr<const WatchdogStatus> status() const noexcept { return status_; }
 

@@ -57,6 +57,14 @@ Task<HandResult> Watchdog::by_hand(HandOrder order) {
   co_return result_of(id, record);
 }
 
+Task<std::optional<SessionExplanation>> Watchdog::explain_fully(proxy::SessionId session) {
+  std::optional<SessionExplanation> found = explain(session);
+  if (!found) co_return std::nullopt;
+  const Counted counted{*this};
+  found->evidence = co_await terminator_.evidence_of(found->session, target_of(found->session));
+  co_return found;
+}
+
 void Watchdog::exempt(proxy::SessionId session, Duration how_long) {
   const Instant until = now() + how_long;
   exempt_[proxy::number(session)] = until;

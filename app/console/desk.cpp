@@ -91,7 +91,7 @@ std::string incident_text(std::string_view server, const watchdog::RecentAction&
   if (action.took > Duration::zero())
     text += fmt::format(", proven after {}", watchdog::in_seconds(action.took));
   if (!action.why.empty()) text += fmt::format(": {}", action.why);
-  return text + '\n';
+  return text + '\n' + watchdog::to_text(action.evidence);
 }
 
 }  // namespace
@@ -317,7 +317,7 @@ Task<Outcome<Reply>> Desk::explain(const Explain& asked, const Scope& scope) {
                        "this session does not come through pgleash: no rule of it can be explained",
                        {},
                        "direct_sessions = \"judge\" on the server lets rules judge such sessions"};
-  const auto explanation = target->watchdog->explain(target->entry.view.id);
+  const auto explanation = co_await target->watchdog->explain_fully(target->entry.view.id);
   if (!explanation)
     co_return SqlError{
         "55000", "the session is too young: no rule has seen it yet", {}, "ask again in a second"};

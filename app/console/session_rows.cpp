@@ -103,7 +103,9 @@ Row session_row(const SessionSources& from, const SessionEntry& entry,
                                           ? "stalled"
                                           : protocol::name(entry.view.facts.state)})
       .set("session_age", span_of(from.now - who.connected))
-      .set("superuser", entry.superuser);
+      .set("superuser", entry.superuser)
+      .set("bytes_to_server", static_cast<std::int64_t>(entry.view.facts.frontend_bytes))
+      .set("bytes_to_client", static_cast<std::int64_t>(entry.view.facts.backend_bytes));
   const bool works = proxy::server_may_work(entry.view.facts.state);
   const Instant since = works
                             ? std::max(entry.view.facts.state_since, entry.view.facts.request_since)

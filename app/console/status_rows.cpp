@@ -2,7 +2,9 @@
 #include "config/address.hpp"
 #include "config/measure.hpp"
 #include "config/names.hpp"
+#include "watchdog/session_evidence.hpp"
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <utility>
@@ -93,15 +95,33 @@ void add_action_rows(std::string_view server, const watchdog::RecentActions& act
 }
 
 void add_leak_rows(const watchdog::WatchdogStatus& status, std::vector<Row>& rows) {
+  static const watchdog::LeakReport unreported;
   for (const watchdog::Leak& leak : status.leaks.standing) {
     const double per_hour = leak.slope.value * 3600;
     const auto& left = status.leaks.forecast.expected;
     string why = "it has " + std::to_string(leak.sessions) + " sessions, at least " +
                  std::to_string(leak.floor) + " at any time lately; " +
                  std::to_string(leak.suspect_count) + " are not used any more";
+    // As it was when the leak was detected; its statements may still be asked for.
+    const auto found = std::ranges::find_if(
+        status.leaks.reports, [&](const auto& one) { return one->leak.group == leak.group; });
+    const bool reported = found != status.leaks.reports.end();
+    const watchdog::LeakReport& report = reported ? **found : unreported;
+    const auto& quotas = status.leaks.quota_forecasts;
+    const auto quota = std::ranges::find_if(quotas, [&](const watchdog::QuotaForecast& one) {
+      return reported && watchdog::uses_up(report, one);
+    });
+    const bool refused = quota != quotas.end();
     rows.push_back({text(status.server), text(leak.group.application), text(leak.group.user),
                     text(leak.group.database), number(leak.suspect_count), number(leak.sessions),
-                    number(leak.floor), per_hour, span(left), std::move(why)});
+                    number(leak.floor), per_hour, span(left),
+                    refused ? text(quota->quota) : Cell{Null{}},
+                    refused ? span(quota->end.expected) : Cell{Null{}},
+                    report.oldest.empty() ? Cell{Null{}} : span_of(report.oldest.front().unused),
+                    text_or_null(report.statement), text_or_null(report.statement_fingerprint),
+                    report.statement.empty() ? Cell{Null{}} : Cell{report.same_statement},
+                    text_or_null(report.first_statement),
+                    text_or_null(watchdog::tags_text(report.tags)), std::move(why)});
   }
 }
 

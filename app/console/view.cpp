@@ -62,6 +62,8 @@ const Columns& sessions() {
       {"session_age", interval},
       {"superuser", boolean},
       {"exempt_until", timestamp},
+      {"bytes_to_server", int8},
+      {"bytes_to_client", int8},
   };
   return columns;
 }
@@ -96,9 +98,23 @@ const Columns& actions() {
 
 const Columns& leaks() {
   static const Columns columns{
-      {"server", Type::text},  {"application", Type::text}, {"usename", Type::name},
-      {"datname", Type::name}, {"suspects", int8},          {"sessions", int8},
-      {"floor", int8},         {"growth_per_hour", float8}, {"exhaustion_in", interval},
+      {"server", Type::text},
+      {"application", Type::text},
+      {"usename", Type::name},
+      {"datname", Type::name},
+      {"suspects", int8},
+      {"sessions", int8},
+      {"floor", int8},
+      {"growth_per_hour", float8},
+      {"exhaustion_in", interval},
+      {"quota", Type::text},
+      {"quota_refuses_in", interval},
+      {"unused", interval},
+      {"statement", Type::text},
+      {"statement_fingerprint", Type::text},
+      {"same_statement", float8},
+      {"first_statement", Type::text},
+      {"tags", Type::text},
       {"why", Type::text},
   };
   return columns;

@@ -130,6 +130,10 @@ std::string leak(const Preamble& preamble, std::string_view change,
   body.emplace("window_seconds", seconds(leak.window));
   if (report.forecast.expected)
     body.emplace("exhaustion_seconds", seconds(*report.forecast.expected));
+  if (report.quota) {
+    add(body, "quota", report.quota->quota);
+    body.emplace("quota_exhaustion_seconds", seconds(*report.quota->end.expected));
+  }
   if (change == "cleared") body.emplace("stood_seconds", seconds(report.stands));
   add(body, "statement_fingerprint", report.statement_fingerprint);
   return json::serialize(body);

@@ -63,6 +63,8 @@ void Replay::note_leaks(const Rehearsal::Tick& tick, Instant now) {
     leak.sessions = report.leak.sessions;
     leak.statement = report.statement;
     leak.same_statement = report.same_statement;
+    leak.exhaustion = report.forecast.expected;
+    leak.quota = report.quota;
     if (report.oldest.empty()) continue;
     const watchdog::LeakSuspect& oldest = report.oldest.front();
     leak.oldest =

@@ -25,7 +25,10 @@ struct ReplayedLeak {
   std::uint32_t sessions = 0;
   std::string statement;
   double same_statement = 0;
-  std::string oldest;  ///< "10.0.0.7:40312 unused 312 s"
+  std::string oldest;                  ///< "10.0.0.7:40312 unused 312 s"
+  std::optional<Duration> exhaustion;  ///< of the server's slots, from `detected` on
+  std::optional<watchdog::QuotaForecast>
+      quota;  ///< the one that refuses it first, of the same moment
 };
 
 /// Runs rules and the leak detector over recordings, by the recordings' own time. Pure but for its

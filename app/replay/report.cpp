@@ -45,6 +45,11 @@ json::string text(std::string_view value) {
   return json::string{watchdog::valid_utf8(value)};
 }
 
+json::value seconds(const std::optional<Duration>& duration) {
+  if (!duration) return nullptr;
+  return std::chrono::duration<double>(*duration).count();
+}
+
 /// Rows that would have acted, the most first; then those that were exempt only.
 std::vector<std::pair<Rehearsal::Key, WouldAct>> rows_of(const Replay& replay) {
   std::vector<std::pair<Rehearsal::Key, WouldAct>> rows;
@@ -118,6 +123,11 @@ std::string replay_table(const Replay& replay) {
                        utc(leak.detected),
                        leak.cleared ? ", cleared " + utc(*leak.cleared) : std::string{},
                        leak.suspects, leak.sessions, safe_line(leak.oldest));
+    if (leak.exhaustion)
+      out += fmt::format("; the last slot foretold for {} later", short_age(*leak.exhaustion));
+    if (leak.quota)
+      out += fmt::format("; quota {} ({}) to refuse it {} later", safe_line(leak.quota->quota),
+                         leak.quota->limit, short_age(*leak.quota->end.expected));
     if (!leak.statement.empty())
       out += fmt::format("; {:.0f} % ended in: {}", leak.same_statement * 100,
                          safe_line(leak.statement));
@@ -162,6 +172,10 @@ std::string replay_json(const Replay& replay) {
     one["suspects"] = leak.suspects;
     one["sessions"] = leak.sessions;
     one["oldest"] = text(leak.oldest);
+    one["exhaustion_seconds"] = seconds(leak.exhaustion);
+    one["quota"] = leak.quota ? json::value(text(leak.quota->quota)) : json::value(nullptr);
+    one["quota_exhaustion_seconds"] =
+        leak.quota ? seconds(leak.quota->end.expected) : json::value(nullptr);
     one["statement"] = text(leak.statement);
     one["same_statement_share"] = leak.same_statement;
     leaks.push_back(std::move(one));

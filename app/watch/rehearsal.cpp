@@ -1,6 +1,7 @@
 #include "app/watch/rehearsal.hpp"
 
 #include "config/measure.hpp"
+#include "watchdog/leak_endings.hpp"
 #include "watchdog/message.hpp"
 
 #include <fmt/format.h>
@@ -54,7 +55,9 @@ std::string evidence_of(const Verdict& verdict) {
 
 Rehearsal::Rehearsal(const config::Config& config, std::uint64_t seed)
     : leaks_(config.leak, config.protect, watchdog::VerdictIds{seed + 1},
-             config.enforcement.evidence_max_age) {}
+             config.enforcement.evidence_max_age) {
+  leaks_.limit(config.quotas);
+}
 
 std::unique_ptr<Rehearsal> Rehearsal::compile(const config::Config& config, Source source,
                                               std::uint64_t seed,
@@ -119,22 +122,13 @@ void Rehearsal::add_statements(LeakReport& report, const Snapshot& snapshot) {
   std::unordered_map<std::uint64_t, const SessionEntry*> by_id;
   for (const SessionEntry& entry : snapshot.sessions)
     by_id.emplace(proxy::number(entry.view.id), &entry);
-  std::map<std::string, std::size_t> endings;
+  watchdog::LeakEndings endings{report};
   for (const watchdog::LeakSuspect& suspect : report.oldest) {
     const auto found = by_id.find(proxy::number(suspect.session));
-    if (found == by_id.end() || !found->second->row || found->second->row->query.empty()) continue;
-    const std::string& query = found->second->row->query;
-    const watchdog::Fingerprint& statement =
-        fingerprints_.of(query, query.size() + 4 > watchdog::shown_last_statement);
-    const std::size_t times = ++endings[statement.hash];
-    if (statement.hash != report.statement_fingerprint &&
-        times <= endings[report.statement_fingerprint])
-      continue;
-    report.statement_fingerprint = statement.hash;
-    report.statement = statement.text;
-    if (auto tags = watchdog::sqlcommenter_tags(query); !tags.empty())
-      report.tags = std::move(tags);
-    report.same_statement = static_cast<double>(times) / static_cast<double>(report.oldest.size());
+    if (found == by_id.end()) continue;
+    const auto statements = watchdog::statements_of(*found->second, watchdog::shown_last_statement);
+    endings.add(
+        watchdog::session_evidence(*found->second, statements, snapshot.now, fingerprints_));
   }
 }
 

@@ -69,6 +69,14 @@ std::string version_text(std::int32_t version) {
                       : fmt::format("PostgreSQL {}.{}", version / 10000, version % 10000);
 }
 
+/// "20m (15m to 30m)"; of one with an end in sight.
+std::string span_text(const watchdog::Exhaustion& end) {
+  std::string text = short_age(*end.expected);
+  if (end.earliest && end.latest)
+    text += fmt::format(" ({} to {})", short_age(*end.earliest), short_age(*end.latest));
+  return text;
+}
+
 void add_head(const WatchView& view, Page& page) {
   page.add(fmt::format("pgleash watch  {}  {}  {}  looks only, ends nobody", safe_line(view.place),
                        version_text(view.server_version), utc(view.when)),
@@ -88,13 +96,15 @@ void add_head(const WatchView& view, Page& page) {
     text += fmt::format("  {} {}", state == "?" ? "not shown" : safe_line(state), count);
   const bool nearly_full = usable > 0 && snapshot.sessions.size() * 10 > std::size_t{usable} * 9;
   page.add(text, nearly_full ? red : std::string_view{});
-  if (view.forecast.expected) {
-    text = fmt::format("forecast the last slot goes in {}", short_age(*view.forecast.expected));
-    if (view.forecast.earliest && view.forecast.latest)
-      text += fmt::format(" ({} to {})", short_age(*view.forecast.earliest),
-                          short_age(*view.forecast.latest));
-    page.add(text, red);
-  }
+  if (view.forecast.expected)
+    page.add("forecast the last slot goes in " + span_text(view.forecast), red);
+  for (const watchdog::QuotaForecast& one : view.quotas)
+    if (one.end.expected)
+      page.add(fmt::format("forecast quota {} ({} of {} sessions) refuses {} in {}",
+                           safe_line(one.quota), one.sessions, one.limit,
+                           one.holder.empty() ? "who has no name" : safe_line(one.holder),
+                           span_text(one.end)),
+               red);
 }
 
 void add_leak(const LeakReport& report, Page& page) {

@@ -1,5 +1,6 @@
 #include "app/watch/render.hpp"
 #include "config/config.hpp"
+#include "config/words.hpp"
 #include "watchdog/utf8.hpp"
 
 #include <boost/json/array.hpp>
@@ -32,6 +33,12 @@ json::value seconds(std::optional<Duration> duration) {
 json::value nullable(std::string_view value) {
   if (value.empty()) return nullptr;
   return text(value);
+}
+
+json::object forecast_json(const watchdog::Exhaustion& end) {
+  return {{"expected_seconds", seconds(end.expected)},
+          {"earliest_seconds", seconds(end.earliest)},
+          {"latest_seconds", seconds(end.latest)}};
 }
 
 json::object session_json(const SessionLine& line, const watchdog::Snapshot& snapshot) {
@@ -88,6 +95,9 @@ json::object leak_json(const watchdog::LeakReport& report) {
   one["statement_fingerprint"] = nullable(report.statement_fingerprint);
   one["statement"] = nullable(report.statement);
   one["same_statement_share"] = report.same_statement;
+  one["quota"] = nullable(report.quota ? report.quota->quota : "");
+  one["quota_refuses_in_seconds"] =
+      report.quota ? seconds(report.quota->end.expected) : json::value(nullptr);
   json::object tags;
   for (const auto& [key, value] : report.tags) tags[text(key)] = text(value);
   one["tags"] = std::move(tags);
@@ -154,9 +164,17 @@ std::string render_json(const WatchView& view) {
     all["slots"] = json::object{{"max", snapshot.max_connections},
                                 {"reserved", snapshot.reserved_connections},
                                 {"used", snapshot.sessions.size()}};
-    all["forecast"] = json::object{{"expected_seconds", seconds(view.forecast.expected)},
-                                   {"earliest_seconds", seconds(view.forecast.earliest)},
-                                   {"latest_seconds", seconds(view.forecast.latest)}};
+    all["forecast"] = forecast_json(view.forecast);
+    json::array quotas;
+    for (const watchdog::QuotaForecast& one : view.quotas)
+      quotas.push_back(
+          json::object{{"quota", text(one.quota)},
+                       {"key", json::string{config::word_for(config::quota_key_words, one.key)}},
+                       {"holder", text(one.holder)},
+                       {"sessions", one.sessions},
+                       {"limit", one.limit},
+                       {"forecast", forecast_json(one.end)}});
+    all["quotas"] = std::move(quotas);
     json::array leaks;
     for (const watchdog::LeakReport& report : view.leaks) leaks.push_back(leak_json(report));
     all["leaks"] = std::move(leaks);

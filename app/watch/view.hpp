@@ -44,6 +44,7 @@ struct WatchView {
   std::vector<std::string> unjudged;  ///< rules that cannot be judged from outside
   std::vector<watchdog::LeakReport> leaks;
   watchdog::Exhaustion forecast;
+  std::vector<watchdog::QuotaForecast> quotas;  ///< of a configuration's [[quota]]
   std::vector<watchdog::Nameless> nameless;
   std::size_t veiled = 0;  ///< sessions of which only the names are shown
 };

@@ -138,6 +138,7 @@ class Watch final : private metrics::MetricsSource, private metrics::HttpEvents 
     view_.server_version = sample.server_version;
     view_.leaks = rehearsal_->leaks(*snapshot);
     view_.forecast = rehearsal_->leak_status().forecast;
+    view_.quotas = rehearsal_->leak_status().quota_forecasts;
     view_.would_act = rehearsal_->would_act();
     view_.unjudged = rehearsal_->unjudged();
     view_.nameless = watchdog::nameless_sessions(sample.rows);
@@ -274,6 +275,10 @@ class Watch final : private metrics::MetricsSource, private metrics::HttpEvents 
       watchdog::SessionExplanation found;
       found.session = entry;
       found.rules = rehearsal_->engine().explain(entry, *view_.snapshot);
+      watchdog::FingerprintCache once{1};
+      found.evidence = watchdog::session_evidence(
+          entry, watchdog::statements_of(entry, watchdog::shown_last_statement),
+          view_.snapshot->now, once);
       return found;
     }
     return std::nullopt;

@@ -33,12 +33,12 @@ THIRD = {
 ONLY_CPP = {"config": ("toml++/", "re2/", "fmt/"), "proxy": ("re2/", "liburing.h"), "app/console": ("re2/",), "app": ("systemd/",)}
 # The pure files of watchdog decide and do nothing else: no socket, no thread, no libpq, no clock.
 PURE = {"activity", "shared", "snapshot", "session_book", "rule_engine", "exemptions", "verdict", "termination_plan",
-        "evidence", "brake", "kill_pace", "fuse_box",
+        "evidence", "session_evidence", "leak_endings", "brake", "kill_pace", "fuse_box",
         "message", "status", "confirmation", "cost", "cost_meter", "cost_rule", "proc_text",
         "locks", "blocking_tree", "blocking_rule", "group_rule", "finding", "running_statements",
         "by_hand", "recent_actions", "orphans", "direct_sessions", "explain", "ledger", "server_advice",
         "nameless", "utf8", "recording", "leak_input", "leak_scale", "gap_history", "robust_slope",
-        "leak_judgement", "leak_detector", "leak_feed", "leak_watch", "leak_status", "forecast"}
+        "leak_judgement", "leak_detector", "leak_feed", "leak_watch", "leak_status", "forecast", "quota_forecast"}
 PURE_THIRD = ("fmt/", "re2/", "pg_query.h", "boost/json/")
 POSIX = re.compile(r"^(dirent\.h|sys/|netinet/|arpa/|unistd\.h|fcntl\.h|poll\.h|signal\.h|errno\.h|linux/|netdb\.h|pwd\.h|glob\.h|termios\.h|malloc\.h)")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)

@@ -36,10 +36,14 @@ class AuditRecordTest : public AuditFileTest {
     made.backend_start = ServerTime{846929400123456};
     made.mapping = "confirmed";
     made.state = "idle in transaction";
-    made.statement_fingerprint = "a0b1";
-    made.statement_normalized = "SELECT $1";
-    made.statement_text = "SELECT 'secret'";
-    made.tags = {{"controller", "cart"}, {"route", "/buy"}};
+    made.evidence.last = {"a0b1", "SELECT $1", false};
+    made.evidence.last_text = "SELECT 'secret'";
+    made.evidence.age = 1500ms;
+    made.evidence.first = {"c2d3", "UPDATE t SET a = $1", false};
+    made.evidence.first_text = "UPDATE t SET a = 'hidden'";
+    made.evidence.tags = {{"controller", "cart"}, {"route", "/buy"}};
+    made.evidence.bytes_to_server = 96;
+    made.evidence.bytes_to_client = 1234;
     return made;
   }
   static json::object parsed(const AuditRecord& made,
@@ -84,8 +88,8 @@ TEST_F(AuditRecordTest, StatementIsWrittenByPolicy) {
 
 TEST_F(AuditRecordTest, BytesThatAreNotUtf8DoNotSpoilTheLine) {
   auto made = full(AuditEvent::intent);
-  made.statement_text = "SELECT 'caf\xE9'";
-  made.tags = {{"\xFF", "\xC3"}};
+  made.evidence.last_text = "SELECT 'caf\xE9'";
+  made.evidence.tags = {{"\xFF", "\xC3"}};
   EXPECT_EQ(parsed(made).at("statement_text"), "SELECT 'caf\xEF\xBF\xBD'");
 }
 

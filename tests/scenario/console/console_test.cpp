@@ -313,7 +313,9 @@ TEST_F(Console, AKillByHandIsGuardedVerifiedAuditedAndExplained) {
   const Answer why = ask(desk, "EXPLAIN INCIDENT '" + killed.first("incident") + "'");
   std::string all;
   for (const auto& row : why.rows) all += row.at("explanation") + '\n';
-  EXPECT_THAT(all, AllOf(HasSubstr("ordered by alice"), HasSubstr("outcome confirmed")));
+  EXPECT_THAT(all, AllOf(HasSubstr("ordered by alice"), HasSubstr("outcome confirmed"),
+                         HasSubstr("last statement: BEGIN (fingerprint "),
+                         HasSubstr("bytes since its login: ")));
   EXPECT_TRUE(
       wait_until([&] { return ask(desk, "SHOW SERVERS").first("manual_kills") == "1"; }, 10s));
   EXPECT_EQ(ask(desk, fmt::format("KILL PID {}", app.pid())).error->sqlstate, "42704");
@@ -462,6 +464,9 @@ TEST_F(Console, ReloadsAndSaysWhyNot) {
 TEST_F(Console, ShowsWhatItKnows) {
   pgleash(options());
   Application app = login();
+  app.exec("BEGIN");
+  app.exec("SELECT 4711 /*controller='cart'*/");
+  app.exec("SELECT pg_backend_pid() /*controller='orders'*/");
   Application desk = console();
   for (const char* view :
        {"RULES", "ACTIONS", "LEAKS", "BLOCKING", "FUSES", "SERVERS", "CONFIG", "VERSION", "HELP"})
@@ -472,7 +477,16 @@ TEST_F(Console, ShowsWhatItKnows) {
   std::string all;
   for (const auto& row : ask(desk, fmt::format("EXPLAIN PID {}", app.pid())).rows)
     all += row.at("explanation");
-  EXPECT_THAT(all, HasSubstr("idle"));
+  EXPECT_THAT(all, AllOf(HasSubstr("idle"),
+                         HasSubstr("last statement: SELECT pg_backend_pid() (fingerprint "),
+                         HasSubstr(" ago; tags controller=orders"),
+                         HasSubstr("its transaction began with: SELECT $1 (fingerprint "),
+                         HasSubstr(" to the client")));
+  const Answer sizes = ask(desk, fmt::format("SELECT bytes_to_server, bytes_to_client "
+                                             "FROM sessions WHERE pid = {}",
+                                             app.pid()));
+  EXPECT_GT(std::stol(sizes.first("bytes_to_server")), 100);
+  EXPECT_GT(std::stol(sizes.first("bytes_to_client")), 100);
 }
 
 TEST_F(Console, ShowsWhoBlocksWhom) {

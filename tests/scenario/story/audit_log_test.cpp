@@ -62,6 +62,36 @@ TEST_F(AuditTrail, HasALineOfTheShippedSchemaForOneKillOfEachKind) {
   expect_schema();
 }
 
+TEST_F(AuditTrail, AKillRecordNamesTheRouteTheStatementsTheirAgeAndTheBytesAndNoValue) {
+  pgleash({.rules = rule("idle-tx", "idle_in_transaction", "300ms", "terminate")});
+  auto shop = login({{"application_name", "shop"}});
+  shop.exec("CREATE TEMP TABLE cart (item int)");
+  // As a web framework does it: BEGIN by itself, a comment behind each statement.
+  shop.exec("BEGIN");
+  shop.exec("INSERT INTO cart VALUES (4711) /*controller='cart',action='add'*/");
+  shop.exec(
+      "SELECT count(*) FROM cart WHERE item = 4712 "
+      "/*controller='orders',action='show',route='%2Forders%2F{id}'*/");
+  const auto error = shop.ended(20s);
+  ASSERT_TRUE(error);
+  const auto line = outcome_line(error->incident());
+  EXPECT_EQ(text(line, "outcome"), "confirmed");
+  EXPECT_EQ(text(line, "statement_normalized"), "SELECT count(*) FROM cart WHERE item = $1");
+  EXPECT_EQ(text(line, "first_statement_normalized"), "INSERT INTO cart VALUES ($1)");
+  EXPECT_EQ(text(line, "first_statement_fingerprint").size(), 16U);
+  EXPECT_GE(number(line, "statement_age_ms"), 300);
+  EXPECT_LT(number(line, "statement_age_ms"), 20'000);
+  const auto& tags = line.at("tags").as_object();
+  EXPECT_EQ(text(tags, "controller"), "orders");
+  EXPECT_EQ(text(tags, "route"), "/orders/{id}");
+  EXPECT_GT(number(line, "bytes_to_server"), 200);
+  EXPECT_GT(number(line, "bytes_to_client"), 200);
+  const auto found = run(
+      {.argv = {"grep", "-E", "471[12]", pgleash().audit_file()}, .environment = {}, .user = {}});
+  EXPECT_EQ(found.status, 1) << "values: " << found.out;
+  expect_schema();
+}
+
 TEST_F(AuditTrail, SurvivesSigkillOfPgleash) {
   pgleash({.rules = rule("idle", "idle", "100ms", "terminate")});
   for (int life = 0; life < 3; ++life) {

@@ -14,19 +14,27 @@ TEST_F(Explained, ASessionIsToldWhichRuleActsAndWhen) {
                     rule("other", "idle", "1m", "terminate", for_application("nobody"))});
   Application app = login();
   app.exec("BEGIN");
+  app.exec("SELECT 4711 /*controller='cart'*/");
   ASSERT_TRUE(wait_until([&] { return !pgleash().log("session.opened").empty(); }, 10s));
   const auto id = static_cast<std::uint64_t>(number(pgleash().log("session.opened")[0], "session"));
   const auto page = fmt::format("/api/explain?session={}", id);
   ASSERT_TRUE(wait_until(
       [&] {
-        return pgleash().page(page).find("idle in transaction") != std::string::npos ||
-               pgleash().page(page).find("idle_in_transaction") != std::string::npos;
+        const std::string said = pgleash().page(page);
+        return (said.find("idle in transaction") != std::string::npos ||
+                said.find("idle_in_transaction") != std::string::npos) &&
+               said.find("SELECT $1") != std::string::npos;
       },
       10s));
   const auto found = boost::json::parse(pgleash().page(page)).as_object();
   EXPECT_EQ(found.at("acts").as_string(), "idle-tx");
   EXPECT_GT(found.at("acts_in_seconds").to_number<double>(), 590);
   EXPECT_LE(found.at("acts_in_seconds").to_number<double>(), 600);
+  const auto& evidence = found.at("evidence").as_object();
+  EXPECT_EQ(text(evidence, "statement"), "SELECT $1");
+  EXPECT_EQ(text(evidence.at("tags").as_object(), "controller"), "cart");
+  EXPECT_GE(number(evidence, "statement_age_seconds"), 0);
+  EXPECT_GT(number(evidence, "bytes_to_client"), 100);
   const auto& rules = found.at("rules").as_array();
   EXPECT_EQ(rules.at(0).as_object().at("standing").as_string(), "below");
   EXPECT_EQ(rules.at(1).as_object().at("standing").as_string(), "not_selected");

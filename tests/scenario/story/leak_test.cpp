@@ -8,6 +8,9 @@
 namespace pgleash::test {
 namespace {
 
+constexpr const char* quota_section =
+    "[[quota]]\nname = \"per-application\"\nkey = \"application\"\nsessions = 120\n";
+
 std::string leak_section(const std::string& action) {
   return fmt::format(
       "[leak]\nwindows = [\"6s\", \"20s\"]\nhorizon = \"1h\"\nidle_longer_than = \"1s\"\n"
@@ -17,14 +20,16 @@ std::string leak_section(const std::string& action) {
 
 class Leaks : public Story {
  protected:
-  /// Until `over`, at most half a minute: checkout loses a session every 0.3 s, the pool of
+  /// Until `over`, at most half a minute: each leaker loses a session every 0.3 s, the pool of
   /// saw-tooth grows by one, uses all of them, and falls back when it has twelve.
   void live(const std::function<bool()>& over) {
     const auto end = std::chrono::steady_clock::now() + 30s;
     auto next = std::chrono::steady_clock::now();
     while (std::chrono::steady_clock::now() < end && !over()) {
-      lost_.push_back(login({{"application_name", "checkout-7d9f8b6c5-x2x9z"}}));
-      lost_.back().exec("SELECT 4711 /*controller='cart',route='%2Fcart'*/");
+      for (const std::string& leaker : leakers_) {
+        lost_.push_back(login({{"application_name", leaker}}));
+        lost_.back().exec("SELECT 4711 /*controller='cart',route='%2Fcart'*/");
+      }
       while (pool_.size() >= 12) pool_.pop_back();
       pool_.push_back(login({{"application_name", "saw-tooth"}}));
       for (Application& session : pool_) session.exec("SELECT 1");
@@ -33,12 +38,13 @@ class Leaks : public Story {
     }
   }
 
+  std::vector<std::string> leakers_{"checkout-7d9f8b6c5-x2x9z"};
   std::vector<Application> lost_;
   std::vector<Application> pool_;
 };
 
 TEST_F(Leaks, TheLeakerIsNamedWithinHalfAMinuteAndItsNeighbourIsNot) {
-  pgleash({.rules = leak_section("terminate"), .mode = "observe"});
+  pgleash({.rules = leak_section("terminate") + quota_section, .mode = "observe"});
   live([&] { return !pgleash().log("leak.detected").empty(); });
   const auto reports = pgleash().log("leak.detected");
   ASSERT_THAT(reports, SizeIs(1));
@@ -50,7 +56,12 @@ TEST_F(Leaks, TheLeakerIsNamedWithinHalfAMinuteAndItsNeighbourIsNot) {
   EXPECT_EQ(text(reports[0], "statement"), "SELECT $1");
   EXPECT_EQ(number(reports[0], "same_statement_share"), 1);
   EXPECT_EQ(text(reports[0], "tags"), "controller=cart, route=/cart");
-  EXPECT_THAT(text(reports[0], "oldest"), HasSubstr("127.0.0.1:"));
+  EXPECT_THAT(text(reports[0], "oldest"), AllOf(HasSubstr("127.0.0.1:"), HasSubstr("(sent ")));
+  EXPECT_EQ(text(reports[0], "quota"), "per-application");
+  EXPECT_GT(number(reports[0], "quota_exhaustion_seconds"), 0);
+  EXPECT_LT(number(reports[0], "quota_exhaustion_seconds"),
+            number(reports[0], "exhaustion_seconds"))
+      << "120 sessions of one application, and some 300 slots";
 
   EXPECT_EQ(pgleash().metric("pgleash_leaks_detected_total", {{"application", "checkout"}}), 1);
   EXPECT_EQ(pgleash().metric("pgleash_leaks_detected_total"), 1);
@@ -59,6 +70,11 @@ TEST_F(Leaks, TheLeakerIsNamedWithinHalfAMinuteAndItsNeighbourIsNot) {
   const double left = pgleash().metric("pgleash_exhaustion_forecast_seconds");
   EXPECT_GT(left, 0);
   EXPECT_LT(left, 3600);
+  EXPECT_LT(
+      pgleash().metric("pgleash_quota_exhaustion_forecast_seconds", {{"quota", "per-application"}}),
+      left);
+  const std::string page = pgleash().page("/api/leaks");
+  EXPECT_THAT(page, AllOf(HasSubstr("\"holder\":\"checkout\""), HasSubstr("\"limit\":120")));
   EXPECT_TRUE(wait_until([&] { return acted("leak", "observed") >= 5; }, 10s));
   EXPECT_EQ(acted("leak", "confirmed"), 0) << "one of the two locks is closed";
   for (Application& session : lost_) EXPECT_FALSE(session.error_of("SELECT 1"));
@@ -77,6 +93,35 @@ TEST_F(Leaks, EnforcedSuspectsAreEndedTheLongestUnusedFirstAndNobodyElse) {
   EXPECT_EQ(error->sqlstate, "57P05");
   EXPECT_THAT(error->message, AllOf(HasSubstr("leaked and idle"), HasSubstr("rule 'leak'")));
   EXPECT_EQ(text(outcome_line(error->incident()), "outcome"), "confirmed");
+  for (Application& session : pool_) EXPECT_FALSE(session.error_of("SELECT 1"));
+}
+
+/// One application may be leaked to the last session. A rule that wants many of several smells of
+/// being wrong.
+TEST_F(Leaks, ALeakRuleThatWantsTooManyMeetsItsFuseAndStopsAndNobodyElseIsEnded) {
+  leakers_.push_back("refunds");
+  pgleash({.rules = leak_section("terminate"), .brakes = "[enforcement.fuse]\nat_least = 6\n"});
+  live([&] { return acted("leak", "fused") >= 1; });
+  ASSERT_GE(acted("leak", "fused"), 1);
+  EXPECT_EQ(pgleash().metric("pgleash_fuse_open", {{"fuse", "share"}}), 1);
+  const auto tripped = pgleash().log("fuse.tripped");
+  ASSERT_THAT(tripped, SizeIs(1));
+  EXPECT_EQ(text(tripped[0], "fuse"), "share");
+  EXPECT_EQ(text(tripped[0], "rule"), "leak");
+  ASSERT_TRUE(wait_until([&] { return !pgleash().outcomes("fused").empty(); }, 10s));
+  const auto fused = pgleash().outcomes("fused");
+  EXPECT_EQ(text(fused[0], "rule"), "leak");
+  EXPECT_THAT(text(fused[0], "why"), HasSubstr("rule 'leak'"));
+
+  // It goes on leaking, and is left alone: the fuse is open.
+  const double ended = acted("leak", "confirmed");
+  const std::size_t lost = lost_.size();
+  live([&] { return lost_.size() >= lost + 10; });
+  EXPECT_EQ(acted("leak", "confirmed"), ended);
+  std::size_t dead = 0;
+  for (Application& session : lost_)
+    if (session.error_of("SELECT 1")) ++dead;
+  EXPECT_EQ(static_cast<double>(dead), ended) << "whom the audit log names, and nobody else";
   for (Application& session : pool_) EXPECT_FALSE(session.error_of("SELECT 1"));
 }
 

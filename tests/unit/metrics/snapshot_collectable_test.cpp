@@ -478,5 +478,21 @@ TEST_F(SnapshotCollectableTest, ForetellsInfinityWhileNothingLeaksAndNothingWith
   EXPECT_TRUE(std::isinf(found->second));
 }
 
+TEST_F(SnapshotCollectableTest, ShowsWhenTheFirstHolderOfEachQuotaWillBeRefused) {
+  auto leaking = status({});
+  leaking.leaks.quotas = {"per-application", "per-user"};
+  for (const auto left : {20min, 40min}) {
+    watchdog::QuotaForecast& one = leaking.leaks.quota_forecasts.emplace_back();
+    one.quota = "per-application";
+    one.end.expected = left;
+  }
+  const Series series = collect({leaking});
+  const std::string name = "pgleash_quota_exhaustion_forecast_seconds";
+  EXPECT_THAT(series, Contains(Pair(name + R"({server="orders",quota="per-application"})", 1200)));
+  const auto calm = series.find(name + R"({server="orders",quota="per-user"})");
+  ASSERT_NE(calm, series.end());
+  EXPECT_TRUE(std::isinf(calm->second));
+}
+
 }  // namespace
 }  // namespace pgleash::metrics

@@ -140,7 +140,17 @@ TEST_F(StatusPagesTest, ALeakIsShownWithItsClientsAndTheLineOfCode) {
   auto who = std::make_shared<proxy::SessionIdentity>();
   who->client = {"10.0.0.7", 40312};
   who->pid = protocol::BackendPid{4711};
-  report->oldest = {{proxy::SessionId{42}, who, 312s}};
+  report->oldest = {{proxy::SessionId{42}, who, 312s, 96, 1234}};
+  report->first_statement = "UPDATE carts SET note = $1";
+  report->first_statement_fingerprint = "11ee11ee11ee11ee";
+  watchdog::QuotaForecast quota;
+  quota.quota = "per-user";
+  quota.key = config::QuotaKey::user;
+  quota.holder = "web";
+  quota.sessions = 40;
+  quota.limit = 50;
+  quota.end.expected = 600s;
+  seen.leaks.quota_forecasts = {quota};
   report->statement =
       "SELECT * FROM carts WHERE id = $1 AND \"note\" = $2\n -- " + std::string(200, 'x');
   report->statement_fingerprint = "00ff00ff00ff00ff";
@@ -152,7 +162,14 @@ TEST_F(StatusPagesTest, ALeakIsShownWithItsClientsAndTheLineOfCode) {
   EXPECT_THAT(body, HasSubstr(R"("clients":[{"client_addr":"10.0.0.7","suspects":20},)"));
   EXPECT_THAT(body, HasSubstr(R"({"client_addr":null,"suspects":1}])"));
   EXPECT_THAT(body, HasSubstr(R"("oldest":[{"session":"42","client_addr":"10.0.0.7",)"
-                              R"("client_port":40312,"pid":4711,"unused_seconds":312.000}])"));
+                              R"("client_port":40312,"pid":4711,"unused_seconds":312.000,)"
+                              R"("bytes_to_server":96,"bytes_to_client":1234}])"));
+  EXPECT_THAT(body, HasSubstr(R"("first_statement":"UPDATE carts SET note = $1",)"
+                              R"("first_statement_fingerprint":"11ee11ee11ee11ee")"));
+  for (const std::string& page : {body, json("/api/status")})
+    EXPECT_THAT(page,
+                HasSubstr(R"("quotas":[{"quota":"per-user","key":"user","holder":"web",)"
+                          R"("sessions":40,"limit":50,"forecast":{"expected_seconds":600.000)"));
   EXPECT_THAT(body, HasSubstr(R"(AND \"note\" = $2  -- )" + std::string(200, 'x') + '"'))
       << "whole, and on one line";
   EXPECT_THAT(body, HasSubstr(R"("statement_fingerprint":"00ff00ff00ff00ff",)"

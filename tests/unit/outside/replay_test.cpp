@@ -158,6 +158,10 @@ TEST(Replay, FindsALeakByTheRecordingsOwnTime) {
   config.leak.windows = {6s, 20s};
   config.leak.horizon = 1h;
   config.leak.idle_longer_than = 1s;
+  config::Quota quota;
+  quota.name = "per-application";
+  quota.sessions = 80;
+  config.quotas = {quota};
   OutsideView view{"main", config.identity};
   watchdog::RecordingEncoder encoder{{"db1", "record", "RUN", new_year, 10s}, noon};
   std::string text;
@@ -176,6 +180,10 @@ TEST(Replay, FindsALeakByTheRecordingsOwnTime) {
   EXPECT_EQ(replay.leaks()[0].statement, "SELECT $1");
   EXPECT_FALSE(replay.leaks()[0].cleared);
   EXPECT_THAT(replay_table(replay), HasSubstr("leak: checkout (app@orders) detected 2026-01-01"));
+  ASSERT_TRUE(replay.leaks()[0].quota);
+  EXPECT_EQ(replay.leaks()[0].quota->limit, 80U);
+  EXPECT_THAT(replay_table(replay), HasSubstr("; quota per-application (80) to refuse it "));
+  EXPECT_THAT(replay_json(replay), HasSubstr("\"quota\":\"per-application\""));
 }
 
 }  // namespace

@@ -53,6 +53,7 @@ class WatchViews : public testing::Test {
     made.snapshot = snapshot;
     made.leaks = rehearsal_->leaks(*snapshot);
     made.forecast = rehearsal_->leak_status().forecast;
+    made.quotas = rehearsal_->leak_status().quota_forecasts;
     made.would_act = rehearsal_->would_act();
     made.unjudged = rehearsal_->unjudged();
     made.nameless = watchdog::nameless_sessions(sample.rows);
@@ -199,6 +200,10 @@ class LeakViews : public WatchViews {
     config.leak.windows = {6s, 20s};
     config.leak.horizon = 1h;
     config.leak.idle_longer_than = 1s;
+    config::Quota quota;
+    quota.name = "per-application";
+    quota.sessions = 80;
+    config.quotas = {quota};
     return config;
   }
 };
@@ -224,6 +229,16 @@ TEST_F(LeakViews, ALeakIsNamedWithAddressesAndTheStatementItsSessionsEndedIn) {
   EXPECT_THAT(lines, Contains(AllOf(HasSubstr("100 % of them ended in: SELECT $1"),
                                     HasSubstr("controller=cart"), HasSubstr("route=/cart"))));
   EXPECT_TRUE(shown.forecast.expected);
+  ASSERT_TRUE(shown.leaks[0].quota);
+  EXPECT_THAT(lines, Contains(AllOf(HasSubstr("forecast quota per-application ("),
+                                    HasSubstr(" of 80 sessions) refuses checkout in "))));
+  const auto parsed = boost::json::parse(render_json(shown)).as_object();
+  const auto& quota = parsed.at("quotas").as_array().at(0).as_object();
+  EXPECT_EQ(quota.at("holder").as_string(), "checkout");
+  EXPECT_EQ(quota.at("limit").to_number<int>(), 80);
+  EXPECT_GT(quota.at("forecast").as_object().at("expected_seconds").to_number<double>(), 0);
+  EXPECT_EQ(parsed.at("leaks").as_array().at(0).as_object().at("quota").as_string(),
+            "per-application");
 }
 
 TEST(HidePassword, OverwritesItInUrlsAndWords) {
