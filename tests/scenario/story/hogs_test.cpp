@@ -132,6 +132,13 @@ TEST_F(Hogs, LocksAndWhatHoldsVacuumBackAreJudgedWhileAStatementRuns) {
   auto holder = login();
   holder.send("SELECT pg_sleep(600)");
   auto writer = login();
+  // Before its snapshot is taken, nothing is held back for it.
+  ASSERT_TRUE(wait_until(
+      [&] {
+        return writer.exec("SELECT backend_xmin IS NOT NULL FROM pg_stat_activity WHERE pid = " +
+                           std::to_string(holder.pid())) == "t";
+      },
+      soon));
   for (int i = 0; i < 250; ++i) writer.exec("SELECT txid_current()");
   const auto xmin = holder.finish();
   ASSERT_TRUE(xmin);
