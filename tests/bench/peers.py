@@ -104,13 +104,16 @@ class Bench:
     def pgleash_together(self) -> Proxy:
         return self.pgleash("io_uring")
 
-    def pgbouncer(self) -> Proxy:
+    def pgbouncer(self, one_to_one: bool = False) -> Proxy:
+        """`one_to_one`: a server session serves one client and ends with it, as with the others."""
         port = throwaway.free_port()
         users = self.write("users.txt", f'"postgres" "{self.server.password}"\n')
         settings = {"listen_addr": "127.0.0.1", "listen_port": port, "unix_socket_dir": "", "auth_type": "scram-sha-256",
                     "auth_file": users, "pool_mode": "session", "max_client_conn": 5000, "default_pool_size": 1100,
                     "log_connections": 0, "log_disconnections": 0, "log_stats": 0, "listen_backlog": 1024,
                     "ignore_startup_parameters": "extra_float_digits"}
+        if one_to_one:
+            settings["server_lifetime"] = 0
         text = (f"[databases]\n{DATABASE} = host=127.0.0.1 port={self.server.port} dbname={DATABASE}\n[pgbouncer]\n" +
                 "".join(f"{key} = {value}\n" for key, value in settings.items()))
         return Proxy("PgBouncer", port, ["pgbouncer", "-q", str(self.write("pgbouncer.ini", text))],
@@ -123,10 +126,10 @@ class Bench:
         return Proxy("HAProxy", port, ["haproxy", "-q", "-db", "-f", str(self.write("haproxy.cfg", text))],
                      self.directory / "haproxy.log", self.server.os_user)
 
-    def all(self, unix_socket: bool = False) -> list[Proxy]:
+    def all(self, unix_socket: bool = False, one_to_one: bool = False) -> list[Proxy]:
         """`unix_socket`: pgleash speaks to the server through it, the peers by TCP as always."""
         server = str(self.server.directory) if unix_socket else "127.0.0.1"
-        proxies = [*(self.pgleash(engine, server=server) for engine in OURS), self.pgbouncer(), self.haproxy()]
+        proxies = [*(self.pgleash(engine, server=server) for engine in OURS), self.pgbouncer(one_to_one), self.haproxy()]
         for proxy in proxies:
             if not throwaway.wait_until(lambda p=proxy: self.answers(p), 10):
                 raise throwaway.Failure(f"{proxy.name} does not answer:\n{proxy.log.read_text()[-1000:]}")
@@ -144,16 +147,17 @@ class Bench:
 
     # -- what is measured
 
-    def transactions(self, clients: int, unix_socket: bool = False) -> dict[str, list[float]]:
-        """CPU microseconds a transaction, one figure a round."""
+    def transactions(self, clients: int, unix_socket: bool = False, connect: bool = False) -> dict[str, list[float]]:
+        """CPU microseconds a transaction, one figure a round. `connect`: each on a connection of its own."""
         figures: dict[str, list[float]] = {}
-        proxies = self.all(unix_socket)
+        proxies = self.all(unix_socket, one_to_one=connect)
         try:
             for round_number in range(self.options.rounds):
-                note(f"{clients} clients, round {round_number + 1} of {self.options.rounds}")
+                note(f"{clients} clients{' that connect' if connect else ''}, round {round_number + 1} of {self.options.rounds}")
                 for proxy in proxies if round_number % 2 == 0 else reversed(proxies):
                     before = proxy.cpu_seconds()
-                    out = self.pgbench(proxy.port, "-S", "-n", "-M", "simple", "-c", str(clients), "-j", "2", "-T", str(self.options.seconds))
+                    out = self.pgbench(proxy.port, "-S", "-n", "-M", "simple", "-c", str(clients), "-j", "2", "-T", str(self.options.seconds),
+                                       *(["-C"] if connect else []))
                     done = int(re.search(r"transactions actually processed: (\d+)", out)[1])
                     figures.setdefault(proxy.name, []).append((proxy.cpu_seconds() - before) * 1e6 / done)
         finally:
@@ -250,6 +254,8 @@ def main() -> int:
             rows = [(f"CPU per transaction, {clients} clients", bench.transactions(clients), "µs") for clients in options.clients]
             rows.append((f"CPU per transaction, {options.clients[0]} clients, pgleash by Unix socket to the server",
                          bench.transactions(options.clients[0], unix_socket=True), "µs"))
+            rows.append((f"CPU per connection, login and one query, {options.clients[0]} clients",
+                         bench.transactions(options.clients[0], connect=True), "µs"))
             rows.append(("CPU per gigabyte, COPY out in rows of 8 kB", bench.bulk(), "ms/GB"))
             rows.append(("memory per idle session", bench.idle_sessions(), "KiB"))
         except throwaway.Failure as failure:
