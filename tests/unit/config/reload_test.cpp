@@ -92,10 +92,10 @@ TEST(Reload, TakesWhatItCanAtOnceAndLeavesTheRestForARestart) {
 }
 
 TEST(Reload, KeepsSocketsThreadsAndFilesForARestart) {
-  for (const auto* key :
-       {"process.workers", "process.engine", "process.log_format", "listener", "listener.main.listen",
-        "server.s.host", "server.s.monitor.user", "audit.file", "audit.sink", "audit.fsync",
-        "metrics.listen", "protect.marker", "console.database", "console.socket", "config_version"})
+  for (const auto* key : {"process.workers", "process.engine", "process.log_format", "listener",
+                          "listener.main.listen", "server.s.host", "server.s.monitor.user",
+                          "audit.file", "audit.sink", "audit.fsync", "metrics.listen",
+                          "protect.marker", "console.database", "console.socket", "config_version"})
     EXPECT_TRUE(needs_restart(key)) << key;
   for (const auto* key :
        {"enforcement.mode", "enforcement.pace.kills_per_minute", "protect.users",

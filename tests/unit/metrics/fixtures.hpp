@@ -77,9 +77,7 @@ class FakeSource final : public MetricsSource {
     return {&actions};
   }
   [[nodiscard]] std::optional<JournalFacts> journal() const override { return journal_facts; }
-  [[nodiscard]] std::map<std::string, proxy::QuotaUse> quotas() const override {
-    return quota_use;
-  }
+  [[nodiscard]] std::map<std::string, proxy::QuotaUse> quotas() const override { return quota_use; }
   [[nodiscard]] std::vector<NotificationFacts> notifications() const override {
     return notification_facts;
   }
