@@ -110,10 +110,11 @@ std::vector<Field> about(std::string_view server, const watchdog::LeakReport& re
   }
   if (!report.addresses.empty()) fields.emplace_back("client_addrs", addresses_of(report));
   if (!report.oldest.empty()) fields.emplace_back("oldest", oldest_of(report));
-  if (report.statement_fingerprint.empty()) return fields;
-  fields.emplace_back("statement_fingerprint", report.statement_fingerprint);
-  fields.emplace_back("statement", report.statement);
-  fields.emplace_back("same_statement_share", report.same_statement);
+  if (!report.statement_fingerprint.empty()) {
+    fields.emplace_back("statement_fingerprint", report.statement_fingerprint);
+    fields.emplace_back("statement", report.statement);
+    fields.emplace_back("same_statement_share", report.same_statement);
+  }
   if (!report.first_statement_fingerprint.empty()) {
     fields.emplace_back("first_statement_fingerprint", report.first_statement_fingerprint);
     fields.emplace_back("first_statement", report.first_statement);

@@ -103,7 +103,7 @@ std::optional<StatementEvidence> SessionTable::evidence(SessionId id) const {
   const auto& last = found->second->tracker.last_statement();
   const auto& first = found->second->tracker.first_of_transaction();
   return StatementEvidence{std::string{last.text()}, std::string{first.text()}, last.truncated(),
-                           first.truncated()};
+                           first.truncated(), found->second->tracker.facts()};
 }
 
 }  // namespace pgleash::proxy

@@ -91,6 +91,7 @@ struct StatementEvidence {
   std::string first_of_transaction;
   bool last_truncated = false;
   bool first_truncated = false;
+  protocol::SessionFacts facts;  ///< of the same moment: it may have moved on since its view
 };
 
 }  // namespace pgleash::proxy

@@ -25,7 +25,8 @@ SessionEvidence session_evidence(const SessionEntry& entry,
                                  const std::optional<proxy::StatementEvidence>& statements,
                                  Instant now, FingerprintCache& fingerprints) {
   SessionEvidence found;
-  const protocol::SessionFacts& facts = entry.view.facts;
+  // Those that belong to the texts: of a session that recovered, the view is of something else.
+  const protocol::SessionFacts& facts = statements ? statements->facts : entry.view.facts;
   found.bytes_to_server = counted(facts.frontend_bytes, facts);
   found.bytes_to_client = counted(facts.backend_bytes, facts);
   if (!statements) return found;
@@ -50,7 +51,7 @@ std::optional<proxy::StatementEvidence> statements_of(const SessionEntry& entry,
   if (!entry.row || entry.row->query.empty()) return std::nullopt;
   const std::string& query = entry.row->query;
   constexpr std::size_t torn = 4;  // it is cut before a character of several bytes
-  return proxy::StatementEvidence{query, {}, query.size() + torn > cut, false};
+  return proxy::StatementEvidence{query, {}, query.size() + torn > cut, false, entry.view.facts};
 }
 
 SessionEvidence without_values(SessionEvidence evidence) {

@@ -6,6 +6,7 @@
 #include "config/defaults.hpp"
 #include "config/diagnostic.hpp"
 #include "config/loader.hpp"
+#include "watchdog/clock.hpp"
 #include "watchdog/utf8.hpp"
 
 #include <boost/json/array.hpp>
@@ -217,7 +218,7 @@ int replay(const ReplayOptions& options) {
   Replay run{std::move(config)};
   bool good = true;
   {
-    ProgressBar bar{total, ::isatty(STDERR_FILENO) != 0, std::chrono::steady_clock::now()};
+    ProgressBar bar{total, ::isatty(STDERR_FILENO) != 0, watchdog::now()};
     const Drawn drawn{bar};
     std::uint64_t before = 0;
     for (const std::string& file : files) {
@@ -229,7 +230,7 @@ int replay(const ReplayOptions& options) {
       std::uint64_t read = 0;
       good = run.read(stream, file, [&](std::uint64_t bytes) {
         read = bytes;
-        draw(bar.at(before + bytes, std::chrono::steady_clock::now()));
+        draw(bar.at(before + bytes, watchdog::now()));
       });
       before += read;
       if (!good) break;

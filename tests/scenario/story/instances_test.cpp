@@ -16,14 +16,6 @@ class Instances : public Story {
     return {.rules = rule(held_open, "idle_in_transaction", "300ms", "terminate"),
             .server = "direct_sessions = \"judge\""};
   }
-  Application direct(const std::string& name) {
-    return Application{{{"host", "127.0.0.1"},
-                        {"port", std::to_string(postgres().port())},
-                        {"user", "app"},
-                        {"password", "app"},
-                        {"dbname", "orders"},
-                        {"application_name", name}}};
-  }
   /// Of the monitor's role, from our own address.
   LibpqClient monitor(const std::string& name) {
     return LibpqClient{{{"host", "127.0.0.1"},

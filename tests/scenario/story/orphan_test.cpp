@@ -34,14 +34,6 @@ class OrphanStory : public Story {
   void end(pid_t backend) {
     postgres().sql(fmt::format("SELECT pg_terminate_backend({})", backend));
   }
-  Application direct(const std::string& name) {
-    return Application{{{"host", "127.0.0.1"},
-                        {"port", std::to_string(postgres().port())},
-                        {"user", "app"},
-                        {"password", "app"},
-                        {"dbname", "orders"},
-                        {"application_name", name}}};
-  }
   /// Changes the journal's bytes: `first` to `last` of each record.
   static void spoil(const std::string& journal, std::streamoff first, std::streamoff last) {
     const auto size = static_cast<std::streamoff>(std::filesystem::file_size(journal));

@@ -64,6 +64,15 @@ class Story : public testing::Test {
   Application login(std::map<std::string, std::string> more = {}) {
     return Application{pgleash_->words(std::move(more))};
   }
+  /// Past pgleash, to the server itself.
+  Application direct(const std::string& name) {
+    return Application{{{"host", "127.0.0.1"},
+                        {"port", std::to_string(postgres().port())},
+                        {"user", "app"},
+                        {"password", "app"},
+                        {"dbname", "orders"},
+                        {"application_name", name}}};
+  }
 
   bool backend_lives(pid_t pid) {
     return postgres().value(fmt::format("SELECT 1 FROM pg_stat_activity WHERE pid = {}", pid)) ==

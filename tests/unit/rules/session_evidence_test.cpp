@@ -17,7 +17,7 @@ using ::testing::Not;
 using ::testing::Pair;
 
 proxy::StatementEvidence statements(std::string last, std::string first = {}) {
-  return {std::move(last), std::move(first), false, false};
+  return {std::move(last), std::move(first), false, false, {}};
 }
 
 class SessionEvidenceTest : public ::testing::Test {
@@ -29,8 +29,9 @@ class SessionEvidenceTest : public ::testing::Test {
     made.facts().backend_bytes = 1234;
     return made;
   }
-  SessionEvidence of(const SessionEntry& entry,
-                     const std::optional<proxy::StatementEvidence>& said) {
+  /// Of a session that has not moved since it was seen.
+  SessionEvidence of(const SessionEntry& entry, std::optional<proxy::StatementEvidence> said) {
+    if (said) said->facts = entry.view.facts;
     return session_evidence(entry, said, noon, fingerprints_);
   }
 
@@ -59,6 +60,20 @@ TEST_F(SessionEvidenceTest, AStatementOutsideOfATransactionIsNotToldTwice) {
   const SessionEvidence found = of(session(SessionState::busy), statements("SELECT 1", "SELECT 1"));
   EXPECT_EQ(found.last.text, "SELECT $1");
   EXPECT_THAT(found.first.hash, IsEmpty());
+}
+
+/// As it recovers between the verdict and the act: the texts are the worker's, and newer.
+TEST_F(SessionEvidenceTest, OfASessionThatMovedOnAgeTransactionAndBytesAreThoseOfItsNewStatement) {
+  proxy::StatementEvidence said = statements("SELECT 2", "SELECT 2");
+  said.facts.request_since = noon - 1s;
+  said.facts.frontend_bytes = 200;
+  said.facts.backend_bytes = 2000;
+  const SessionEvidence found =
+      session_evidence(session(SessionState::idle_in_transaction), said, noon, fingerprints_);
+  EXPECT_EQ(found.age, 1s);
+  EXPECT_THAT(found.first.hash, IsEmpty()) << "its transaction is over";
+  EXPECT_EQ(found.bytes_to_server, 200U);
+  EXPECT_EQ(found.bytes_to_client, 2000U);
 }
 
 TEST_F(SessionEvidenceTest, TheTagsOfTheTransactionsFirstAreTakenWhereTheLastHasNone) {
