@@ -3,7 +3,7 @@
 #include "app/config_watch.hpp"
 #include "app/console/console.hpp"
 #include "app/event_log.hpp"
-#include "app/log.hpp"
+#include "app/log/log.hpp"
 #include "app/notify/webhooks.hpp"
 #include "app/role_secrets.hpp"
 #include "app/service_manager.hpp"

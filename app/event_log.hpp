@@ -1,6 +1,6 @@
 #pragma once
 
-#include "app/log.hpp"
+#include "app/log/log.hpp"
 #include "app/notify/webhooks.hpp"
 #include "metrics/http_server.hpp"
 #include "proxy/events.hpp"

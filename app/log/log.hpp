@@ -16,6 +16,8 @@ class logger;
 
 namespace pgleash::app {
 
+class LogSink;
+
 enum class Level : std::uint8_t { info, warning, error };
 
 /// A field of a log line; numbers and booleans are written bare in JSON.
@@ -54,7 +56,8 @@ class Log {
   void tell_lost();
 
  private:
-  std::shared_ptr<spdlog::logger> logger_;
+  std::shared_ptr<LogSink> sink_;
+  std::unique_ptr<spdlog::logger> logger_;
   bool json_;
   std::atomic<std::uint64_t> told_lost_ = 0;
 };
