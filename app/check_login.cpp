@@ -194,16 +194,20 @@ std::vector<LoginFinding> check_logins(const config::Config& config,
   if (!tls) return {};
   const proxy::ProxySettings settings{tried, std::move(*tls)};
   boost::asio::io_context context{1};
-  proxy::Upstream upstream{context, settings};
 
   std::vector<LoginFinding> all;
   const auto try_login = [&](std::size_t server, proxy::LoginClaim claim) {
     LoginOffer offer;
+    proxy::EventSet events{context};
+    proxy::LoopShare share;
+    proxy::Upstream upstream{events, settings, share};
+    events.serve();
     boost::asio::co_spawn(
         context,
-        proxy::probe_login(context, settings, upstream, server, std::move(claim),
+        proxy::probe_login(events, settings, upstream, server, std::move(claim),
                            proxy::monotonic_now() + 2 * settings.servers[server].connect_timeout),
-        [&offer](const std::exception_ptr& failure, LoginOffer found) {
+        [&](const std::exception_ptr& failure, LoginOffer found) {
+          events.stop();
           if (failure) std::rethrow_exception(failure);
           offer = std::move(found);
         });

@@ -6,7 +6,6 @@
 #include "proxy/tls_handshake.hpp"
 
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/buffer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
@@ -28,13 +27,28 @@ CancelTarget cancel_target(const Session& session) noexcept {
   return target;
 }
 
+namespace {
+
+/// The server's end of file means that the signal is sent. Through TLS a last record may come
+/// before.
+asio::awaitable<boost::system::error_code> until_closed(Connection& connection, bool sealed) {
+  std::array<char, 256> nothing{};
+  for (;;) {
+    const ReadSome read = co_await read_some(connection, nothing);
+    if (read.error || !sealed) co_return read.error;
+  }
+}
+
+}  // namespace
+
 asio::awaitable<bool> CancelSender::take_turn(Instant deadline, ServerCounters* counters) {
   if (in_flight_ < max_in_flight) {
     ++in_flight_;
     co_return true;
   }
   if (waiting_.size() >= max_waiting) co_return false;
-  asio::steady_timer turn{context_, deadline};
+  const LoopShare::Flow flow{share_};
+  asio::steady_timer turn{events_.context(), deadline};
   waiting_.push_back(&turn);
   if (counters != nullptr) counters->cancels_waiting.up();
   (void)co_await turn.async_wait(as_result);
@@ -61,7 +75,6 @@ asio::awaitable<CancelResult> CancelSender::send(CancelTarget target, protocol::
                                                  std::function<bool()> still_wanted,
                                                  Duration patience) {
   if (!target.known() || !key.present()) co_return CancelResult::unreachable;
-  const LoopShare::Flow flow{share_};
   const Instant asked = monotonic_now();
   const bool my_turn = co_await take_turn(deadline, target.counters);
   if (!my_turn) co_return CancelResult::overload;
@@ -70,15 +83,18 @@ asio::awaitable<CancelResult> CancelSender::send(CancelTarget target, protocol::
     ~Turn() { sender.give_turn(); }
   } turn{*this};
 
-  Socket socket{context_};
-  std::optional<SocketDeadline> guard;
-  guard.emplace(socket, deadline);
-  const StreamProtocol::endpoint endpoint{&target.address, target.size};
-  const auto [refused] = co_await socket.async_connect(endpoint, as_result);
+  Connection connection{events_};
+  boost::system::error_code refused =
+      connection.connect(StreamProtocol::endpoint{&target.address, target.size});
+  std::optional<ConnectionDeadline> guard;
+  guard.emplace(connection, deadline);
+  if (refused == asio::error::in_progress) {
+    refused = co_await connection.connected();
+  }
   if (refused) co_return guard->expired() ? CancelResult::timeout : CancelResult::unreachable;
   std::unique_ptr<TlsStream> tls;
   if (target.tls != nullptr) {
-    Secured secured = co_await secure_server_leg(socket, target.tls);
+    Secured secured = co_await secure_server_leg(connection, target.tls);
     if (secured.stream == nullptr)
       co_return guard->expired() ? CancelResult::timeout : CancelResult::unreachable;
     tls = std::move(secured.stream);
@@ -86,20 +102,16 @@ asio::awaitable<CancelResult> CancelSender::send(CancelTarget target, protocol::
   if (!still_wanted()) co_return CancelResult::observed;
 
   const std::string request = protocol::cancel_request(key);
-  const auto unsent = co_await write_all(socket, tls.get(), request);
+  const auto unsent = co_await write_all(connection, tls.get(), request);
   if (unsent) co_return guard->expired() ? CancelResult::timeout : CancelResult::unreachable;
   if (patience > Duration::zero()) {
     guard.reset();
-    guard.emplace(socket, deadline + patience);
+    guard.emplace(connection, deadline + patience);
   }
-  // Through TLS a last record may come before the end.
-  std::array<std::byte, 256> nothing{};
-  for (;;) {
-    const auto [ended, got] = co_await socket.async_read_some(asio::buffer(nothing), as_result);
-    if (ended || tls == nullptr) break;
-  }
+  const auto end = co_await until_closed(connection, tls != nullptr);
   if (target.counters != nullptr) target.counters->cancel_duration.observe(monotonic_now() - asked);
-  co_return guard->expired() ? CancelResult::timeout : CancelResult::delivered;
+  co_return guard->expired() || end == asio::error::operation_aborted ? CancelResult::timeout
+                                                                      : CancelResult::delivered;
 }
 
 }  // namespace pgleash::proxy

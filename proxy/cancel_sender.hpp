@@ -1,6 +1,7 @@
 #pragma once
 
 #include "proxy/counters.hpp"
+#include "proxy/event_set.hpp"
 #include "proxy/loop_share.hpp"
 #include "proxy/session.hpp"
 #include "proxy/tls_context.hpp"
@@ -34,8 +35,7 @@ class CancelSender {
   static constexpr unsigned max_in_flight = 64;
   static constexpr std::size_t max_waiting = 1024;
 
-  CancelSender(boost::asio::io_context& context, LoopShare& share)
-      : context_(context), share_(share) {}
+  CancelSender(EventSet& events, LoopShare& share) : events_(events), share_(share) {}
 
   /// Connects, asks `still_wanted` once more right before the bytes go out, and waits for the
   /// server's end of file, which means that the signal was sent. `delivered` only then. Once the
@@ -45,12 +45,14 @@ class CancelSender {
   boost::asio::awaitable<CancelResult> send(CancelTarget target, protocol::CancelKey key,
                                             Instant deadline, std::function<bool()> still_wanted,
                                             Duration patience = {});
+  /// No request is under way, or waits for its turn.
+  [[nodiscard]] bool idle() const noexcept { return in_flight_ == 0 && waiting_.empty(); }
 
  private:
   boost::asio::awaitable<bool> take_turn(Instant deadline, ServerCounters* counters);
   void give_turn();
 
-  boost::asio::io_context& context_;
+  EventSet& events_;
   LoopShare& share_;
   unsigned in_flight_ = 0;
   std::deque<boost::asio::steady_timer*> waiting_;

@@ -1,6 +1,7 @@
 #pragma once
 
-#include "proxy/socket.hpp"
+#include "protocol/types.hpp"
+#include "proxy/connection.hpp"
 
 #include <boost/asio/steady_timer.hpp>
 
@@ -8,31 +9,28 @@
 
 namespace pgleash::proxy {
 
-/// Gives all waits on one socket a common deadline: when it passes, the socket is closed and every
-/// operation on it, pending or later, fails. Lives beside the socket in the coroutine that uses
-/// both.
-class SocketDeadline {
+/// Gives all waits on one connection a common deadline: when it passes, the connection is closed
+/// and every wait for it, pending or later, fails. Lives beside it in the coroutine that uses both.
+class ConnectionDeadline {
  public:
-  SocketDeadline(Socket& socket, Instant when)
-      : state_(std::make_shared<State>(socket)), timer_(socket.get_executor(), when) {
+  ConnectionDeadline(Connection& connection, Instant when)
+      : state_(std::make_shared<State>(connection)), timer_(connection.context(), when) {
     timer_.async_wait([state = state_](const boost::system::error_code& error) {
-      if (error || state->socket == nullptr) return;
+      if (error || state->connection == nullptr) return;
       state->expired = true;
-      boost::system::error_code ignored;
-      state->socket->close(
-          ignored);  // NOLINT(bugprone-unused-return-value): nothing to do about a failing close
+      state->connection->close();
     });
   }
-  ~SocketDeadline() { state_->socket = nullptr; }
-  SocketDeadline(const SocketDeadline&) = delete;
-  SocketDeadline& operator=(const SocketDeadline&) = delete;
+  ~ConnectionDeadline() { state_->connection = nullptr; }
+  ConnectionDeadline(const ConnectionDeadline&) = delete;
+  ConnectionDeadline& operator=(const ConnectionDeadline&) = delete;
 
   [[nodiscard]] bool expired() const noexcept { return state_->expired; }
 
  private:
   struct State {
-    explicit State(Socket& watched) : socket(&watched) {}
-    Socket* socket;
+    explicit State(Connection& watched) : connection(&watched) {}
+    Connection* connection;
     bool expired = false;
   };
   std::shared_ptr<State> state_;

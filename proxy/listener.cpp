@@ -1,12 +1,14 @@
 #include "proxy/listener.hpp"
 
-#include "proxy/clock.hpp"
+#include "proxy/socket.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <memory>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <system_error>
@@ -26,12 +28,15 @@ namespace {
   throw std::system_error(error, std::generic_category(), "cannot listen on " + address + hint);
 }
 
-Fd bound_socket(const sockaddr* address, socklen_t size, int family, const std::string& text) {
+Fd bound_socket(const sockaddr* address, socklen_t size, int family, const std::string& text,
+                const config::Keepalive& keepalive) {
   Fd fd{::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
   if (!fd.open()) fail(text, errno);
   const int on = 1;
   if (family != AF_UNIX) ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   if (family == AF_INET6) ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  // Its connections come with these, which spares six system calls each.
+  set_leg_options(fd.get(), keepalive);
   if (::bind(fd.get(), address, size) != 0 || ::listen(fd.get(), SOMAXCONN) != 0) fail(text, errno);
   return fd;
 }
@@ -43,21 +48,19 @@ bool somebody_answers(const sockaddr_un& address) {
 
 }  // namespace
 
-Listener::Listener(boost::asio::io_context& context, const config::Listener& listener,
-                   std::size_t index, const config::Address& address, Fd inherited,
-                   ProxyEvents& events, std::function<void(Accepted)> hand_over)
+Listener::Listener(EventSet& set, const config::Listener& listener, std::size_t index,
+                   const config::Address& address, Fd inherited, ProxyEvents& events,
+                   std::function<void(Accepted)> hand_over)
     : listener_(listener),
       index_(index),
       events_(events),
       hand_over_(std::move(hand_over)),
       text_(to_text(address)),
-      socket_(context),
-      pause_timer_(context) {
-  if (inherited.open()) {
-    socket_.assign(inherited.release());
-  } else {
-    bind(address);
-  }
+      set_(set),
+      socket_(std::move(inherited)),
+      inherited_(socket_.open()),
+      pause_timer_(set.context()) {
+  if (!socket_.open()) bind(address);
 }
 
 Listener::~Listener() {
@@ -75,10 +78,10 @@ void Listener::bind(const config::Address& address) {
       if (somebody_answers(where)) fail(text_, EADDRINUSE);
       ::unlink(text_.c_str());
     }
-    Fd fd = bound_socket(reinterpret_cast<const sockaddr*>(&where), sizeof where, AF_UNIX, text_);
+    socket_ = bound_socket(reinterpret_cast<const sockaddr*>(&where), sizeof where, AF_UNIX, text_,
+                           listener_.keepalive);
     ::chmod(text_.c_str(), 0777);  // as PostgreSQL's own: who may log in is decided by the server
     unlink_path_ = text_;
-    socket_.assign(fd.release());
     return;
   }
   addrinfo hints{};
@@ -92,65 +95,84 @@ void Listener::bind(const config::Address& address) {
     throw std::system_error(EINVAL, std::generic_category(),
                             "cannot listen on " + text_ + ": " + ::gai_strerror(error));
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner{found, &::freeaddrinfo};
-  Fd fd = bound_socket(found->ai_addr, found->ai_addrlen, found->ai_family, text_);
-  socket_.assign(fd.release());
+  socket_ =
+      bound_socket(found->ai_addr, found->ai_addrlen, found->ai_family, text_, listener_.keepalive);
 }
 
 std::uint16_t Listener::port() const noexcept {
   sockaddr_storage address{};
   socklen_t size = sizeof address;
-  auto& descriptor = const_cast<boost::asio::posix::stream_descriptor&>(
-      socket_);  // NOLINT(cppcoreguidelines-pro-type-const-cast): native_handle() is not const
-  ::getsockname(descriptor.native_handle(), reinterpret_cast<sockaddr*>(&address), &size);
+  ::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&address), &size);
   return static_cast<std::uint16_t>(to_endpoint(address).port);
 }
 
 void Listener::start() {
   events_.listening(listener_.name, text_);
-  wait();
+  watch();
 }
 
 void Listener::stop() {
   pause_timer_.cancel();
-  boost::system::error_code ignored;
-  socket_.close(
-      ignored);  // NOLINT(bugprone-unused-return-value): nothing to do about a failing close
+  // Whoever handed an inherited socket to us keeps it open: to close ours would leave it in the
+  // set.
+  if (socket_.open()) set_.remove(socket_.get(), *this);
+  socket_.close();
   if (!unlink_path_.empty()) ::unlink(std::exchange(unlink_path_, {}).c_str());
 }
 
-void Listener::wait() {
-  socket_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                     [this](const boost::system::error_code& error) {
-                       if (!error) accept_some();
-                     });
+void Listener::watch() {
+  // Level-triggered: who is left in the queue makes another event.
+  if (!set_.add(socket_.get(), EPOLLIN, *this)) hold_on(errno);
 }
 
-void Listener::accept_some() {
-  if (!socket_.is_open()) return;  // stopped while the end of a pause was on its way
-  for (int i = 0; i < accepts_per_turn; ++i) {
+void Listener::ready(std::uint32_t /*events*/, Instant now) {
+  try {
+    accept_some(now);
+  } catch (const std::exception& e) {
+    events_.failure("accept", e.what());
+  }
+}
+
+void Listener::accept_some(Instant now) {
+  // To find the queue empty costs as much as a connection does: who comes alone is taken alone, and
+  // more at once only while they come in a rush.
+  const bool rush = now - last_rush_ < std::chrono::milliseconds{1};
+  int left = accepts_ = rush ? std::min(2 * accepts_, most_accepts) : 1;
+  while (left > 0 && accept_one(now)) --left;
+  if (left == 0) last_rush_ = now;
+}
+
+bool Listener::accept_one(Instant now) {
+  for (;;) {
     Accepted accepted;
     socklen_t size = sizeof accepted.peer;
-    accepted.fd = Fd{::accept4(socket_.native_handle(), reinterpret_cast<sockaddr*>(&accepted.peer),
-                               &size, SOCK_NONBLOCK | SOCK_CLOEXEC)};
+    accepted.fd = Fd{::accept4(socket_.get(), reinterpret_cast<sockaddr*>(&accepted.peer), &size,
+                               SOCK_NONBLOCK | SOCK_CLOEXEC)};
     if (accepted.fd.open()) {
       if (std::exchange(paused_, false)) events_.accept_paused(listener_.name, {});
+      // Who was in the queue before we came has the options of another.
+      if (inherited_) set_leg_options(accepted.fd.get(), listener_.keepalive);
       accepted.listener = index_;
-      accepted.at = monotonic_now();
+      accepted.at = now;
       hand_over_(std::move(accepted));
-      continue;
+      return socket_.open();
     }
-    if (errno == EAGAIN || errno == EWOULDBLOCK) break;
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return false;
     if (errno == EINTR || errno == ECONNABORTED) continue;
     // EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the kernel's queue until there is
     // room.
-    if (!std::exchange(paused_, true)) events_.accept_paused(listener_.name, std::strerror(errno));
-    pause_timer_.expires_after(pause);
-    pause_timer_.async_wait([this](const boost::system::error_code& error) {
-      if (!error) accept_some();
-    });
-    return;
+    hold_on(errno);
+    return false;
   }
-  wait();
+}
+
+void Listener::hold_on(int error) {
+  pause_timer_.expires_after(pause);
+  pause_timer_.async_wait([this](const boost::system::error_code& ended) {
+    if (!ended && socket_.open()) watch();
+  });
+  set_.remove(socket_.get(), *this);  // not before there is somebody to come back
+  if (!std::exchange(paused_, true)) events_.accept_paused(listener_.name, std::strerror(error));
 }
 
 }  // namespace pgleash::proxy

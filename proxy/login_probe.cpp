@@ -83,16 +83,16 @@ struct Message {
   std::string body;
 };
 
-asio::awaitable<Message> receive(Socket& socket, TlsStream* tls) {
+asio::awaitable<Message> receive(Connection& connection, TlsStream* tls) {
   Message message;
   std::array<char, header_size> head{};
-  const ReadSome first = co_await read_exactly(socket, tls, head);
+  const ReadSome first = co_await read_exactly(connection, tls, head);
   if (first.error) co_return message;
   const std::size_t length = protocol::load_uint32(reinterpret_cast<const std::byte*>(&head[1]));
   if (length < 4 || length > longest_message) co_return message;
   message.body.resize(length - 4);
   if (!message.body.empty()) {
-    const ReadSome rest = co_await read_exactly(socket, tls, message.body);
+    const ReadSome rest = co_await read_exactly(connection, tls, message.body);
     if (rest.error) co_return message;
   }
   message.type = head[0];
@@ -100,14 +100,14 @@ asio::awaitable<Message> receive(Socket& socket, TlsStream* tls) {
 }
 
 /// What the leg answers, until it demands something.
-asio::awaitable<void> ask(asio::io_context& context, UpstreamResult& leg, std::string packet,
+asio::awaitable<void> ask(EventSet& events, UpstreamResult& leg, std::string packet,
                           Instant deadline, LoginOffer& offer) {
-  Socket socket = socket_of(context, std::move(leg.fd));
-  const SocketDeadline guard{socket, deadline};
+  Connection connection{events, std::move(leg.fd)};
+  const ConnectionDeadline guard{connection, deadline};
   offer.kind = LoginOffer::Kind::unreachable;
-  const auto unsent = co_await write_all(socket, leg.tls.get(), packet);
+  const auto unsent = co_await write_all(connection, leg.tls.get(), packet);
   for (bool more = !unsent; more;) {
-    const Message message = co_await receive(socket, leg.tls.get());
+    const Message message = co_await receive(connection, leg.tls.get());
     more = message.type == 'N' || message.type == 'v';  // may come before
     if (message.type == 'R') {
       offer.kind = demand(message.body).value_or(LoginOffer::Kind::other);
@@ -125,7 +125,7 @@ asio::awaitable<void> ask(asio::io_context& context, UpstreamResult& leg, std::s
 
 }  // namespace
 
-asio::awaitable<LoginOffer> probe_login(asio::io_context& context, const ProxySettings& settings,
+asio::awaitable<LoginOffer> probe_login(EventSet& events, const ProxySettings& settings,
                                         Upstream& upstream, std::size_t server, LoginClaim claim,
                                         Instant deadline) {
   LoginOffer offer;
@@ -146,7 +146,7 @@ asio::awaitable<LoginOffer> probe_login(asio::io_context& context, const ProxySe
           offer.same_certificate.push_back(i);
     }
     const bool may_be_refused = leg.may_be_refused;
-    co_await ask(context, leg, packet, deadline, offer);
+    co_await ask(events, leg, packet, deadline, offer);
     // As a session does it with tls = "allow".
     again = may_be_refused && offer.kind == LoginOffer::Kind::refused && offer.sqlstate == "28000";
     if (again) leg = co_await upstream.connect_secured(server);

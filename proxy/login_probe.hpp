@@ -42,11 +42,10 @@ struct LoginClaim {
 };
 
 /// Takes the way of a session of that server up to its first demand, and turns back there: no
-/// password is sent, nothing is left. Ends by `deadline`. One thread, with its io_context;
-/// references outlive the task. Source: "Frontend/Backend Protocol", Start-up.
-boost::asio::awaitable<LoginOffer> probe_login(boost::asio::io_context& context,
-                                               const ProxySettings& settings, Upstream& upstream,
-                                               std::size_t server, LoginClaim claim,
-                                               Instant deadline);
+/// password is sent, nothing is left. Ends by `deadline`. One thread, which serves
+/// `events`; references outlive the task. Source: "Frontend/Backend Protocol", Start-up.
+boost::asio::awaitable<LoginOffer> probe_login(EventSet& events, const ProxySettings& settings,
+                                               Upstream& upstream, std::size_t server,
+                                               LoginClaim claim, Instant deadline);
 
 }  // namespace pgleash::proxy

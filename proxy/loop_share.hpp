@@ -15,7 +15,7 @@ class LoopShare {
  public:
   /// Longest time that the io_context waits for the relay. Longer than a tick of the kernel's, so
   /// that the clock hardware is not programmed anew for each wait.
-  static constexpr std::chrono::milliseconds patience{5};
+  static constexpr std::chrono::milliseconds patience{10};
 
   /// Held by a coroutine that waits on the io_context's reactor while somebody waits for it.
   class Flow {

@@ -78,7 +78,7 @@ Proxy::Proxy(const config::Config& config, ProxyEvents& events, InheritedSockets
   for (std::size_t i = 0; i < settings_.listeners.size(); ++i)
     for (const config::Address& address : settings_.listeners[i].listen)
       listeners_.push_back(std::make_unique<Listener>(
-          workers_.front()->context(), settings_.listeners[i], i, address, inherited.take(address),
+          workers_.front()->set(), settings_.listeners[i], i, address, inherited.take(address),
           events_, [this](Accepted accepted) { place(std::move(accepted)); }));
   std::string unused;
   for (const std::string& one : inherited.left()) unused += (unused.empty() ? "" : ", ") + one;
@@ -101,10 +101,7 @@ Proxy::~Proxy() {
 void Proxy::start() {
   for (const auto& worker : workers_) worker->start();
   asio::post(workers_.front()->executor(), [this] {
-    for (const auto& listener : listeners_) {
-      listener->start();
-      workers_.front()->sessions().relay().also_ring_for(listener->descriptor());
-    }
+    for (const auto& listener : listeners_) listener->start();
   });
   accepting_ = true;
 }
@@ -113,7 +110,12 @@ void Proxy::place(Accepted accepted) {
   const auto least =
       std::min_element(workers_.begin(), workers_.end(),
                        [](const auto& a, const auto& b) { return a->live() < b->live(); });
-  (*least)->hand_over(std::move(accepted));
+  // The first worker is who accepts.
+  if (*least == workers_.front()) {
+    (*least)->take(std::move(accepted));
+  } else {
+    (*least)->hand_over(std::move(accepted));
+  }
 }
 
 std::uint32_t Proxy::total_live() const noexcept {

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <exception>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <system_error>
 #include <unistd.h>
@@ -21,32 +22,32 @@ namespace {
 std::uint64_t tag(const Session& session, Side side) noexcept {
   return reinterpret_cast<std::uintptr_t>(&session) | (side == Side::server ? 1U : 0U);
 }
-static_assert(alignof(Session) >= 2);
-/// No session: the io_context has something to do.
+static_assert(alignof(Session) > EventSet::watched_bit);
+/// No session: the io_context has something to do, or whom the event was for is gone.
 constexpr std::uint64_t bell_tag = 0;
+/// What a leg is watched for. Room to write is asked for once something waits for it: each new
+/// session would make two events of it that tell nothing.
+constexpr std::uint32_t leg_events = EPOLLIN | EPOLLRDHUP | EPOLLET;
+
+/// Rounded up: a rest of less than one would be no wait at all, again and again.
+int whole_milliseconds(Duration time) {
+  return static_cast<int>(
+      std::max(std::chrono::ceil<std::chrono::milliseconds>(time).count(), std::int64_t{0}));
+}
 
 }  // namespace
 
-Relay::Relay(boost::asio::io_context& context, RelayHost& host, LoopShare& share,
-             std::unique_ptr<SendBatch> batch)
+Relay::Relay(EventSet& events, RelayHost& host, LoopShare& share, std::unique_ptr<SendBatch> batch)
     : host_(host),
       share_(share),
-      epoll_(::epoll_create1(EPOLL_CLOEXEC)),
+      events_(events),
       bell_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      context_(context),
-      watch_(context),
       batch_(std::move(batch)),
       scratch_(std::make_unique_for_overwrite<std::byte[]>(
           batch_ == nullptr ? scratch_size : most_waiting_for_batch + scratch_size)) {
-  if (!epoll_.open()) throw std::system_error(errno, std::generic_category(), "epoll_create1");
   if (!bell_.open()) throw std::system_error(errno, std::generic_category(), "eventfd");
-  also_ring_for(bell_.get());
-  watch_.assign(epoll_.get());
-}
-
-Relay::~Relay() {
-  // The descriptor is ours; Asio must not close it a second time.
-  if (watch_.is_open()) watch_.release();
+  // Without it the io_context is served a little later.
+  (void)events_.add(bell_.get(), EPOLLIN | EPOLLET, bell_tag);
 }
 
 void Relay::start() {
@@ -59,26 +60,19 @@ void Relay::ring() noexcept {
   (void)!::write(bell_.get(), &one, sizeof one);
 }
 
-void Relay::also_ring_for(int fd) noexcept {
-  epoll_event event{};
-  event.events = EPOLLIN | EPOLLET;
-  event.data.u64 = bell_tag;
-  // Without it the io_context is served a little later.
-  ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
-}
-
 void Relay::stop() {
   stopped_ = true;
-  if (watch_.is_open()) watch_.cancel();
+  events_.stop();
 }
 
 void Relay::wait() {
-  watch_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                    [this](const boost::system::error_code& error) {
-                      if (error || stopped_) return;
-                      serve();
-                      wait();
-                    });
+  if (stopped_) return;
+  events_.watch().async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                             [this](const boost::system::error_code& error) {
+                               if (error || stopped_) return;
+                               serve();
+                               wait();
+                             });
 }
 
 /// Handles the events that are there, and those that follow.
@@ -91,47 +85,44 @@ void Relay::serve() {
   int timeout = 0;  // these events are there already
   do {
     now = turn(timeout);
-    timeout = again_.empty() ? static_cast<int>(LoopShare::patience.count()) : 0;
+    timeout = again_.empty() ? whole_milliseconds(until - now) : 0;
   } while (!stopped_ && now < until && share_.relay_may_wait());
   if (!again_.empty()) post_again();
 }
 
 bool Relay::adopt(Session& session) {
-  for (const Side side : {Side::client, Side::server}) {
-    epoll_event event{};
-    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-    event.data.u64 = tag(session, side);
-    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, session.leg(side).fd.get(), &event) != 0)
-      return false;
-  }
-  return true;
+  return watch(session, Side::client) && watch(session, Side::server);
+}
+
+bool Relay::watch(Session& session, Side side) noexcept {
+  return events_.add(session.leg(side).fd.get(), leg_events, tag(session, side));
 }
 
 bool Relay::replace_server(Session& session, Fd fd) {
   session.server = Leg{};  // closing a descriptor takes it off the set
   session.server.fd = std::move(fd);
-  epoll_event event{};
-  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-  event.data.u64 = tag(session, Side::server);
-  return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, session.server.fd.get(), &event) == 0;
+  return watch(session, Side::server);
 }
 
 Instant Relay::turn(int timeout) {
   serving_ = true;
-  const int count = ::epoll_wait(epoll_.get(), events_.data(), events_per_batch, timeout);
+  const std::span<const epoll_event> ready = events_.wait(timeout);
   const Instant now = monotonic_now();
-  handle(count, now);
+  handle(ready, now);
   run_again(now);
   send_batch(now);
   serving_ = false;
   return now;
 }
 
-void Relay::handle(int count, Instant now) {
-  for (int i = 0; i < count; ++i) {
-    const epoll_event& event = events_[static_cast<std::size_t>(i)];
+void Relay::handle(std::span<const epoll_event> events, Instant now) {
+  for (const epoll_event& event : events) {
     if (event.data.u64 == bell_tag) {
       share_.ask();
+      continue;
+    }
+    if ((event.data.u64 & EventSet::watched_bit) != 0) {
+      hand_over(event, now);
       continue;
     }
     auto& session = *reinterpret_cast<Session*>(
@@ -144,6 +135,15 @@ void Relay::handle(int count, Instant now) {
     } catch (const std::exception&) {
       fail(session, now);
     }
+  }
+}
+
+void Relay::hand_over(const epoll_event& event, Instant now) noexcept {
+  try {
+    EventSet::hand_over(event, now);
+  } catch (const std::exception&) {
+    // What a coroutine fails with is told by whoever began it. This is of the telling, for want of
+    // memory, and must not cost the others their events.
   }
 }
 
@@ -310,6 +310,7 @@ void Relay::send_output(Session& session, Side side) {
   leg.pending.data = std::move(longer);
   leg.pending.begin = 0;
   leg.pending.end = static_cast<std::uint32_t>(waiting + bytes.size());
+  watch_for_room(session, side);
 }
 
 void Relay::read_turn(Session& session, Side from, Instant now) {
@@ -357,7 +358,7 @@ void Relay::read_turn(Session& session, Side from, Instant now) {
 void Relay::post_again() {
   if (again_posted_ || serving_) return;
   again_posted_ = true;
-  boost::asio::post(context_, [this] {
+  boost::asio::post(events_.context(), [this] {
     again_posted_ = false;
     run_again(monotonic_now());
   });
@@ -416,7 +417,15 @@ void Relay::keep(Session& session, Side to, protocol::Bytes rest, Instant now) {
   std::memcpy(out.pending.data.get(), rest.data(), rest.size());
   out.pending.begin = 0;
   out.pending.end = static_cast<std::uint32_t>(rest.size());
+  watch_for_room(session, to);
   if (to == Side::client) session.stalled_since = now;
+}
+
+void Relay::watch_for_room(Session& session, Side side) noexcept {
+  Leg& leg = session.leg(side);
+  if (std::exchange(leg.room_watched, true)) return;
+  // Room that came meanwhile makes an event of its own.
+  events_.change(leg.fd.get(), leg_events | EPOLLOUT, tag(session, side));
 }
 
 void Relay::flush(Session& session, Side side, Instant now) {

@@ -1,16 +1,13 @@
 #pragma once
 
+#include "proxy/event_set.hpp"
 #include "proxy/loop_share.hpp"
 #include "proxy/send_batch.hpp"
 #include "proxy/session.hpp"
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-
-#include <array>
 #include <cstddef>
 #include <memory>
-#include <sys/epoll.h>
+#include <span>
 #include <sys/types.h>
 #include <vector>
 
@@ -37,40 +34,36 @@ class RelayHost {
   virtual void flushed(Session& session, Side side, Instant now) = 0;
 };
 
-/// Moves the bytes of one worker's sessions. One edge-triggered epoll set, watched by the
-/// io_context as a descriptor: each socket is registered once; bytes are received into one scratch
-/// buffer, observed, and sent at once; only what does not fit is copied, and while it waits the
-/// other side is not read (backpressure is structural). A short read proves a socket empty, so
-/// nothing is read just to see EAGAIN. A leg that speaks TLS has a TlsStream between its socket and
-/// the scratch buffer, and is the same in all else; what waits for it is ciphertext. While bytes
-/// flow it waits in its own set, one system call a wake, as LoopShare allows. With a SendBatch the
-/// small messages of one turn are written together at its end, or before anything else happens to
-/// their session: no host ever sees a session with bytes that were observed and not sent. No
-/// allocation and no lock per message. All calls on the worker's thread. Sessions are the worker's;
-/// the relay never frees one. Source: epoll(7), "Level-triggered and edge-triggered".
+/// Moves the bytes of one worker's sessions. Their sockets stand edge-triggered in the worker's
+/// EventSet, each registered once; the relay is who waits in it, for all that stand there. Bytes
+/// are received into one scratch buffer, observed, and sent at once; only what does not fit is
+/// copied, and while it waits the other side is not read (backpressure is structural). A short read
+/// proves a socket empty, so nothing is read just to see EAGAIN. A leg that speaks TLS has a
+/// TlsStream between its socket and the scratch buffer, and is the same in all else; what waits for
+/// it is ciphertext. While bytes flow it waits in its own set, one system call a wake, as LoopShare
+/// allows. With a SendBatch the small messages of one turn are written together at its end, or
+/// before anything else happens to their session: no host ever sees a session with bytes that were
+/// observed and not sent. No allocation and no lock per message. All calls on the worker's thread.
+/// Sessions are the worker's; the relay never frees one. Source: epoll(7), "Level-triggered and
+/// edge-triggered".
 class Relay {
  public:
   static constexpr std::size_t scratch_size = 64 * 1024;
   static constexpr unsigned reads_per_turn = 16;  ///< of one leg, before others get their turn
-  static constexpr int events_per_batch = 256;
   /// Answers of TLS itself that may wait for a peer who asks and does not read.
   static constexpr std::size_t most_waiting_output = 4 * scratch_size;
 
   static constexpr std::size_t most_batched = 16 * 1024;  ///< of one leg; more is sent at once
   static constexpr std::size_t most_waiting_for_batch = 128 * 1024;  ///< of all
 
-  /// `share` outlives the relay. Without a batch each send is a system call of its own.
-  Relay(boost::asio::io_context& context, RelayHost& host, LoopShare& share,
-        std::unique_ptr<SendBatch> batch);
-  ~Relay();
+  /// `events` and `share` outlive the relay. Without a batch each send is a system call of its own.
+  Relay(EventSet& events, RelayHost& host, LoopShare& share, std::unique_ptr<SendBatch> batch);
   Relay(const Relay&) = delete;
   Relay& operator=(const Relay&) = delete;
 
   void start();
   /// Gives the io_context its turn, from any thread: after something was posted to it.
   void ring() noexcept;
-  /// The same whenever this descriptor, which the io_context serves, becomes readable.
-  void also_ring_for(int fd) noexcept;
   /// No more events after this; sessions must be removed first.
   void stop();
 
@@ -98,7 +91,8 @@ class Relay {
   void serve();
   /// One batch of events, waited for as epoll_wait(2) does with that timeout; when it was there.
   Instant turn(int timeout);
-  void handle(int count, Instant now);
+  void handle(std::span<const epoll_event> events, Instant now);
+  static void hand_over(const epoll_event& event, Instant now) noexcept;
   void on_event(Session& session, Side side, std::uint32_t events, Instant now);
   void pump(Session& session, Side from, Instant now);
   /// recv(2), through TLS where the leg has it: bytes for the scratch buffer, 0 at the end, or -1
@@ -116,6 +110,9 @@ class Relay {
   void leg_lost(Session& session, Side side, int error, Instant now);
   /// Relays what the leg's peer sent before it reset the connection.
   void relay_rest(Session& session, Side from, Instant now);
+  [[nodiscard]] bool watch(Session& session, Side side) noexcept;
+  /// From the first time on that something waits for the leg.
+  void watch_for_room(Session& session, Side side) noexcept;
   /// What did not fit into the leg's socket waits.
   void keep(Session& session, Side to, protocol::Bytes rest, Instant now);
   /// Where the next bytes are received: behind those that wait to be sent together.
@@ -131,14 +128,11 @@ class Relay {
 
   RelayHost& host_;
   LoopShare& share_;
-  Fd epoll_;
+  EventSet& events_;
   Fd bell_;
-  boost::asio::io_context& context_;
-  boost::asio::posix::stream_descriptor watch_;
   std::unique_ptr<SendBatch> batch_;  ///< null: none
   std::unique_ptr<std::byte[]> scratch_;
   std::size_t batched_ = 0;  ///< of the scratch buffer: bytes that wait in the batch
-  std::array<epoll_event, events_per_batch> events_{};
   std::vector<Session*> again_;
   std::vector<Session*> again_now_;
   bool again_posted_ = false;

@@ -64,7 +64,7 @@ struct Message {
 asio::awaitable<Message> receive(ScramLeg& leg, std::optional<char> wanted = std::nullopt) {
   Message read;
   std::array<char, header_size> head{};
-  const ReadSome first = co_await read_exactly(leg.socket, leg.tls, head);
+  const ReadSome first = co_await read_exactly(leg.connection, leg.tls, head);
   if (first.error) co_return read;
   if (wanted && head[0] != *wanted) {
     read.whole.assign(head.data(), head.size());
@@ -76,7 +76,7 @@ asio::awaitable<Message> receive(ScramLeg& leg, std::optional<char> wanted = std
   whole.resize(1 + length);
   if (length > 4) {
     const ReadSome rest =
-        co_await read_exactly(leg.socket, leg.tls, std::span{whole}.subspan(header_size));
+        co_await read_exactly(leg.connection, leg.tls, std::span{whole}.subspan(header_size));
     if (rest.error) co_return read;
   }
   read.whole = std::move(whole);
@@ -131,7 +131,7 @@ ScramOutcome lost(Kind kind) {
 
 /// What is said to the client is kept for the session's tracker.
 asio::awaitable<bool> say(ScramLeg& client, std::string bytes, ScramOutcome& outcome) {
-  const auto unsent = co_await write_all(client.socket, client.tls, bytes);
+  const auto unsent = co_await write_all(client.connection, client.tls, bytes);
   outcome.from_server += bytes;
   co_return !unsent;
 }
@@ -149,7 +149,7 @@ ScramOutcome breaks_off(const Message& answer) {
 /// Proves the role to the server. Nothing: it is done; else what the client gets.
 asio::awaitable<std::optional<ScramOutcome>> prove(ScramLeg& server, ScramForServer exchange) {
   const std::string first = initial_response(exchange.mechanism(), exchange.first());
-  auto unsent = co_await write_all(server.socket, server.tls, first);
+  auto unsent = co_await write_all(server.connection, server.tls, first);
   if (unsent) co_return lost(Kind::server_lost);
   const Message challenge = co_await receive(server);
   const auto demanded = challenge.data(Authentication::sasl_continue);
@@ -157,7 +157,7 @@ asio::awaitable<std::optional<ScramOutcome>> prove(ScramLeg& server, ScramForSer
   const auto proof = exchange.final(*demanded);
   if (!proof) co_return lost(Kind::server_lost);
   const std::string response = message('p', *proof);
-  unsent = co_await write_all(server.socket, server.tls, response);
+  unsent = co_await write_all(server.connection, server.tls, response);
   if (unsent) co_return lost(Kind::server_lost);
   const Message answer = co_await receive(server);
   const auto signature = answer.data(Authentication::sasl_final);

@@ -12,10 +12,10 @@
 
 namespace pgleash::proxy {
 
-/// One connection of a login: its socket, its TLS, and what binds to its channel (the hash of the
+/// One side of a login: its connection, its TLS, and what binds to its channel (the hash of the
 /// certificate that its server shows); no channel where it is plain.
 struct ScramLeg {
-  Socket& socket;
+  Connection& connection;
   TlsStream* tls = nullptr;
   std::string channel;
 };

@@ -49,8 +49,9 @@ struct Leg {
   bool ended = false;  ///< its end of file, or its error, was seen
   bool discard =
       false;  ///< what is read from it goes nowhere; what should be written to it is dropped
-  bool in_batch = false;  ///< bytes for it were observed and are written at the end of the turn
-  bool shut = false;      ///< our half towards it is closed
+  bool in_batch = false;      ///< bytes for it were observed and are written at the end of the turn
+  bool shut = false;          ///< our half towards it is closed
+  bool room_watched = false;  ///< an event comes when its socket has room again
 
   /// There may be something to read.
   void wake() noexcept {

@@ -95,13 +95,13 @@ std::unique_ptr<SendBatch> batch_for(config::Engine engine, ProxyEvents& events)
 
 }  // namespace
 
-SessionTable::SessionTable(boost::asio::io_context& context, std::uint16_t worker,
-                           const ProxySettings& settings, CancelSender& cancels,
-                           ProxyEvents& events, std::vector<ServerCounters>& servers,
+SessionTable::SessionTable(EventSet& set, std::uint16_t worker, const ProxySettings& settings,
+                           CancelSender& cancels, ProxyEvents& events,
+                           std::vector<ServerCounters>& servers,
                            std::vector<ListenerCounters>& listeners,
                            std::atomic<std::uint32_t>& live, std::function<void()> deadline_set,
                            LoopShare& share)
-    : context_(context),
+    : set_(set),
       settings_(settings),
       cancels_(cancels),
       events_(events),
@@ -111,7 +111,7 @@ SessionTable::SessionTable(boost::asio::io_context& context, std::uint16_t worke
       deadline_set_(std::move(deadline_set)),
       share_(share),
       texts_(protocol::StatementTexts::default_bytes, settings.marker),
-      relay_(context, *this, share, batch_for(settings.process.engine, events)),
+      relay_(set, *this, share, batch_for(settings.process.engine, events)),
       changed_(settings.servers.size()),
       next_id_(static_cast<std::uint64_t>(worker) << worker_shift) {}
 

@@ -1,12 +1,11 @@
 #pragma once
 
 #include "proxy/cancel_sender.hpp"
+#include "proxy/event_set.hpp"
 #include "proxy/events.hpp"
 #include "proxy/kill_order.hpp"
 #include "proxy/relay.hpp"
 #include "proxy/settings.hpp"
-
-#include <boost/asio/io_context.hpp>
 
 #include <atomic>
 #include <functional>
@@ -52,11 +51,10 @@ class SessionTable final : private RelayHost {
 
   /// `live` counts sessions and logins of this worker for placement; `deadline_set` is called when
   /// tick() is wanted soon; all references outlive the table.
-  SessionTable(boost::asio::io_context& context, std::uint16_t worker,
-               const ProxySettings& settings, CancelSender& cancels, ProxyEvents& events,
-               std::vector<ServerCounters>& servers, std::vector<ListenerCounters>& listeners,
-               std::atomic<std::uint32_t>& live, std::function<void()> deadline_set,
-               LoopShare& share);
+  SessionTable(EventSet& set, std::uint16_t worker, const ProxySettings& settings,
+               CancelSender& cancels, ProxyEvents& events, std::vector<ServerCounters>& servers,
+               std::vector<ListenerCounters>& listeners, std::atomic<std::uint32_t>& live,
+               std::function<void()> deadline_set, LoopShare& share);
   ~SessionTable() override;
 
   void start() { relay_.start(); }
@@ -162,7 +160,7 @@ class SessionTable final : private RelayHost {
   void watch(Session& session, Instant deadline);
   bool on_deadline(Session& session, Instant now);
 
-  boost::asio::io_context& context_;
+  EventSet& set_;
   const ProxySettings& settings_;
   CancelSender& cancels_;
   ProxyEvents& events_;

@@ -145,7 +145,7 @@ void SessionTable::bury(Session& session) {
   session.server.fd.close();
   const auto mine = sessions_.find(number(session.id));
   if (graveyard_.empty())
-    boost::asio::post(context_, [this] {
+    boost::asio::post(set_.context(), [this] {
       for (const auto& grave : graveyard_) relay_.forget(*grave);
       graveyard_.clear();
     });

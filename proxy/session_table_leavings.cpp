@@ -225,9 +225,9 @@ bool SessionTable::reset_and_cancel(Session& session, const ErrorNotice* notice,
   const protocol::CancelKey key = session.key;
   ServerCounters* counters = session.counters;
   const bool told = reset_server(session, notice, cause, now);
-  share_.ask();
   boost::asio::co_spawn(
-      context_, cancels_.send(target, key, now + std::chrono::seconds{5}, [] { return true; }),
+      set_.context(),
+      cancels_.send(target, key, now + std::chrono::seconds{5}, [] { return true; }),
       [counters, origin](const std::exception_ptr& failure, CancelResult result) {
         if (failure) result = CancelResult::unreachable;
         counters->cancels[static_cast<std::size_t>(origin)][static_cast<std::size_t>(result)].add();

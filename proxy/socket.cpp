@@ -38,8 +38,8 @@ void Fd::close() noexcept {
 }
 
 void set_leg_options(int fd, const config::Keepalive& keepalive) noexcept {
-  if (!is_tcp(fd)) return;
-  set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  const int on = 1;
+  if (::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0) return;  // it is not TCP
   set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, whole_seconds(keepalive.idle));
   set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, whole_seconds(keepalive.interval));
@@ -149,11 +149,6 @@ bool is_allowed(const sockaddr_storage& address,
   return std::any_of(networks.begin(), networks.end(), [&](const config::Network& network) {
     return config::contains(network, bytes, v6);
   });
-}
-
-Socket socket_of(boost::asio::io_context& context, Fd connection) {
-  const StreamProtocol protocol{peer_address(connection.get()).ss_family, 0};
-  return Socket{context, protocol, connection.release()};
 }
 
 std::string unix_socket_path(const config::Address& address) {

@@ -2,46 +2,17 @@
 
 #include "config/config.hpp"
 #include "protocol/types.hpp"
+#include "proxy/fd.hpp"
 #include "proxy/session_view.hpp"
-
-#include <boost/asio/generic/stream_protocol.hpp>
-#include <boost/asio/io_context.hpp>
 
 #include <string>
 #include <sys/socket.h>
-#include <utility>
 
 namespace pgleash::proxy {
 
-/// Owns a file descriptor.
-class Fd {
- public:
-  Fd() = default;
-  explicit Fd(int fd) noexcept : fd_(fd) {}
-  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Fd& operator=(Fd&& other) noexcept {
-    if (this != &other) {
-      close();
-      fd_ = std::exchange(other.fd_, -1);
-    }
-    return *this;
-  }
-  Fd(const Fd&) = delete;
-  Fd& operator=(const Fd&) = delete;
-  ~Fd() { close(); }
-
-  [[nodiscard]] int get() const noexcept { return fd_; }
-  [[nodiscard]] bool open() const noexcept { return fd_ >= 0; }
-  [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
-  void close() noexcept;
-
- private:
-  int fd_ = -1;
-};
-
 /// TCP_NODELAY, keepalive and TCP_USER_TIMEOUT; does nothing to a Unix socket. Both keepalive and
 /// user timeout, since the one is silent while data is in flight and the other while there is none
-/// (FACTS.md section 6).
+/// (FACTS.md section 6). Those of a listening socket are its connections' too. Source: tcp(7).
 void set_leg_options(int fd, const config::Keepalive& keepalive) noexcept;
 
 /// Closes with a reset: the peer sees at once that nothing more will come, and bytes on their way
@@ -72,10 +43,5 @@ void close_with_reset(Fd& fd) noexcept;
 /// The same of a TCP endpoint.
 [[nodiscard]] std::string to_text(const Endpoint& endpoint);
 [[nodiscard]] std::string unix_socket_path(const config::Address& address);
-
-using StreamProtocol = boost::asio::generic::stream_protocol;
-using Socket = StreamProtocol::socket;
-/// Asio's socket of an open connection.
-[[nodiscard]] Socket socket_of(boost::asio::io_context& context, Fd connection);
 
 }  // namespace pgleash::proxy

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "proxy/connection.hpp"
 #include "proxy/proxy_header.hpp"
 #include "proxy/startup_phase.hpp"
 
@@ -16,15 +17,13 @@ namespace pgleash::proxy {
 struct StartupPhase::Starting {
   Starting(StartupPhase& phase, Accepted& accepted)
       : owner(phase),
-        flow(std::in_place, phase.share_),
-        socket(phase.context_),
+        connection(phase.set_, std::move(accepted.fd)),
         listener(accepted.listener),
         client(to_endpoint(accepted.peer)),
         peer(accepted.peer),
         origin{accepted.peer, is_local(accepted.peer)},
         accepted_at(accepted.at),
         deadline(accepted.at + phase.settings_.listeners[accepted.listener].login_timeout) {
-    socket.assign(StreamProtocol{accepted.peer.ss_family, 0}, accepted.fd.release());
     place = owner.starting_.insert(owner.starting_.end(), this);
   }
   ~Starting() {
@@ -36,13 +35,11 @@ struct StartupPhase::Starting {
 
   void give_up(AcceptResult why) {
     gave_up = why;
-    boost::system::error_code ignored;
-    socket.cancel(ignored);  // NOLINT(bugprone-unused-return-value): the wait ends or has ended
+    connection.cancel();
   }
 
   StartupPhase& owner;
-  std::optional<LoopShare::Flow> flow;  ///< while it waits for us rather than we for the client
-  Socket socket;
+  Connection connection;
   std::size_t listener;
   Endpoint client;        ///< of the origin
   sockaddr_storage peer;  ///< of the socket

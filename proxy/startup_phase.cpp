@@ -6,19 +6,16 @@
 #include "proxy/starting.hpp"
 #include "proxy/tls_handshake.hpp"
 
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <span>
 
 namespace pgleash::proxy {
 
 namespace asio = boost::asio;
-constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
 
 namespace {
 
@@ -27,17 +24,14 @@ constexpr Duration refusal_time = std::chrono::seconds{2};
 constexpr std::size_t shortest_message = 8;
 /// First byte of a TLS handshake: no length of a first message begins so.
 constexpr char handshake_record = '\x16';
-/// A client that said nothing for so long is in no hurry: established sessions go first again.
-constexpr Duration hurry = std::chrono::milliseconds{100};
 
 }  // namespace
 
-StartupPhase::StartupPhase(asio::io_context& context, const ProxySettings& settings,
-                           SessionTable& sessions, Upstream& upstream, CancelSender& cancels,
-                           ProxyEvents& events, std::vector<ListenerCounters>& listeners,
-                           unsigned workers, std::atomic<std::uint32_t>& live, ProxyLinks& links,
-                           LoopShare& share)
-    : context_(context),
+StartupPhase::StartupPhase(EventSet& set, const ProxySettings& settings, SessionTable& sessions,
+                           Upstream& upstream, CancelSender& cancels, ProxyEvents& events,
+                           std::vector<ListenerCounters>& listeners, unsigned workers,
+                           std::atomic<std::uint32_t>& live, ProxyLinks& links, LoopShare& share)
+    : set_(set),
       settings_(settings),
       sessions_(sessions),
       upstream_(upstream),
@@ -52,28 +46,32 @@ StartupPhase::StartupPhase(asio::io_context& context, const ProxySettings& setti
 
 void StartupPhase::begin(Accepted accepted) {
   if (stopped_) return;
-  asio::co_spawn(context_, run(std::move(accepted)), [this](const std::exception_ptr& failure) {
-    if (!failure) return;
-    try {
-      std::rethrow_exception(failure);
-    } catch (const std::exception& e) {
-      events_.failure("startup", e.what());
-    }
-  });
+  asio::co_spawn(set_.context(), run(std::move(accepted)),
+                 [this](const std::exception_ptr& failure) {
+                   if (!failure) return;
+                   try {
+                     std::rethrow_exception(failure);
+                   } catch (const std::exception& e) {
+                     events_.failure("startup", e.what());
+                   }
+                 });
 }
 
 bool StartupPhase::tick(Instant now) {
   for (Starting* one : starting_) {
-    if (one->silent && now - one->accepted_at > hurry) one->flow.reset();
-    if (now >= one->deadline && !one->gave_up) one->give_up(AcceptResult::login_timeout);
+    if (now < one->deadline) continue;
+    if (!one->gave_up) {
+      one->give_up(AcceptResult::login_timeout);
+    } else {
+      one->connection.cancel();  // it waits for something else by now
+    }
   }
   return !starting_.empty();
 }
 
 void StartupPhase::stop() {
   stopped_ = true;
-  for (Starting* one : starting_)
-    if (!one->gave_up) one->give_up(AcceptResult::draining);
+  for (Starting* one : starting_) one->give_up(one->gave_up.value_or(AcceptResult::draining));
 }
 
 bool StartupPhase::make_room() {
@@ -95,16 +93,13 @@ void StartupPhase::count(const Starting& self, AcceptResult result, std::string_
 }
 
 Fd StartupPhase::take_client(Starting& self) {
-  boost::system::error_code failed;
-  Fd client{self.socket.release(failed)};
-  if (!failed && client.open()) return client;
-  count(self, AcceptResult::client_gone, failed.message());
-  return {};
+  Fd client = self.connection.release();
+  if (!client.open()) count(self, AcceptResult::client_gone, {});
+  return client;
 }
 
 asio::awaitable<void> StartupPhase::run(Accepted accepted) {
   const config::Listener& listener = settings_.listeners[accepted.listener];
-  set_leg_options(accepted.fd.get(), listener.keepalive);
   Starting self{*this, accepted};
   // A Unix socket's clients are on this host: nobody speaks for them.
   const bool proxied =
@@ -186,7 +181,7 @@ asio::awaitable<bool> StartupPhase::receive_proxy_header(Starting& self) {
     const std::size_t had = header.size();
     header.resize(had + *missing);
     const ReadSome read =
-        co_await read_exactly(self.socket, nullptr, std::span{header}.subspan(had));
+        co_await read_exactly(self.connection, nullptr, std::span{header}.subspan(had));
     if (!read.error) continue;
     if (self.gave_up) {
       count(self, *self.gave_up, "no whole PROXY protocol header");
@@ -210,11 +205,14 @@ asio::awaitable<bool> StartupPhase::receive_proxy_header(Starting& self) {
 }
 
 asio::awaitable<bool> StartupPhase::begins_with_tls(Starting& self) {
-  const auto [error] = co_await self.socket.async_wait(Socket::wait_read, as_result);
-  char first = '\0';
-  co_return !error &&
-      ::recv(self.socket.native_handle(), &first, 1, MSG_PEEK | MSG_DONTWAIT) == 1 &&
-      first == handshake_record;
+  for (;;) {
+    char first = '\0';
+    if (::recv(self.connection.fd(), &first, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)
+      co_return first == handshake_record;
+    if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) co_return false;
+    const auto error = co_await self.connection.wait(Connection::Wait::input);
+    if (error) co_return false;
+  }
 }
 
 asio::awaitable<bool> StartupPhase::begin_direct_tls(Starting& self) {
@@ -233,8 +231,8 @@ asio::awaitable<bool> StartupPhase::begin_direct_tls(Starting& self) {
 }
 
 asio::awaitable<bool> StartupPhase::secure(Starting& self) {
-  self.tls = self.listener_tls->accept(self.socket.native_handle());
-  const Handshake made = co_await handshake(self.socket, *self.tls);
+  self.tls = self.listener_tls->accept(self.connection.fd());
+  const Handshake made = co_await handshake(self.connection, *self.tls);
   if (made.error.empty()) co_return true;
   count(self, self.gave_up.value_or(AcceptResult::tls_error), "TLS: " + made.error);
   co_return false;
@@ -245,7 +243,7 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
   bool asked_gss = false;
   for (;;) {
     std::string message(shortest_message, '\0');
-    const ReadSome head = co_await read_exactly(self.socket, self.tls.get(), message);
+    const ReadSome head = co_await read_exactly(self.connection, self.tls.get(), message);
     boost::system::error_code error = head.error;
     const std::size_t got = head.size;
     if (!error) {
@@ -258,7 +256,7 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
       }
       message.resize(*length);
       const std::span<char> behind = std::span{message}.subspan(shortest_message);
-      const ReadSome rest = co_await read_exactly(self.socket, self.tls.get(), behind);
+      const ReadSome rest = co_await read_exactly(self.connection, self.tls.get(), behind);
       error = rest.error;
     }
     if (error) {
@@ -314,7 +312,7 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
     }
     const bool opaque = ssl && is_opaque(self);
     const bool yes = opaque || (ssl && self.listener_tls != nullptr && self.tls == nullptr);
-    if (yes && unread_bytes(self.socket.native_handle()) > 0) {
+    if (yes && unread_bytes(self.connection.fd()) > 0) {
       // Whoever stands between could have put them there, to be taken for the client's own words
       // behind the handshake (CVE-2021-23214).
       ErrorNotice notice{"08P01", "received unencrypted data after SSL request",
@@ -328,7 +326,7 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
       co_await pass_through(self, true);
       co_return std::nullopt;
     }
-    const auto unsent = co_await write_all(self.socket, self.tls.get(), yes ? "S" : "N");
+    const auto unsent = co_await write_all(self.connection, self.tls.get(), yes ? "S" : "N");
     if (unsent) {
       count(self, self.gave_up.value_or(AcceptResult::client_gone), unsent.message());
       co_return std::nullopt;
@@ -343,11 +341,13 @@ asio::awaitable<std::optional<protocol::StartupPacket>> StartupPhase::receive(St
 asio::awaitable<void> StartupPhase::forward_cancel(Starting& self, protocol::CancelKey key) {
   self.silent = false;
   count(self, AcceptResult::cancel_request, {});
+  // Other workers answer to the io_context.
+  const LoopShare::Flow flow{share_};
   // The connection stays open until the server closed its side: libpq takes that for "signal sent".
   (void)co_await links_.forward_cancel(std::move(key), self.listener, cancels_, upstream_);
-  if (self.tls == nullptr || !self.socket.is_open()) co_return;
+  if (self.tls == nullptr || !self.connection.is_open()) co_return;
   const protocol::Bytes last = self.tls->close_notify();
-  (void)!::send(self.socket.native_handle(), last.data(), last.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  (void)!::send(self.connection.fd(), last.data(), last.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 bool StartupPhase::must_be_secured(const Starting& self) noexcept {
@@ -370,24 +370,20 @@ asio::awaitable<void> StartupPhase::say_and_close(Starting& self, std::string by
   self.silent = true;
   self.gave_up.reset();
   self.deadline = monotonic_now() + refusal_time;
-  const auto unsent = co_await write_all(self.socket, self.tls.get(), bytes);
+  const auto unsent = co_await write_all(self.connection, self.tls.get(), bytes);
   if (unsent) co_return;
   if (self.tls != nullptr) {
     const protocol::Bytes last = self.tls->close_notify();
-    (void)!::send(self.socket.native_handle(), last.data(), last.size(),
-                  MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)!::send(self.connection.fd(), last.data(), last.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   }
-  boost::system::error_code ignored;
-  self.socket.shutdown(Socket::shutdown_send,
-                       ignored);  // NOLINT(bugprone-unused-return-value): closed next anyway
+  ::shutdown(self.connection.fd(), SHUT_WR);
   // Reading to the end lets the client see the message: a close over unread bytes would reset it
   // away.
   std::array<char, 1024> dropped{};
   for (std::size_t total = 0; total < 64 * dropped.size();) {
-    const auto [error, got] =
-        co_await self.socket.async_read_some(asio::buffer(dropped), as_result);
-    if (error) break;
-    total += got;
+    const ReadSome read = co_await read_some(self.connection, dropped);
+    if (read.error) break;
+    total += read.size;
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include "protocol/startup.hpp"
 #include "proxy/cancel_sender.hpp"
+#include "proxy/event_set.hpp"
 #include "proxy/events.hpp"
 #include "proxy/flood_gate.hpp"
 #include "proxy/loop_share.hpp"
@@ -10,7 +11,6 @@
 #include "proxy/upstream.hpp"
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/io_context.hpp>
 
 #include <atomic>
 #include <list>
@@ -53,9 +53,9 @@ class ProxyLinks {
 /// Session Encryption, GSSAPI Session Encryption.
 class StartupPhase {
  public:
-  StartupPhase(boost::asio::io_context& context, const ProxySettings& settings,
-               SessionTable& sessions, Upstream& upstream, CancelSender& cancels,
-               ProxyEvents& events, std::vector<ListenerCounters>& listeners, unsigned workers,
+  StartupPhase(EventSet& set, const ProxySettings& settings, SessionTable& sessions,
+               Upstream& upstream, CancelSender& cancels, ProxyEvents& events,
+               std::vector<ListenerCounters>& listeners, unsigned workers,
                std::atomic<std::uint32_t>& live, ProxyLinks& links, LoopShare& share);
 
   /// Runs detached: ends within login_timeout plus the time for a refusal.
@@ -117,7 +117,7 @@ class StartupPhase {
   boost::asio::awaitable<bool> take_place(Starting& self);
   bool make_room();
 
-  boost::asio::io_context& context_;
+  EventSet& set_;
   const ProxySettings& settings_;
   SessionTable& sessions_;
   Upstream& upstream_;

@@ -39,7 +39,6 @@ asio::awaitable<void> StartupPhase::pass_through(Starting& self, bool asked) {
     co_await refuse_opaque(self, asked, AcceptResult::quota, std::move(notice));
     co_return;
   }
-  if (!self.flow) self.flow.emplace(share_);
   UpstreamResult upstream = co_await upstream_.connect_clear(server_index);
   std::string problem = std::move(upstream.error);
   if (upstream.fd.open() && asked)
@@ -52,7 +51,7 @@ asio::awaitable<void> StartupPhase::pass_through(Starting& self, bool asked) {
     co_return;
   }
   if (asked) {
-    const auto unsent = co_await write_all(self.socket, nullptr, "S");
+    const auto unsent = co_await write_all(self.connection, nullptr, "S");
     if (unsent) {
       count(self, self.gave_up.value_or(AcceptResult::client_gone), unsent.message());
       co_return;
@@ -67,16 +66,15 @@ asio::awaitable<void> StartupPhase::pass_through(Starting& self, bool asked) {
 }
 
 asio::awaitable<std::string> StartupPhase::hand_on_ssl_request(Fd& server, Duration patience) {
-  Socket socket = socket_of(context_, std::move(server));
-  const SocketDeadline guard{socket, monotonic_now() + patience};
+  Connection connection{set_, std::move(server)};
+  const ConnectionDeadline guard{connection, monotonic_now() + patience};
   // The bytes behind the answer are the client's to judge.
-  SslAnswer answer = co_await ask_for_tls(socket);
+  SslAnswer answer = co_await ask_for_tls(connection);
   if (guard.expired()) co_return "no answer to SSLRequest within connect_timeout";
   if (answer.unwilling) co_return "the server does not speak TLS";
   if (!answer.error.empty()) co_return std::move(answer.error);
-  boost::system::error_code failed;
-  server = Fd{socket.release(failed)};
-  co_return failed ? failed.message() : std::string{};
+  server = connection.release();
+  co_return server.open() ? std::string{} : "no answer to SSLRequest within connect_timeout";
 }
 
 asio::awaitable<void> StartupPhase::refuse_opaque(Starting& self, bool asked, AcceptResult result,

@@ -6,11 +6,6 @@
 #include "proxy/starting.hpp"
 #include "proxy/tls_handshake.hpp"
 
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
-
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -22,7 +17,6 @@
 namespace pgleash::proxy {
 
 namespace asio = boost::asio;
-constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
 
 namespace {
 
@@ -89,7 +83,6 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
     co_await refuse(self, AcceptResult::quota, std::move(notice));
     co_return;
   }
-  if (!self.flow) self.flow.emplace(share_);
   UpstreamResult upstream = co_await upstream_.connect(server_index);
   if (!upstream.fd.open()) {
     ErrorNotice notice{"08006", "pgleash could not reach server \"" + server.name + "\"",
@@ -141,16 +134,17 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
 
 asio::awaitable<bool> StartupPhase::log_in(Starting& self, UpstreamResult& upstream,
                                            NewSession& session) {
-  Socket socket = socket_of(context_, std::move(upstream.fd));
-  const SocketDeadline guard{socket, self.deadline};
-  ScramLeg client{self.socket, self.tls.get(),
+  Connection connection{set_, std::move(upstream.fd)};
+  const ConnectionDeadline guard{connection, self.deadline};
+  // Who knows the secrets answers from another thread.
+  const LoopShare::Flow flow{share_};
+  ScramLeg client{self.connection, self.tls.get(),
                   self.tls == nullptr ? std::string{} : self.listener_tls->channel()};
-  ScramLeg server{socket, upstream.tls.get(),
+  ScramLeg server{connection, upstream.tls.get(),
                   upstream.tls == nullptr ? std::string{} : channel_of_peer(*upstream.tls)};
   ScramOutcome outcome = co_await originate_scram(
       std::move(client), std::move(server), *settings_.verifiers, session.who.server,
       session.who.user, settings_.scram_seed, self.deadline);
-  boost::system::error_code failed;
   switch (outcome.kind) {
     case ScramOutcome::Kind::passed_on:
       session.heard = std::move(outcome.from_server);
@@ -160,7 +154,7 @@ asio::awaitable<bool> StartupPhase::log_in(Starting& self, UpstreamResult& upstr
       session.said_by_client = std::move(outcome.from_client);
       break;
     case ScramOutcome::Kind::refused:
-      socket.close(failed);  // who reads the refusal slowly must not keep a backend for it
+      connection.close();  // who reads the refusal slowly must not keep a backend for it
       co_await refuse(self, AcceptResult::server_refused, std::move(outcome.notice));
       co_return false;
     case ScramOutcome::Kind::client_lost:
@@ -180,9 +174,9 @@ asio::awaitable<bool> StartupPhase::log_in(Starting& self, UpstreamResult& upstr
       co_return false;
     }
   }
-  upstream.fd = Fd{socket.release(failed)};
-  if (!failed) co_return true;
-  count(self, AcceptResult::server_unreachable, failed.message());
+  upstream.fd = connection.release();
+  if (upstream.fd.open()) co_return true;
+  count(self, AcceptResult::server_unreachable, "no end of the login within login_timeout");
   co_return false;
 }
 
@@ -214,14 +208,9 @@ std::optional<QuotaRefusal> StartupPhase::over_quota(NewSession& session) {
 
 asio::awaitable<bool> StartupPhase::wants_tls(int server, Duration patience) {
   // A descriptor of its own: the socket itself must come out of this as it went in.
-  const auto watch = std::make_shared<asio::posix::stream_descriptor>(context_, ::dup(server));
-  asio::steady_timer enough{context_, patience};
-  enough.async_wait([watch](const boost::system::error_code& error) {
-    if (!error) watch->cancel();
-  });
-  const auto [failed] =
-      co_await watch->async_wait(asio::posix::stream_descriptor::wait_read, as_result);
-  enough.cancel();
+  Connection watch{set_, Fd{::dup(server)}};
+  const ConnectionDeadline enough{watch, monotonic_now() + patience};
+  const auto failed = co_await watch.wait(Connection::Wait::input);
   if (failed) co_return false;
   std::array<std::byte, 512> seen{};
   const ssize_t got = ::recv(server, seen.data(), seen.size(), MSG_PEEK | MSG_DONTWAIT);

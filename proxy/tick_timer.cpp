@@ -10,21 +10,22 @@
 
 namespace pgleash::proxy {
 
-TickTimer::TickTimer(boost::asio::io_context& context, std::function<void()> tick)
-    : tick_(std::move(tick)),
-      timer_(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)),
-      watch_(context) {
+TickTimer::TickTimer(EventSet& set, std::function<void()> tick)
+    : set_(set),
+      tick_(std::move(tick)),
+      timer_(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)) {
   if (!timer_.open()) throw std::system_error(errno, std::generic_category(), "timerfd_create");
-  watch_.assign(timer_.get());
 }
 
-TickTimer::~TickTimer() {
-  // The descriptor is ours; Asio must not close it a second time.
-  if (watch_.is_open()) watch_.release();
+void TickTimer::start() {
+  if (!set_.add(timer_.get(), EPOLLIN | EPOLLET, *this))
+    throw std::system_error(errno, std::generic_category(), "epoll_ctl");
 }
 
-void TickTimer::stop() {
-  if (watch_.is_open()) watch_.release();
+void TickTimer::stop() noexcept {
+  if (!timer_.open()) return;
+  set_.forget(*this);
+  timer_.close();
 }
 
 void TickTimer::set(Duration delay) noexcept {
@@ -38,16 +39,10 @@ void TickTimer::set(Duration delay) noexcept {
   ::timerfd_settime(timer_.get(), 0, &when, nullptr);
 }
 
-void TickTimer::wait() {
-  watch_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                    [this](const boost::system::error_code& error) {
-                      if (error) return;
-                      std::uint64_t times = 0;
-                      // Set anew meanwhile, it has not fired yet: then there is nothing to read.
-                      const bool fired = ::read(timer_.get(), &times, sizeof times) > 0;
-                      if (fired) tick_();
-                      if (watch_.is_open()) wait();
-                    });
+void TickTimer::ready(std::uint32_t /*events*/, Instant /*now*/) {
+  std::uint64_t times = 0;
+  // Set anew meanwhile, it has not fired yet: then there is nothing to read.
+  if (::read(timer_.get(), &times, sizeof times) > 0) tick_();
 }
 
 }  // namespace pgleash::proxy

@@ -1,37 +1,34 @@
 #pragma once
 
-#include "proxy/socket.hpp"
-
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
+#include "proxy/event_set.hpp"
 
 #include <functional>
 
 namespace pgleash::proxy {
 
-/// A worker's tick: a timer whose descriptor others may watch beside the io_context, which a timer
-/// of Asio's has not. The worker's thread. Source: timerfd_create(2).
-class TickTimer {
+/// A worker's tick: a timer that stands in the worker's set, so that it comes while bytes flow
+/// without a turn of the io_context. The set's thread. Source: timerfd_create(2).
+class TickTimer final : private Watched {
  public:
-  TickTimer(boost::asio::io_context& context, std::function<void()> tick);
-  ~TickTimer();
+  TickTimer(EventSet& set, std::function<void()> tick);
+  ~TickTimer() { stop(); }
   TickTimer(const TickTimer&) = delete;
   TickTimer& operator=(const TickTimer&) = delete;
 
-  void start() { wait(); }
+  /// Throws std::system_error when the set takes no more.
+  void start();
   /// No more ticks.
-  void stop();
+  void stop() noexcept;
   /// Calls `tick` once, after this time; what was set before is forgotten.
   void set(Duration delay) noexcept;
   [[nodiscard]] Instant due() const noexcept { return due_; }
-  [[nodiscard]] int descriptor() const noexcept { return timer_.get(); }
 
  private:
-  void wait();
+  void ready(std::uint32_t events, Instant now) override;
 
+  EventSet& set_;
   std::function<void()> tick_;
   Fd timer_;
-  boost::asio::posix::stream_descriptor watch_;
   Instant due_{};
 };
 

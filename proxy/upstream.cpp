@@ -10,6 +10,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <cstring>
+#include <optional>
 
 namespace pgleash::proxy {
 
@@ -48,7 +49,8 @@ asio::awaitable<Upstream::Resolved> Upstream::resolve(const config::Server& serv
     std::vector<StreamProtocol::endpoint> endpoints;
     bool answered = false;
   };
-  auto lookup = std::make_shared<Lookup>(context_, deadline);
+  const LoopShare::Flow flow{share_};
+  auto lookup = std::make_shared<Lookup>(events_.context(), deadline);
   lookup->resolver.async_resolve(address.host, std::to_string(address.port),
                                  asio::ip::resolver_base::numeric_service,
                                  [lookup](const boost::system::error_code& error,
@@ -147,34 +149,35 @@ asio::awaitable<UpstreamResult> Upstream::dial(const config::Server& server, Ins
   }
   std::string last = "no address";
   for (const StreamProtocol::endpoint& endpoint : where.endpoints) {
-    Socket socket{context_};
-    const SocketDeadline guard{socket, deadline};
-    const auto [error] = co_await socket.async_connect(endpoint, as_result);
-    boost::system::error_code failed = error;
+    Connection connection{events_};
+    std::optional<ConnectionDeadline> guard;
+    boost::system::error_code failed = connection.connect(endpoint);
+    const bool under_way = failed == asio::error::in_progress;
+    if (under_way || tls != nullptr) guard.emplace(connection, deadline);
+    if (under_way) {
+      failed = co_await connection.connected();
+    }
+    const auto expired = [&guard] { return guard && guard->expired(); };
     if (!failed && tls != nullptr) {
-      Secured made = co_await secure_server_leg(socket, tls);
+      Secured made = co_await secure_server_leg(connection, tls);
       unwilling = made.unwilling;
       if (made.error.empty()) {
         result.tls = std::move(made.stream);
         if (result.tls != nullptr) result.context = tls;
       } else {
-        result.tls_failed = !guard.expired();
-        if (guard.expired()) made.error = "no answer within connect_timeout";
+        result.tls_failed = !expired();
+        if (expired()) made.error = "no answer within connect_timeout";
         result.error = "cannot connect to " + to_text(server.address) + ": " + made.error;
         co_return result;
       }
     }
     if (!failed) {
-      result.fd = Fd{socket.release(failed)};
-      if (failed) {
-        result.error = failed.message();
-        co_return result;
-      }
+      result.fd = connection.release();
       set_leg_options(result.fd.get(), server.keepalive);
       co_return result;
     }
-    last = guard.expired() ? "no answer within connect_timeout" : error.message();
-    if (guard.expired()) break;
+    last = expired() ? "no answer within connect_timeout" : failed.message();
+    if (expired()) break;
   }
   names_.erase(server.name);
   result.error = "cannot connect to " + to_text(server.address) + ": " + last;

@@ -1,12 +1,12 @@
 #pragma once
 
 #include "proxy/cancel_sender.hpp"
+#include "proxy/loop_share.hpp"
 #include "proxy/settings.hpp"
 #include "proxy/socket.hpp"
 #include "proxy/tls_handshake.hpp"
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 
 #include <functional>
@@ -36,9 +36,12 @@ class Upstream {
   /// For so long a server that has no TLS is not asked for it again, where that does not matter.
   static constexpr Duration unwilling_ttl = std::chrono::seconds{5};
 
-  /// `settings` outlive it.
-  Upstream(boost::asio::io_context& context, const ProxySettings& settings)
-      : context_(context), settings_(settings), unwilling_until_(settings.servers.size()) {}
+  /// All of them outlive it.
+  Upstream(EventSet& events, const ProxySettings& settings, LoopShare& share)
+      : events_(events),
+        settings_(settings),
+        share_(share),
+        unwilling_until_(settings.servers.size()) {}
 
   /// Connects and, as the server's `tls` says, secures the leg, all within connect_timeout.
   /// `server`: index in ProxySettings.
@@ -68,8 +71,9 @@ class Upstream {
     std::vector<StreamProtocol::endpoint> endpoints;
     Instant until;
   };
-  boost::asio::io_context& context_;
+  EventSet& events_;
   const ProxySettings& settings_;
+  LoopShare& share_;
   std::vector<Instant> unwilling_until_;  ///< by server
   std::map<std::string, Cached> names_;
 };

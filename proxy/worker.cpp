@@ -19,15 +19,15 @@ Worker::Worker(std::uint16_t index, unsigned workers, const ProxySettings& setti
       server_counters_(settings.servers.size()),
       listener_counters_(settings.listeners.size()),
       heartbeat_(monotonic_now().time_since_epoch().count()),
-      cancels_(context_, share_),
-      upstream_(context_, settings),
+      cancels_(set_, share_),
+      upstream_(set_, settings, share_),
       sessions_(
-          context_, index, settings, cancels_, events, server_counters_, listener_counters_, live_,
+          set_, index, settings, cancels_, events, server_counters_, listener_counters_, live_,
           [this] { quicken(); }, share_),
-      startup_(context_, settings, sessions_, upstream_, cancels_, events, listener_counters_,
-               workers, live_, links, share_),
+      startup_(set_, settings, sessions_, upstream_, cancels_, events, listener_counters_, workers,
+               live_, links, share_),
       killer_(context_, sessions_, cancels_, share_),
-      timer_(context_, [this] { tick(); }) {}
+      timer_(set_, [this] { tick(); }) {}
 
 Worker::~Worker() {
   join();
@@ -35,7 +35,6 @@ Worker::~Worker() {
 
 void Worker::start() {
   sessions_.start();
-  sessions_.relay().also_ring_for(timer_.descriptor());
   timer_.start();
   schedule(busy_tick);
   thread_ = std::thread{[this] { run(); }};
@@ -71,7 +70,7 @@ void Worker::tick() {
     if (draining_ && now >= drain_deadline_) startup_.stop();
     const bool starting = startup_.tick(now);
     busy = sessions_.tick(now) || starting || draining_;
-    if (draining_) drained_.store(!starting && sessions_.size() == 0);
+    if (draining_) drained_.store(!starting && sessions_.size() == 0 && cancels_.idle());
   } catch (const std::exception& e) {
     events_.failure("tick", e.what());  // the next one must come all the same
   }
@@ -84,12 +83,19 @@ void Worker::quicken() {
 
 void Worker::hand_over(Accepted accepted) {
   live_.fetch_add(1, std::memory_order_relaxed);
-  auto handler = [this, taken = std::move(accepted)]() mutable {
-    startup_.begin(std::move(taken));
-    quicken();
-  };
+  auto handler = [this, taken = std::move(accepted)]() mutable { begin(std::move(taken)); };
   asio::post(context_, std::move(handler));
   ring();
+}
+
+void Worker::take(Accepted accepted) {
+  live_.fetch_add(1, std::memory_order_relaxed);
+  begin(std::move(accepted));
+}
+
+void Worker::begin(Accepted accepted) {
+  startup_.begin(std::move(accepted));
+  if (startup_.starting() > 0) quicken();
 }
 
 void Worker::finish() {

@@ -64,16 +64,19 @@ class Worker {
   [[nodiscard]] const LagCounts& lag() const noexcept { return lag_; }
 
   // On the worker's thread.
+  /// As hand_over().
+  void take(Accepted accepted);
   /// Sends a client's cancel request when the key's session is here; nothing when it is not. The
   /// client's own bytes wait meanwhile, so that no later statement can be hit.
   boost::asio::awaitable<std::optional<CancelResult>> cancel_for_client(protocol::CancelKey key,
                                                                         Instant deadline);
   [[nodiscard]] SessionTable& sessions() noexcept { return sessions_; }
   [[nodiscard]] KillExecutor& killer() noexcept { return killer_; }
-  [[nodiscard]] boost::asio::io_context& context() noexcept { return context_; }
+  [[nodiscard]] EventSet& set() noexcept { return set_; }
 
  private:
   void run();
+  void begin(Accepted accepted);
   void tick();
   void schedule(Duration delay);
   /// Something got a deadline: the timer may be on its slow beat.
@@ -89,6 +92,7 @@ class Worker {
   std::atomic<Instant::rep> heartbeat_{0};
   LagCounts lag_;
   LoopShare share_;
+  EventSet set_{context_};
   CancelSender cancels_;
   Upstream upstream_;
   SessionTable sessions_;

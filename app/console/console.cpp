@@ -2,7 +2,6 @@
 
 #include "protocol/startup.hpp"
 #include "proxy/clock.hpp"
-#include "proxy/deadline.hpp"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
@@ -104,16 +103,16 @@ void Console::spawn(Task<void> task) {
 void Console::enter(proxy::Fd stream, proxy::ConsoleGuest guest) {
   auto handler = [this, taken = std::move(stream), who = std::move(guest)]() mutable {
     if (stopping_) return;
-    proxy::Socket socket{context_};
+    Socket socket{context_};
     boost::system::error_code bad;
-    socket.assign(proxy::StreamProtocol{AF_UNIX, 0}, taken.release(), bad);
+    socket.assign(StreamProtocol{AF_UNIX, 0}, taken.release(), bad);
     if (!bad) spawn(receive(std::move(socket), std::move(who)));
   };
   asio::post(context_, std::move(handler));
 }
 
 /// One guest, from the first byte to the last.
-Task<void> Console::receive(proxy::Socket socket, proxy::ConsoleGuest guest) {
+Task<void> Console::receive(Socket socket, proxy::ConsoleGuest guest) {
   const auto config = host_.config();
   const Role role = role_of(config->console, guest.user);
   const std::string user = guest.user;
@@ -181,18 +180,18 @@ Task<void> Console::accept() {
     }
     boost::system::error_code bad;
     const int fd = socket.release(bad);
-    proxy::Socket generic{context_};
-    if (!bad) generic.assign(proxy::StreamProtocol{AF_UNIX, 0}, fd, bad);
+    Socket generic{context_};
+    if (!bad) generic.assign(StreamProtocol{AF_UNIX, 0}, fd, bad);
     if (!bad && tasks_ < 2 * most_guests) spawn(welcome_local(std::move(generic)));
   }
 }
 
-Task<void> Console::welcome_local(proxy::Socket socket) {
+Task<void> Console::welcome_local(Socket socket) {
   proxy::ConsoleGuest guest;
   guest.user = peer_name(socket.native_handle());
   std::string wanted;
   {
-    const proxy::SocketDeadline guard{socket, proxy::monotonic_now() + login_time};
+    const SocketDeadline guard{socket, proxy::monotonic_now() + login_time};
     for (int tries = 0; wanted.empty(); ++tries) {
       std::string message(8, '\0');
       const auto [error, got] = co_await asio::async_read(socket, asio::buffer(message), as_result);

@@ -45,9 +45,9 @@ class Console final : public proxy::ConsoleDoor {
   Task<void> stop();
 
  private:
-  Task<void> receive(proxy::Socket socket, proxy::ConsoleGuest guest);
+  Task<void> receive(Socket socket, proxy::ConsoleGuest guest);
   Task<void> accept();
-  Task<void> welcome_local(proxy::Socket socket);
+  Task<void> welcome_local(Socket socket);
   Task<void> write_left_out(std::string user, std::uint64_t count, Duration within);
   void spawn(Task<void> task);
 

@@ -3,7 +3,6 @@
 #include "app/console/parser.hpp"
 #include "protocol/wire_reader.hpp"
 #include "proxy/clock.hpp"
-#include "proxy/deadline.hpp"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
@@ -66,7 +65,7 @@ bool ends_transaction(const Statement& statement) noexcept {
 
 }  // namespace
 
-Conversation::Conversation(proxy::Socket socket, Commander& commander, std::string user,
+Conversation::Conversation(Socket socket, Commander& commander, std::string user,
                            std::string database, Limits limits)
     : socket_(std::move(socket)),
       commander_(commander),
@@ -125,7 +124,7 @@ Task<bool> Conversation::flush() {
   if (out_.empty()) co_return !stopped_;
   const std::string bytes = std::exchange(out_, {});
   if (!socket_.is_open()) co_return false;
-  const proxy::SocketDeadline guard{socket_, proxy::monotonic_now() + limits_.write};
+  const SocketDeadline guard{socket_, proxy::monotonic_now() + limits_.write};
   const auto [error, sent] = co_await asio::async_write(socket_, asio::buffer(bytes), as_result);
   co_return !error && !stopped_;
 }

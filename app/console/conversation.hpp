@@ -3,7 +3,7 @@
 #include "app/console/encode.hpp"
 #include "app/console/inbox.hpp"
 #include "app/console/reply.hpp"
-#include "proxy/socket.hpp"
+#include "app/console/socket_deadline.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
@@ -44,7 +44,7 @@ struct Limits {
 /// Source: "Frontend/Backend Protocol", Message Flow: Simple Query, Extended Query.
 class Conversation {
  public:
-  Conversation(proxy::Socket socket, Commander& commander, std::string user, std::string database,
+  Conversation(Socket socket, Commander& commander, std::string user, std::string database,
                Limits limits = {});
   ~Conversation();
   Conversation(const Conversation&) = delete;
@@ -85,7 +85,7 @@ class Conversation {
   void failed(const SqlError& error);
   [[nodiscard]] Scope scope() const;
 
-  proxy::Socket socket_;
+  Socket socket_;
   Commander& commander_;
   std::string user_;
   std::string database_;

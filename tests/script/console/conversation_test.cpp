@@ -54,8 +54,8 @@ class ConsoleConversation : public testing::Test {
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     client = ScriptedPeer{ends[0]};
     desk.rows = rows;
-    proxy::Socket socket{context};
-    socket.assign(proxy::StreamProtocol{AF_UNIX, 0}, ends[1]);
+    Socket socket{context};
+    socket.assign(StreamProtocol{AF_UNIX, 0}, ends[1]);
     conversation =
         std::make_unique<Conversation>(std::move(socket), desk, "alice", "pgleash", limits);
     boost::asio::co_spawn(context, conversation->run("greeting"), [this](std::exception_ptr) {

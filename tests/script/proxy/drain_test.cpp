@@ -69,6 +69,24 @@ TEST(Drain, EndsWhatIsLeftAtTheDeadline) {
   in_transaction.server.close();
   in_transaction.client.close();
   busy.client.close();
+  EXPECT_TRUE(soon([&] { return stage.views().empty(); }));
+  auto cancel = stage.backend.accept_cancel();
+  EXPECT_FALSE(stage.proxy->drained()) << "whoever goes now leaves the statement running";
+  cancel.connection.close();
+  EXPECT_TRUE(soon([&] { return stage.proxy->drained(); }));
+}
+
+TEST(Drain, EndsClientsThatHaveNotSaidAWordOnceTheyHadTheirTime) {
+  Stage stage{[](config::Config& config) {
+    config.listeners[0].login_timeout = 100ms;
+    config.listeners[0].tls.mode =
+        config::ListenerTlsMode::opaque;  // looks what comes before it reads
+  }};
+  ScriptedPeer silent = stage.connect();
+  (void)silent.read_to_end();
+  silent.close();
+  ScriptedPeer another = stage.connect();
+  stage.proxy->drain(50ms);
   EXPECT_TRUE(soon([&] { return stage.proxy->drained(); }));
 }
 
