@@ -86,7 +86,7 @@ asio::awaitable<CancelResult> CancelSender::send(CancelTarget target, protocol::
   Connection connection{events_};
   boost::system::error_code refused =
       connection.connect(StreamProtocol::endpoint{&target.address, target.size});
-  std::optional<ConnectionDeadline> guard;
+  std::optional<Deadline<Connection>> guard;
   guard.emplace(connection, deadline);
   if (refused == asio::error::in_progress) {
     refused = co_await connection.connected();

@@ -62,7 +62,7 @@ void Connection::ready(std::uint32_t events, Instant /*now*/) {
 void Connection::cancel() {
   if (!waiter_) return;
   // Not here: whoever cancels may be in the middle of what the coroutine would change.
-  asio::post(context(), [waiter = take_waiter()]() mutable {
+  asio::post(get_executor(), [waiter = take_waiter()]() mutable {
     std::move(waiter)(asio::error::operation_aborted);
   });
 }

@@ -31,7 +31,9 @@ class Connection final : private Watched, private Waiting {
 
   [[nodiscard]] bool is_open() const noexcept { return fd_.open(); }
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
-  [[nodiscard]] boost::asio::io_context& context() const noexcept { return events_.context(); }
+  [[nodiscard]] boost::asio::io_context::executor_type get_executor() const noexcept {
+    return events_.context().get_executor();
+  }
 
   /// Until there is something to read, or room to write; a broken connection has both. May come
   /// back too early. operation_aborted: by cancel() or close().

@@ -103,7 +103,7 @@ asio::awaitable<Message> receive(Connection& connection, TlsStream* tls) {
 asio::awaitable<void> ask(EventSet& events, UpstreamResult& leg, std::string packet,
                           Instant deadline, LoginOffer& offer) {
   Connection connection{events, std::move(leg.fd)};
-  const ConnectionDeadline guard{connection, deadline};
+  const Deadline guard{connection, deadline};
   offer.kind = LoginOffer::Kind::unreachable;
   const auto unsent = co_await write_all(connection, leg.tls.get(), packet);
   for (bool more = !unsent; more;) {

@@ -121,10 +121,7 @@ void Relay::handle(std::span<const epoll_event> events, Instant now) {
       share_.ask();
       continue;
     }
-    if ((event.data.u64 & EventSet::watched_bit) != 0) {
-      hand_over(event, now);
-      continue;
-    }
+    if (hand_over(event, now)) continue;
     auto& session = *reinterpret_cast<Session*>(
         event.data.u64 & ~std::uint64_t{1});  // NOLINT(performance-no-int-to-ptr): set by tag()
     // Earlier events of this batch may have ended it; its memory stays until the batch is over.
@@ -138,12 +135,13 @@ void Relay::handle(std::span<const epoll_event> events, Instant now) {
   }
 }
 
-void Relay::hand_over(const epoll_event& event, Instant now) noexcept {
+bool Relay::hand_over(const epoll_event& event, Instant now) noexcept {
   try {
-    EventSet::hand_over(event, now);
+    return EventSet::hand_over(event, now);
   } catch (const std::exception&) {
     // What a coroutine fails with is told by whoever began it. This is of the telling, for want of
     // memory, and must not cost the others their events.
+    return true;
   }
 }
 

@@ -92,7 +92,8 @@ class Relay {
   /// One batch of events, waited for as epoll_wait(2) does with that timeout; when it was there.
   Instant turn(int timeout);
   void handle(std::span<const epoll_event> events, Instant now);
-  static void hand_over(const epoll_event& event, Instant now) noexcept;
+  /// EventSet::hand_over() of what must not end the batch.
+  static bool hand_over(const epoll_event& event, Instant now) noexcept;
   void on_event(Session& session, Side side, std::uint32_t events, Instant now);
   void pump(Session& session, Side from, Instant now);
   /// recv(2), through TLS where the leg has it: bytes for the scratch buffer, 0 at the end, or -1

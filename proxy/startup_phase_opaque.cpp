@@ -67,7 +67,7 @@ asio::awaitable<void> StartupPhase::pass_through(Starting& self, bool asked) {
 
 asio::awaitable<std::string> StartupPhase::hand_on_ssl_request(Fd& server, Duration patience) {
   Connection connection{set_, std::move(server)};
-  const ConnectionDeadline guard{connection, monotonic_now() + patience};
+  const Deadline guard{connection, monotonic_now() + patience};
   // The bytes behind the answer are the client's to judge.
   SslAnswer answer = co_await ask_for_tls(connection);
   if (guard.expired()) co_return "no answer to SSLRequest within connect_timeout";

@@ -135,7 +135,7 @@ asio::awaitable<void> StartupPhase::open_session(Starting& self, protocol::Start
 asio::awaitable<bool> StartupPhase::log_in(Starting& self, UpstreamResult& upstream,
                                            NewSession& session) {
   Connection connection{set_, std::move(upstream.fd)};
-  const ConnectionDeadline guard{connection, self.deadline};
+  const Deadline guard{connection, self.deadline};
   // Who knows the secrets answers from another thread.
   const LoopShare::Flow flow{share_};
   ScramLeg client{self.connection, self.tls.get(),
@@ -209,7 +209,7 @@ std::optional<QuotaRefusal> StartupPhase::over_quota(NewSession& session) {
 asio::awaitable<bool> StartupPhase::wants_tls(int server, Duration patience) {
   // A descriptor of its own: the socket itself must come out of this as it went in.
   Connection watch{set_, Fd{::dup(server)}};
-  const ConnectionDeadline enough{watch, monotonic_now() + patience};
+  const Deadline enough{watch, monotonic_now() + patience};
   const auto failed = co_await watch.wait(Connection::Wait::input);
   if (failed) co_return false;
   std::array<std::byte, 512> seen{};

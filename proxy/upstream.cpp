@@ -150,7 +150,7 @@ asio::awaitable<UpstreamResult> Upstream::dial(const config::Server& server, Ins
   std::string last = "no address";
   for (const StreamProtocol::endpoint& endpoint : where.endpoints) {
     Connection connection{events_};
-    std::optional<ConnectionDeadline> guard;
+    std::optional<Deadline<Connection>> guard;
     boost::system::error_code failed = connection.connect(endpoint);
     const bool under_way = failed == asio::error::in_progress;
     if (under_way || tls != nullptr) guard.emplace(connection, deadline);

@@ -2,6 +2,7 @@
 
 #include "protocol/startup.hpp"
 #include "proxy/clock.hpp"
+#include "proxy/deadline.hpp"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
@@ -191,7 +192,7 @@ Task<void> Console::welcome_local(Socket socket) {
   guest.user = peer_name(socket.native_handle());
   std::string wanted;
   {
-    const SocketDeadline guard{socket, proxy::monotonic_now() + login_time};
+    const proxy::Deadline guard{socket, proxy::monotonic_now() + login_time};
     for (int tries = 0; wanted.empty(); ++tries) {
       std::string message(8, '\0');
       const auto [error, got] = co_await asio::async_read(socket, asio::buffer(message), as_result);

@@ -3,6 +3,7 @@
 #include "app/console/parser.hpp"
 #include "protocol/wire_reader.hpp"
 #include "proxy/clock.hpp"
+#include "proxy/deadline.hpp"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
@@ -99,7 +100,7 @@ Task<bool> Conversation::receive() {
     bool going_on = true;
     bool too_long = false;
   };
-  // Not a SocketDeadline: the client is to be told, so the socket stays open.
+  // Not a Deadline: the client is to be told, so the socket stays open.
   const auto wait = std::make_shared<Wait>();
   asio::steady_timer timer{socket_.get_executor(), limits_.idle};
   timer.async_wait([this, wait](const boost::system::error_code& cancelled) {
@@ -124,7 +125,7 @@ Task<bool> Conversation::flush() {
   if (out_.empty()) co_return !stopped_;
   const std::string bytes = std::exchange(out_, {});
   if (!socket_.is_open()) co_return false;
-  const SocketDeadline guard{socket_, proxy::monotonic_now() + limits_.write};
+  const proxy::Deadline guard{socket_, proxy::monotonic_now() + limits_.write};
   const auto [error, sent] = co_await asio::async_write(socket_, asio::buffer(bytes), as_result);
   co_return !error && !stopped_;
 }

@@ -3,7 +3,7 @@
 #include "app/console/encode.hpp"
 #include "app/console/inbox.hpp"
 #include "app/console/reply.hpp"
-#include "app/console/socket_deadline.hpp"
+#include "app/console/socket.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>

@@ -1,5 +1,6 @@
 #include "proxy/connection.hpp"
 
+#include "proxy/clock.hpp"
 #include "proxy/deadline.hpp"
 #include "proxy/tls_handshake.hpp"
 
@@ -162,8 +163,7 @@ TEST_F(ConnectionTest, EndsAllWaitsWhenTheSetStops) {
 }
 
 TEST_F(ConnectionTest, IsClosedAtItsDeadline) {
-  const ConnectionDeadline soon{*ours,
-                                std::chrono::steady_clock::now() + std::chrono::milliseconds{20}};
+  const Deadline soon{*ours, monotonic_now() + std::chrono::milliseconds{20}};
   std::array<char, 1> byte{};
   std::optional<ReadSome> read;
   begin(read_exactly(*ours, nullptr, byte), read);
